@@ -1,0 +1,46 @@
+"""Lyapunov spectra of any differentiable map, and what the growth of small perturbations does to learning."""
+
+from lyapkit.inputs import read_inputs
+from lyapkit.lyapunov import lyapunov_spectrum
+from lyapkit.models import CheckpointError, from_module, inspect_checkpoint, load_checkpoint
+from lyapkit.plots import plot_convergence, plot_spectrum
+from lyapkit.results import open, save
+from lyapkit.statistics import (
+    ensemble_mean,
+    entropy_rate,
+    finite_time_exponents,
+    kaplan_yorke_dimension,
+    memory_timescale,
+    running_exponents,
+)
+from lyapkit.systems import Flow, Map, System, classical
+from lyapkit.tables import spectrum_table
+from lyapkit.tangent import DivergenceError, DivergenceWarning
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CheckpointError",
+    "DivergenceError",
+    "DivergenceWarning",
+    "Flow",
+    "Map",
+    "System",
+    "classical",
+    "ensemble_mean",
+    "entropy_rate",
+    "finite_time_exponents",
+    "from_module",
+    "inspect_checkpoint",
+    "kaplan_yorke_dimension",
+    "load_checkpoint",
+    "lyapunov_spectrum",
+    "memory_timescale",
+    "open",
+    "plot_convergence",
+    "plot_spectrum",
+    "read_inputs",
+    "running_exponents",
+    "save",
+    "spectrum_table",
+]

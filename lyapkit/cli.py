@@ -1,0 +1,117 @@
+"""The command line: `lyapkit spectrum`, `lyapkit inspect` and `lyapkit plot`."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Lyapunov spectra of recurrent networks, from their checkpoint files.",
+)
+Checkpoint = Annotated[Path, typer.Argument(help="A .safetensors file, or a .pt, .pth, .ckpt or .bin state dict.")]
+
+
+@app.command()
+def spectrum(
+    checkpoint: Checkpoint,
+    inputs: Annotated[Path, typer.Option(help="Input sequences (trajectory, time, feature): .npy .npz .nc .pt .csv")],
+    output: Annotated[Path | None, typer.Option(help="Write the spectrum to this netCDF file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the spectrum to this .png, .pdf or .svg file.")] = None,
+    n_exponents: Annotated[
+        int | None, typer.Option("-k", "--n-exponents", help="Only the k largest exponents. Default: all.")
+    ] = None,
+    n_transient: Annotated[int, typer.Option("--transient", help="Leading steps that are not counted.")] = 0,
+    prefix: Annotated[str | None, typer.Option(help="Which recurrent module, if the file has several.")] = None,
+    nonlinearity: Annotated[str | None, typer.Option(help="tanh or relu, for an RNN.")] = None,
+    reorthonormalize: Annotated[str, typer.Option(help="'adaptive' or a number of steps.")] = "adaptive",
+    dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, … Default: cpu.")] = None,
+    seed: Annotated[int, typer.Option(help="Seeds the first frame if -k is given.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Compute the Lyapunov spectrum of the recurrent network in CHECKPOINT along the sequences in --inputs."""
+    import lyapkit as lk
+    from lyapkit.plots import save_figure
+    from lyapkit.results import check_writable
+
+    for path in (output, plot):
+        if path is not None:
+            check_writable(path)
+    system = lk.load_checkpoint(checkpoint, prefix=prefix, nonlinearity=nonlinearity)
+    ds = lk.lyapunov_spectrum(
+        system,
+        lk.read_inputs(inputs),
+        n_transient=n_transient,
+        n_exponents=n_exponents,
+        reorthonormalize=int(reorthonormalize) if reorthonormalize.isdigit() else reorthonormalize,
+        dtype=dtype,
+        device=device,
+        seed=seed,
+        progress=not quiet,
+    )
+    print(lk.spectrum_table(ds))
+    if output is not None:
+        print(f"\nwrote {lk.save(ds, output)}")
+    if plot is not None:
+        print(f"drew {save_figure(lk.plot_spectrum(ds), plot)}")
+
+
+@app.command()
+def inspect(checkpoint: Checkpoint) -> None:
+    """List the tensors in CHECKPOINT and the recurrent networks they make."""
+    import lyapkit as lk
+    from lyapkit.models.checkpoint import read_tensors
+
+    tensors = read_tensors(checkpoint)
+    width = max((len(name) for name in tensors), default=0)
+    for name, tensor in tensors.items():
+        print(f"{name:<{width}}  {str(tensor.dtype).removeprefix('torch.'):<9} {tuple(tensor.shape)}")
+    modules = lk.inspect_checkpoint(checkpoint)
+    print()
+    for prefix, description in modules.items():
+        print(f"recurrent network {prefix!r}: {description}")
+    if not modules:
+        print("no recurrent network")
+
+
+@app.command()
+def plot(
+    file: Annotated[Path, typer.Argument(help="A netCDF file that `lyapkit spectrum --output` wrote.")],
+    folder: Annotated[Path | None, typer.Option(help="Where the pictures go. Default: beside FILE.")] = None,
+    suffix: Annotated[str, typer.Option("--format", help="png, pdf or svg.")] = "png",
+) -> None:
+    """Draw a saved spectrum and its convergence: two pictures beside FILE."""
+    import lyapkit as lk
+    from lyapkit.plots import save_figure
+
+    ds = lk.open(file)
+    missing = {"lyapunov_exponent", "standard_error", "log_growth"} - set(ds.data_vars)
+    if missing:
+        raise ValueError(f"{file} holds no spectrum: it lacks {', '.join(sorted(missing))}")
+    folder = file.parent if folder is None else folder
+    for name, draw in (("spectrum", lk.plot_spectrum), ("convergence", lk.plot_convergence)):
+        print(f"drew {save_figure(draw(ds), folder / f'{file.stem}_{name}.{suffix}')}")
+
+
+def main() -> None:
+    """Run the command line; what the user can mend is one line on stderr and exit code 2."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    warnings.showwarning = lambda message, *_, **__: print(f"lyapkit: warning: {message}", file=sys.stderr)
+    try:
+        app()
+    except (ValueError, OSError, ArithmeticError) as error:
+        print(f"lyapkit: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""One recurrent layer each: the step of an Elman, GRU or LSTM layer and its tangent map, as PyTorch defines them.
+
+A layer computes gate pre-activations z = W_ih x + b_ih + W_hh h + b_hh. A tangent vector goes through the same
+weights, so a push is a product of the weights with the perturbations and elementwise gains.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+State = tuple[Tensor, ...]  # (hidden,) or (hidden, cell), each (B, size); their tangents have a k in the middle
+
+
+class Layer(ABC):
+    """The weights of one recurrent layer, by the names that PyTorch gives them.
+
+    Parameters
+    ----------
+    weights : dict
+        `weight_ih` (gates · H, I) and `weight_hh` (gates · H, P), where P is H unless there is a projection;
+        optionally `bias_ih`, `bias_hh` (gates · H) and, for LSTMs, `weight_hr` (P, H).
+    """
+
+    kind: str
+    n_gates: int
+
+    def __init__(self, weights: dict[str, Tensor]) -> None:
+        self.weights = weights
+        self.weight_ih = weights["weight_ih"]
+        self.weight_hh = weights["weight_hh"]
+        self.hidden_size = len(self.weight_hh) // self.n_gates
+        self.input_size = self.weight_ih.shape[1]
+        zero = torch.zeros_like(self.weight_hh[:, 0])
+        self.bias_ih = weights.get("bias_ih", zero)
+        self.bias_hh = weights.get("bias_hh", zero)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sizes of what the layer remembers: (hidden,), or (hidden, cell) for an LSTM. The first is its output."""
+        return (self.hidden_size,)
+
+    @abstractmethod
+    def step(self, input: Tensor, state: State) -> State:
+        """Return the next state."""
+
+    @abstractmethod
+    def push(self, input: Tensor, state: State, input_tangent: Tensor | None, tangent: State) -> tuple[State, State]:
+        """Return the next state and its tangent; `input_tangent` is that of the layer below, None for data."""
+
+    def converted(self, dtype: torch.dtype, device: torch.device) -> Layer:
+        """Return this layer with its weights in `dtype` on `device`."""
+        return type(self)({name: weight.to(device, dtype) for name, weight in self.weights.items()})
+
+    def _through_gates(self, tangent: Tensor, weight: Tensor, gains: Tensor) -> Tensor:
+        """Return Σ_g gains_g ⊙ (tangent W_gᵀ), (B, k, H), for weights (G·H, P) and gains (B, G, H).
+
+        Summed in the cheaper order: few perturbations go through the weights, which all trajectories share, and are
+        then weighted; for many, the weights are combined first, into one matrix per trajectory that is at most four
+        times as large as the perturbations it is applied to.
+        """
+        weight = weight.unflatten(0, (-1, self.hidden_size))
+        n_perturbations, size = tangent.shape[1:]
+        if len(weight) == 1:
+            return linear(tangent, weight[0]).mul_(gains)
+        if 4 * n_perturbations >= size:
+            return tangent @ torch.einsum("bgh,ghp->bph", gains, weight)
+        return torch.einsum(
+            "bkgh,bgh->bkh", linear(tangent, weight.flatten(0, 1)).unflatten(-1, weight.shape[:2]), gains
+        )
+
+
+class ElmanLayer(Layer):
+    """h ← σ(z), σ = tanh or relu."""
+
+    n_gates = 1
+    nonlinearity: str
+
+    def _pre_activation(self, input: Tensor, state: State) -> Tensor:
+        return linear(input, self.weight_ih, self.bias_ih) + linear(state[0], self.weight_hh, self.bias_hh)
+
+    def _push(self, gain: Tensor, input_tangent: Tensor | None, tangent: State) -> State:
+        through = linear(tangent[0], self.weight_hh)
+        if input_tangent is not None:
+            through += linear(input_tangent, self.weight_ih)
+        return (through.mul_(gain[:, None]),)
+
+
+class TanhLayer(ElmanLayer):
+    """h ← tanh(z)."""
+
+    kind = "tanh RNN"
+
+    def step(self, input: Tensor, state: State) -> State:
+        """Return the next state."""
+        return (torch.tanh(self._pre_activation(input, state)),)
+
+    def push(self, input: Tensor, state: State, input_tangent: Tensor | None, tangent: State) -> tuple[State, State]:
+        """Return the next state and its tangent."""
+        z = self._pre_activation(input, state)
+        return (torch.tanh(z),), self._push(_tanh_slope(z), input_tangent, tangent)
+
+
+class ReluLayer(ElmanLayer):
+    """h ← max(z, 0). The slope at 0 is 0, as in PyTorch."""
+
+    kind = "relu RNN"
+
+    def step(self, input: Tensor, state: State) -> State:
+        """Return the next state."""
+        return (torch.relu(self._pre_activation(input, state)),)
+
+    def push(self, input: Tensor, state: State, input_tangent: Tensor | None, tangent: State) -> tuple[State, State]:
+        """Return the next state and its tangent."""
+        z = self._pre_activation(input, state)
+        return (torch.relu(z),), self._push((z > 0).to(z), input_tangent, tangent)
+
+
+class GRULayer(Layer):
+    """r, u = sigmoid(z_r), sigmoid(z_u); n = tanh(z_n), its recurrent part times r; h ← (1 − u) n + u h."""
+
+    kind = "GRU"
+    n_gates = 3
+
+    def _gates(self, input: Tensor, state: State) -> tuple[Tensor, ...]:
+        """Return the gates r, u, the pre-activation of n and its recurrent part."""
+        input_r, input_u, input_n = linear(input, self.weight_ih, self.bias_ih).chunk(3, -1)
+        hidden_r, hidden_u, hidden_n = linear(state[0], self.weight_hh, self.bias_hh).chunk(3, -1)
+        r = torch.sigmoid(input_r + hidden_r)
+        return r, torch.sigmoid(input_u + hidden_u), input_n + r * hidden_n, hidden_n
+
+    def step(self, input: Tensor, state: State) -> State:
+        """Return the next state."""
+        _, u, z, _ = self._gates(input, state)
+        return (torch.lerp(torch.tanh(z), state[0], u),)
+
+    def push(self, input: Tensor, state: State, input_tangent: Tensor | None, tangent: State) -> tuple[State, State]:
+        """Return the next state and its tangent."""
+        r, u, z, hidden_n = self._gates(input, state)
+        n = torch.tanh(z)
+        through_n = (1 - u) * _tanh_slope(z)
+        through_r = through_n * hidden_n * r * (1 - r)
+        through_u = (state[0] - n) * u * (1 - u)
+        pushed = self._through_gates(tangent[0], self.weight_hh, torch.stack([through_r, through_u, through_n * r], 1))
+        pushed.addcmul_(tangent[0], u[:, None])
+        if input_tangent is not None:
+            gains = torch.stack([through_r, through_u, through_n], 1)
+            pushed += self._through_gates(input_tangent, self.weight_ih, gains)
+        return (torch.lerp(n, state[0], u),), (pushed,)
+
+
+class LSTMLayer(Layer):
+    """i, f, o = sigmoids, g = tanh; c ← f c + i g; h ← o tanh(c), or W_hr of that with a projection."""
+
+    kind = "LSTM"
+    n_gates = 4
+
+    def __init__(self, weights: dict[str, Tensor]) -> None:
+        super().__init__(weights)
+        self.weight_hr = weights.get("weight_hr")
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sizes of h and c."""
+        return (self.weight_hh.shape[1], self.hidden_size)
+
+    def _gates(self, input: Tensor, state: State) -> tuple[Tensor, ...]:
+        """Return the gates i, f, o, the pre-activation of g, and the next cell state."""
+        z = linear(input, self.weight_ih, self.bias_ih) + linear(state[0], self.weight_hh, self.bias_hh)
+        i, f, z, o = z.chunk(4, -1)
+        i, f, o = torch.sigmoid(i), torch.sigmoid(f), torch.sigmoid(o)
+        return i, f, o, z, f * state[1] + i * torch.tanh(z)
+
+    def _project(self, hidden: Tensor) -> Tensor:
+        return hidden if self.weight_hr is None else linear(hidden, self.weight_hr)
+
+    def step(self, input: Tensor, state: State) -> State:
+        """Return the next state."""
+        _, _, o, _, c = self._gates(input, state)
+        return self._project(o * torch.tanh(c)), c
+
+    def push(self, input: Tensor, state: State, input_tangent: Tensor | None, tangent: State) -> tuple[State, State]:
+        """Return the next state and its tangent."""
+        i, f, o, z, c = self._gates(input, state)
+        g = torch.tanh(z)
+        tanh_c = torch.tanh(c)
+        into_c = torch.stack([g * i * (1 - i), state[1] * f * (1 - f), i * _tanh_slope(z)], 1)
+        into_h = (tanh_c * o * (1 - o))[:, None]
+        cell_rows = 3 * self.hidden_size  # the rows of i, f, g come first, then those of o
+        pushed_c = self._through_gates(tangent[0], self.weight_hh[:cell_rows], into_c)
+        pushed_h = self._through_gates(tangent[0], self.weight_hh[cell_rows:], into_h)
+        if input_tangent is not None:
+            pushed_c += self._through_gates(input_tangent, self.weight_ih[:cell_rows], into_c)
+            pushed_h += self._through_gates(input_tangent, self.weight_ih[cell_rows:], into_h)
+        pushed_c.addcmul_(tangent[1], f[:, None])
+        pushed_h.addcmul_(pushed_c, (o * _tanh_slope(c))[:, None])
+        return (self._project(o * tanh_c), c), (self._project(pushed_h), pushed_c)
+
+
+def _tanh_slope(z: Tensor) -> Tensor:
+    """Return 1 − tanh²(z) as 1/cosh²(z), which keeps its digits where tanh is close to ±1."""
+    return torch.cosh(z).reciprocal().square()

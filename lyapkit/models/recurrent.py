@@ -1,0 +1,273 @@
+"""`Recurrent`, the system made of a recurrent network's weights, and `from_module`, which takes a PyTorch module."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from lyapkit.models.layers import GRULayer, Layer, LSTMLayer, ReluLayer, TanhLayer
+from lyapkit.systems import System
+
+_PARAMETER = re.compile(
+    r"^(?P<name>weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)(_l(?P<layer>\d+))?(?P<reverse>_reverse)?$"
+)
+_ELMAN_LAYERS = {"tanh": TanhLayer, "relu": ReluLayer}
+
+
+class Recurrent(System):
+    """A stack of recurrent layers as a dynamical system, dropout off.
+
+    The state is everything that recurs, in PyTorch's order: the hidden states of all layers, then, for LSTMs, the
+    cell states of all layers: (h_0, …, h_{L−1}, c_0, …, c_{L−1}), which is (h_n, c_n) flattened per trajectory.
+
+    Parameters
+    ----------
+    layers : list of Layer
+        From the input upwards.
+    source : dict, optional
+        What a result file should say about where the weights come from.
+    """
+
+    def __init__(self, layers: list[Layer], source: Mapping[str, str] | None = None) -> None:
+        self.layers = layers
+        self.source = dict(source or {})
+        self.input_size = layers[0].input_size
+        # a layer's parts of the state: its h among the hidden states and, if it has one, its c among the cells
+        n_parts = len(layers[0].sizes)
+        self._sizes = [layer.sizes[part] for part in range(n_parts) for layer in layers]
+        self.state_size = sum(self._sizes)
+
+    def step(self, state: Tensor, input: Tensor | None) -> Tensor:
+        """Return the next state."""
+        outputs = []
+        signal = input
+        for layer, layer_state in zip(self.layers, self._by_layer(state), strict=True):
+            outputs.append(layer.step(signal, layer_state))
+            signal = outputs[-1][0]
+        return self._joined(outputs)
+
+    def push(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the next state and the tangent vectors, by products with the weights themselves."""
+        outputs, pushed = [], []
+        signal, signal_tangent = input, None
+        for layer, layer_state, layer_tangent in zip(
+            self.layers, self._by_layer(state), self._by_layer(tangent), strict=True
+        ):
+            output, output_tangent = layer.push(signal, layer_state, signal_tangent, layer_tangent)
+            outputs.append(output)
+            pushed.append(output_tangent)
+            signal, signal_tangent = output[0], output_tangent[0]
+        return self._joined(outputs), self._joined(pushed)
+
+    def _by_layer(self, values: Tensor) -> list[tuple[Tensor, ...]]:
+        parts = values.split(self._sizes, dim=-1)
+        return [parts[layer :: len(self.layers)] for layer in range(len(self.layers))]
+
+    def _joined(self, by_layer: list[tuple[Tensor, ...]]) -> Tensor:
+        if len(self._sizes) == 1:
+            return by_layer[0][0]
+        return torch.cat([part for parts in zip(*by_layer, strict=True) for part in parts], dim=-1)
+
+    def initial_state(self, n_trajectories: int, generator: torch.Generator) -> Tensor:
+        """Return zeros, where PyTorch's recurrent modules start."""
+        return torch.zeros(n_trajectories, self.state_size, dtype=torch.float64)
+
+    def converted(self, dtype: torch.dtype, device: torch.device) -> Recurrent:
+        """Return this network with its weights in `dtype` on `device`."""
+        return Recurrent([layer.converted(dtype, device) for layer in self.layers], self.source)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.layers[0].weight_hh.device
+
+    @property
+    def description(self) -> dict[str, str]:
+        """Kind, sizes and the source of the weights."""
+        return {**super().description, **self.source}
+
+    def __str__(self) -> str:
+        first = self.layers[0]
+        hidden = " + ".join(str(layer.hidden_size) for layer in self.layers)
+        projection = f", projected to {first.sizes[0]}" if first.sizes[0] != first.hidden_size else ""
+        return f"{first.kind} ({self.input_size} inputs, {hidden} units{projection}, state size {self.state_size})"
+
+    @classmethod
+    def from_parameters(
+        cls, parameters: Mapping[str, Tensor], nonlinearity: str | None = None, source: Mapping[str, str] | None = None
+    ) -> Recurrent:
+        """Return the network that a recurrent module's parameters describe.
+
+        Kind, sizes, number of layers, biases and projection are read off the names and shapes.
+
+        Parameters
+        ----------
+        parameters : mapping
+            `weight_ih_l0`, `weight_hh_l0`, … as in the state dict of an `nn.RNN`, `nn.GRU`, `nn.LSTM`, or without
+            `_l0` as in that of a cell. Other names are not allowed.
+        nonlinearity : "tanh" or "relu", optional
+            Needed for an Elman network, whose parameters do not tell.
+        source : mapping, optional
+            As for `Recurrent`.
+
+        Raises
+        ------
+        ValueError
+            If the network is bidirectional, the shapes do not fit together, values are not finite, or the
+            nonlinearity is needed and missing.
+        """
+        by_layer: dict[int, dict[str, Tensor]] = {}
+        for full_name, tensor in parameters.items():
+            match = _PARAMETER.match(full_name)
+            if match is None:
+                raise ValueError(f"{full_name!r} is not a parameter of a recurrent layer")
+            if match["reverse"]:
+                raise ValueError(
+                    "the network is bidirectional: its backward half reads the sequence from its end, so no state "
+                    "evolves from one step to the next and there is no Lyapunov spectrum; analyse the forward half "
+                    "as a unidirectional network of its own"
+                )
+            if not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
+                raise ValueError(f"{full_name} holds values that are not finite floating-point numbers")
+            by_layer.setdefault(int(match["layer"] or 0), {})[match["name"]] = tensor.detach()
+        missing = [index for index in range(max(by_layer, default=0) + 1) if index not in by_layer]
+        if missing:
+            raise ValueError(f"the parameters of layer(s) {missing} are missing")
+        layers = [_layer(weights, nonlinearity, index) for index, weights in sorted(by_layer.items())]
+        for index, (below, above) in enumerate(pairwise(layers), start=1):
+            if above.input_size != below.sizes[0] or type(above) is not type(below):
+                raise ValueError(f"layer {index} does not fit on layer {index - 1}: their kinds or sizes differ")
+        return cls(layers, source)
+
+
+def _layer(weights: dict[str, Tensor], nonlinearity: str | None, index: int) -> Layer:
+    """Return the layer that these weights belong to, checking that they belong together."""
+    for name in ("weight_ih", "weight_hh"):
+        if name not in weights:
+            raise ValueError(f"layer {index} has no {name}")
+    if any(tensor.ndim != (1 if name.startswith("bias") else 2) for name, tensor in weights.items()):
+        raise ValueError(f"the parameters of layer {index} do not have the dimensions of a recurrent layer's")
+    rows, columns = weights["weight_hh"].shape
+    output_size, hidden_size = weights["weight_hr"].shape if "weight_hr" in weights else (columns, columns)
+    n_gates = rows // max(hidden_size, 1)
+    if rows != n_gates * hidden_size or columns != output_size or n_gates not in (1, 3, 4):
+        raise ValueError(
+            f"weight_hh of layer {index} has shape ({rows}, {columns}), which is none of an RNN (H, H), a GRU (3H, H) "
+            "and an LSTM (4H, H)"
+        )
+    for name, tensor in weights.items():
+        if name != "weight_hr" and len(tensor) != rows:
+            raise ValueError(f"{name} of layer {index} has {len(tensor)} rows where weight_hh has {rows}")
+    if n_gates > 1:
+        return GRULayer(weights) if n_gates == 3 else LSTMLayer(weights)
+    if nonlinearity not in _ELMAN_LAYERS:
+        raise ValueError(
+            "an RNN's parameters do not tell its activation function: say nonlinearity='tanh' or 'relu'"
+            + (f", not {nonlinearity!r}" if nonlinearity else "")
+        )
+    return _ELMAN_LAYERS[nonlinearity](weights)
+
+
+def from_module(
+    module: nn.Module, *, state_size: int | tuple[int, ...] | None = None, input_size: int | None = None
+) -> System:
+    """Return a PyTorch module as a system; the module is copied and not changed.
+
+    Parameters
+    ----------
+    module : nn.Module
+        An `nn.RNN`, `nn.GRU`, `nn.LSTM`, one of their cells, or a module that contains exactly one of these; with
+        `state_size`, a cell of the user's own: ``forward(input, state) -> state``, whose tangent map then comes from
+        forward-mode automatic differentiation. Dropout is off, as in eval mode; `batch_first` does not matter,
+        inputs here are always (trajectory, time, feature).
+    state_size : int or tuple of int, optional
+        The user's cell's state: a tensor (B, N), or a tuple of tensors of these sizes.
+    input_size : int, optional
+        The user's cell's number of input features. Default: its attribute `input_size`.
+
+    Raises
+    ------
+    ValueError
+        If the module is bidirectional, or contains no recurrent module or several.
+    """
+    if isinstance(module, System):
+        return module
+    if state_size is not None:
+        return Cell(module, state_size, input_size)
+    found = {name: part for name, part in module.named_modules() if isinstance(part, nn.RNNBase | nn.RNNCellBase)}
+    if not found:
+        raise ValueError(
+            f"{type(module).__name__} contains no nn.RNN, nn.GRU, nn.LSTM or cell of theirs; for a cell of your own, "
+            "forward(input, state), give state_size= and input_size="
+        )
+    if len(found) > 1:
+        raise ValueError(
+            f"{type(module).__name__} contains several recurrent modules, {', '.join(found)}: pass one of them"
+        )
+    recurrent = copy.deepcopy(next(iter(found.values())))
+    return Recurrent.from_parameters(recurrent.state_dict(), getattr(recurrent, "nonlinearity", None))
+
+
+class Cell(System):
+    """A user's recurrent cell, ``forward(input, state) -> state``, differentiated in forward mode.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The cell. It is copied, and put in eval mode.
+    state_size : int or tuple of int
+        Size of the state tensor, or sizes of the tensors in the state tuple. The system's state is their
+        concatenation.
+    input_size : int, optional
+        Number of input features. Default: the module's attribute `input_size`.
+
+    Raises
+    ------
+    ValueError
+        If the number of input features is not known, or, at use, if the cell returns another kind of state.
+    """
+
+    def __init__(self, module: nn.Module, state_size: int | tuple[int, ...], input_size: int | None = None) -> None:
+        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        self.sizes = (state_size,) if isinstance(state_size, int) else tuple(state_size)
+        self.is_tuple = not isinstance(state_size, int)
+        self.state_size = sum(self.sizes)
+        self.input_size = getattr(module, "input_size", None) if input_size is None else input_size
+        if self.input_size is None:
+            raise ValueError(f"the number of input features of {type(module).__name__} is not known: give input_size=")
+
+    def step(self, state: Tensor, input: Tensor | None) -> Tensor:
+        """Return the next state."""
+        parts = state.split(self.sizes, dim=-1)
+        output = self.module(input, parts if self.is_tuple else parts[0])
+        next_parts = output if self.is_tuple else (output,)
+        expected = [(len(state), size) for size in self.sizes]
+        got = [tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__ for part in next_parts]
+        if got != expected:
+            raise ValueError(
+                f"{type(self.module).__name__} returned {got} where its next state, {expected}, was expected: wrap it "
+                "so that forward(input, state) returns the state alone"
+            )
+        return torch.cat(next_parts, dim=-1)
+
+    def initial_state(self, n_trajectories: int, generator: torch.Generator) -> Tensor:
+        """Return zeros."""
+        return torch.zeros(n_trajectories, self.state_size, dtype=torch.float64)
+
+    def converted(self, dtype: torch.dtype, device: torch.device) -> Cell:
+        """Return this cell with its parameters in `dtype` on `device`."""
+        sizes = self.sizes if self.is_tuple else self.sizes[0]
+        return Cell(copy.deepcopy(self.module).to(device, dtype), sizes, self.input_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the cell's parameters are."""
+        return next((parameter.device for parameter in self.module.parameters()), torch.device("cpu"))
+
+    def __str__(self) -> str:
+        return f"{type(self.module).__name__} ({self.input_size} inputs, state size {self.state_size})"

@@ -1,0 +1,158 @@
+"""Pictures of datasets: functions of a dataset that return matplotlib axes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+import xarray as xr
+from matplotlib.axes import Axes
+
+from lyapkit.results import check_writable, replacing
+from lyapkit.statistics import ensemble_mean, running_exponents
+
+STYLE = Path(__file__).with_name("lyapkit.mplstyle")
+MEAN_COLOUR, TRAJECTORY_COLOUR = "#0072B2", "#8C8C8C"
+FEW_EXPONENTS = 20
+
+
+def _styled(draw: Callable[..., Axes]) -> Callable[..., Axes]:
+    """Draw in lyapkit's style, whatever style is set."""
+
+    @functools.wraps(draw)
+    def styled(*arguments: object, **options: object) -> Axes:
+        with plt.style.context(STYLE):
+            return draw(*arguments, **options)
+
+    return styled
+
+
+@_styled
+def plot_spectrum(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Plot the exponents against their rank: mean over trajectories ± standard error, each trajectory faint behind.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        What `lyapunov_spectrum` returned.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw. Default: a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = _axes(ax)
+    mean = ensemble_mean(ds)
+    rank = ds["exponent"].values
+    values, errors = _finite(mean["lyapunov_exponent"]), mean["standard_error"].fillna(0.0).values
+    n_trajectories = int(mean["n_trajectories"].max())
+    few = len(rank) <= FEW_EXPONENTS
+    if ds.sizes["trajectory"] > 1:
+        single = _finite(ds["lyapunov_exponent"])
+        marker = "_" if few else None
+        lines = ax.plot(rank, single.T, color=TRAJECTORY_COLOUR, alpha=0.35, linewidth=0.7, marker=marker)
+        lines[0].set_label("trajectories")
+        label = f"mean of {n_trajectories} trajectories ± standard error"
+    else:
+        label = "exponent ± standard error"
+    if few:
+        ax.errorbar(rank, values, errors, fmt="o", color=MEAN_COLOUR, capsize=3, markersize=5, label=label)
+        ax.set_xticks(rank)
+    else:
+        ax.plot(rank, values, color=MEAN_COLOUR, label=label)
+        ax.fill_between(rank, values - errors, values + errors, color=MEAN_COLOUR, alpha=0.3, linewidth=0)
+    ax.axhline(0.0, color="black", linewidth=0.8, linestyle="--")
+    if n_dead := int(np.isneginf(ds["lyapunov_exponent"].values).sum()):
+        ax.annotate(
+            f"{n_dead} exponents of −∞ not shown", (0.98, 0.94), xycoords="axes fraction", ha="right", fontsize=8
+        )
+    ax.set(xlabel="exponent (rank)", ylabel=_exponent_label(ds), title=ds.attrs.get("system", ""))
+    ax.margins(x=0.02 if len(rank) > FEW_EXPONENTS else 0.1)
+    ax.legend(loc="lower left")
+    return ax
+
+
+@_styled
+def plot_convergence(ds: xr.Dataset, ax: Axes | None = None, n_exponents: int = 6) -> Axes:
+    """Plot running exponents against time: mean over trajectories, each trajectory faint behind.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        What `lyapunov_spectrum` returned.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw. Default: a new figure.
+    n_exponents : int
+        How many exponents to show, evenly spread over the ranks.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = _axes(ax)
+    running = running_exponents(ds)
+    k = ds.sizes["exponent"]
+    shown = np.unique(np.linspace(0, k - 1, min(n_exponents, k)).round().astype(int))
+    time = ds["end_time"].values
+    for index, colour in zip(shown, sns.color_palette("viridis", len(shown)), strict=True):
+        values = _finite(running.isel(exponent=index))
+        valid = ~np.isnan(values[:, -1])
+        if len(values) > 1:
+            ax.plot(time, values.T, color=colour, alpha=0.15, linewidth=0.6)
+        if valid.any():
+            ax.plot(time, values[valid].mean(axis=0), color=colour, label=f"λ{_subscript(index + 1)}")
+    ax.axhline(0.0, color="black", linewidth=0.8, linestyle="--")
+    if time[-1] > 20 * time[0]:
+        ax.set_xscale("log")
+    unit = ds["end_time"].attrs["units"]
+    ax.set(
+        xlabel="time (steps)" if unit == "step" else f"time ({unit})",
+        ylabel=f"running {_exponent_label(ds)}",
+        title=ds.attrs.get("system", ""),
+    )
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return ax
+
+
+def save_figure(ax: Axes, path: str | Path) -> Path:
+    """Write the figure that `ax` is on to a PNG, PDF or SVG file, whole or not at all, and close it.
+
+    The same data give the same bytes.
+
+    Raises
+    ------
+    ValueError
+        If the ending is none of these.
+    OSError
+        If the file cannot be written.
+    """
+    path = check_writable(path)
+    metadata = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+    if path.suffix not in metadata:
+        raise ValueError(f"cannot draw {path.name}: unknown type {path.suffix!r}, expected .png, .pdf or .svg")
+    with replacing(path) as temporary, plt.style.context(STYLE):
+        ax.figure.savefig(temporary, metadata=metadata[path.suffix])
+    plt.close(ax.figure)
+    return path
+
+
+def _axes(ax: Axes | None) -> Axes:
+    return plt.subplots()[1] if ax is None else ax
+
+
+def _finite(values: xr.DataArray) -> np.ndarray:
+    """Return values with infinities as gaps."""
+    return values.where(np.isfinite(values)).values
+
+
+def _exponent_label(ds: xr.Dataset) -> str:
+    return f"Lyapunov exponent ({ds['lyapunov_exponent'].attrs['units']})"
+
+
+def _subscript(number: int) -> str:
+    return str(number).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))

@@ -1,0 +1,79 @@
+"""The interface that everything measurable implements: a state size, a step, and the step with its tangent map."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+
+class System(ABC):
+    """A discrete-time dynamical system h_t = F(h_{t-1}, x_t), together with its tangent map.
+
+    A subclass sets `state_size` and implements `step`; `push` defaults to forward-mode automatic differentiation of
+    `step`, and a subclass that knows its own structure does better. The rest has defaults. Shapes: state (B, N),
+    input (B, I), tangent (B, k, N), for B trajectories, N state variables, I input features and k perturbations.
+    A perturbation is a row, like the state: pushing it forward with the Jacobian J is ``tangent @ J.mT``.
+
+    Attributes
+    ----------
+    state_size : int
+        N, the number of state variables.
+    input_size : int or None
+        I, the number of input features; None for an autonomous system, whose `input` is always None.
+    time_step : float
+        Time that one step takes. Exponents are divided by it: 1 for maps (nats per step), the integration step
+        for flows (nats per unit of time).
+    time_unit : str
+        What `time_step` is counted in: "step" for maps.
+    """
+
+    state_size: int
+    input_size: int | None = None
+    time_step: float = 1.0
+    time_unit: str = "step"
+
+    @abstractmethod
+    def step(self, state: Tensor, input: Tensor | None) -> Tensor:
+        """Return the next state, shape (B, N)."""
+
+    def push(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the next state (B, N) and the tangent vectors carried along with it (B, k, N).
+
+        No argument may be changed in place.
+        """
+
+        def derivative(direction: Tensor) -> Tensor:
+            return torch.func.jvp(lambda point: self.step(point, input), (state,), (direction,))[1]
+
+        return self.step(state, input), torch.vmap(derivative, in_dims=1, out_dims=1)(tangent)
+
+    def initial_state(self, n_trajectories: int, generator: torch.Generator) -> Tensor:
+        """Return start states (n_trajectories, N), float64 on the CPU, drawn with `generator` where they are random.
+
+        Raises
+        ------
+        ValueError
+            If the system knows no start of its own.
+        """
+        raise ValueError(
+            f"{self} knows no initial state of its own: give initial_state=, one state or one per trajectory"
+        )
+
+    def converted(self, dtype: torch.dtype, device: torch.device) -> System:
+        """Return this system computing in `dtype` on `device`; the original is not changed."""
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the system's own tensors are."""
+        return torch.device("cpu")
+
+    @property
+    def description(self) -> dict[str, str]:
+        """What a result file should say about this system: attribute name to text."""
+        return {"system": str(self)}
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__}(state_size={self.state_size})"
