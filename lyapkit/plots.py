@@ -73,7 +73,7 @@ def plot_spectrum(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
         )
     ax.set(xlabel="exponent (rank)", ylabel=_exponent_label(ds), title=ds.attrs.get("system", ""))
     ax.margins(x=0.02 if len(rank) > FEW_EXPONENTS else 0.1)
-    ax.legend(loc="lower left")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
     return ax
 
 

@@ -136,9 +136,13 @@ class _UserFunction:
         return torch.as_tensor(np.asarray(value, dtype=arrays[0].dtype), device=arguments[0].device)
 
     def _works_in_torch(self, arguments: tuple[Tensor, ...]) -> bool:
-        """Whether the function returns a tensor for tensors that can only be used through torch operations."""
+        """Whether the function returns a tensor for tensors that can only be used through torch operations.
+
+        Such are the tensors inside vmap: NumPy cannot look into them.
+        """
+        function = torch.vmap(self.function) if not self.batched else self.function
         try:
-            value, _ = torch.func.jvp(self._call_torch, arguments, arguments)
+            value = torch.vmap(function)(*(argument[None] for argument in arguments))
         except (
             Exception
         ):  # whatever the user's function raised: _call_numpy repeats it where it is the function's fault
