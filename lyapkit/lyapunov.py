@@ -29,6 +29,7 @@ def lyapunov_spectrum(
     n_trajectories: int | None = None,
     reorthonormalize: int | Literal["adaptive"] = "adaptive",
     accuracy: float | None = None,
+    initial_frame: Literal["identity", "random"] = "identity",
     on_divergence: Literal["warn", "raise"] = "warn",
     dtype: str | torch.dtype | None = None,
     device: str | torch.device | None = None,
@@ -60,7 +61,12 @@ def lyapunov_spectrum(
     reorthonormalize : "adaptive" or int
         When to re-orthonormalise the frame: as rarely as `accuracy` allows, or every so many steps.
     accuracy : float, optional
-        Rounding error tolerated in the log-growth of one interval. Default 1e-9 in float64, 1e-4 in float32.
+        Rounding error tolerated in the log-growth of one interval. Default 2e-10 in float64, 1e-4 in float32.
+    initial_frame : "identity" or "random"
+        The first perturbations. The identity is the paper's choice, and makes the exponents of a diagonal map exact
+        at every finite time. But its order is that of the state variables: where the fastest directions come last,
+        or are unreachable from the first ones, as in stacked layers, a random frame meets them sooner, and is less
+        sensitive to rounding. With fewer than N exponents the frame is always random.
     on_divergence : "warn" or "raise"
         Whether a trajectory that leaves the finite numbers gives NaN and a `DivergenceWarning`, or a
         `DivergenceError`. The message names trajectory and step.
@@ -69,8 +75,7 @@ def lyapunov_spectrum(
     device : str or torch.device, optional
         Where to compute. Default: where `inputs` are if they are a tensor on a GPU, else where the system is.
     seed : int
-        Seeds random initial states, and the first frame if k < N. With k = N the first frame is the identity, as in
-        the paper.
+        Seeds random initial states and random frames.
     progress : bool
         Show a progress bar.
 
@@ -110,12 +115,14 @@ def lyapunov_spectrum(
         )
     if accuracy is not None and not torch.finfo(dtype).eps < accuracy < 1:
         raise ValueError(f"accuracy must be between machine epsilon {torch.finfo(dtype).eps:.1e} and 1, got {accuracy}")
+    if initial_frame not in ("identity", "random"):
+        raise ValueError(f"initial_frame must be 'identity' or 'random', got {initial_frame!r}")
     if on_divergence not in ("warn", "raise"):
         raise ValueError(f"on_divergence must be 'warn' or 'raise', got {on_divergence!r}")
 
     generator = torch.Generator().manual_seed(seed)
     state = _start(system, input_values, initial_state, n_trajectories, generator).to(device, dtype)
-    frame = _first_frame(system.state_size, k, generator).to(device, dtype)
+    frame = _first_frame(system.state_size, k, initial_frame, generator).to(device, dtype)
     term = propagate(
         system.converted(dtype, device),
         state,
@@ -134,6 +141,7 @@ def lyapunov_spectrum(
         n_exponents=k,
         reorthonormalize=reorthonormalize,
         accuracy=accuracy or DEFAULT_ACCURACY[dtype],
+        initial_frame=initial_frame if k == system.state_size else "random",
         dtype=str(dtype).removeprefix("torch."),
         device=device.type,
         seed=seed,
@@ -297,8 +305,8 @@ def _start(
     return state.expand(batch, system.state_size).clone()
 
 
-def _first_frame(n: int, k: int, generator: torch.Generator) -> Tensor:
-    """Return k orthonormal rows: the identity if k = n, else random, so that they meet the fastest directions."""
-    if k == n:
+def _first_frame(n: int, k: int, initial_frame: str, generator: torch.Generator) -> Tensor:
+    """Return k orthonormal rows: the identity, or random ones; only those meet the fastest directions if k < n."""
+    if k == n and initial_frame == "identity":
         return torch.eye(n, dtype=torch.float64)
     return torch.linalg.qr(torch.randn(n, k, generator=generator, dtype=torch.float64))[0].mT

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from lyapkit.systems.system import System
 
-DEFAULT_ACCURACY = {torch.float64: 1e-9, torch.float32: 1e-4}
+DEFAULT_ACCURACY = {torch.float64: 2e-10, torch.float32: 1e-4}  # conditions of about 1e6 and 1e3
 MIN_INTERVALS = 20  # that the adaptive mode leaves in a run, for error bars and convergence plots
 
 
@@ -101,7 +101,7 @@ def propagate(
     accuracy : float, optional
         Rounding error that the adaptive mode tolerates in one interval's log-growth: intervals end before machine
         epsilon times their condition exceeds it. The exponents, which average over intervals, come out more
-        accurate than that. Default 1e-9 in float64, 1e-4 in float32.
+        accurate than that. Default 2e-10 in float64, 1e-4 in float32.
     on_divergence : "warn" or "raise"
         What to do about non-finite trajectories and unresolved directions: a `DivergenceWarning` and NaN in the
         result, the other trajectories going on, or a `DivergenceError`.

@@ -69,14 +69,16 @@ class Map(System):
         """Return the next state and the tangent vectors times the Jacobian, given or by automatic differentiation."""
         if self._jacobian is not None:
             return self._step(state, input), tangent @ self._jacobian(state, input).mT
-        if self._step.is_torch is None:
-            self._step(state, input)
+        next_state = self._step(state, input)
+        advice = "give jacobian=, or write step with torch (torch.stack instead of np.array or torch.tensor)"
         if not self._step.is_torch:
             raise ValueError(
-                f"{self.name}: step is not made of torch operations, so it cannot be differentiated automatically: "
-                "give jacobian=, or write step with torch (torch.stack instead of np.array or torch.tensor)"
+                f"{self.name}: step is not made of torch operations and cannot be differentiated: {advice}"
             )
-        return super().push(state, input, tangent)
+        try:
+            return next_state, self.forward_mode(state, input, tangent)
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(f"{self.name}: step cannot be differentiated automatically: {advice}: {error}") from error
 
     def initial_state(self, n_trajectories: int, generator: torch.Generator) -> Tensor:
         """Return the start states given at construction."""
@@ -136,15 +138,19 @@ class _UserFunction:
         return torch.as_tensor(np.asarray(value, dtype=arrays[0].dtype), device=arguments[0].device)
 
     def _works_in_torch(self, arguments: tuple[Tensor, ...]) -> bool:
-        """Whether the function returns a tensor for tensors that can only be used through torch operations.
+        """Whether the function returns a tensor for tensors.
 
-        Such are the tensors inside vmap: NumPy cannot look into them.
+        Tried first inside vmap, where NumPy cannot look into them; for functions of a batch, that may do things to
+        it that vmap does not allow, outside as well.
         """
-        function = torch.vmap(self.function) if not self.batched else self.function
-        try:
-            value = torch.vmap(function)(*(argument[None] for argument in arguments))
-        except (
-            Exception
-        ):  # whatever the user's function raised: _call_numpy repeats it where it is the function's fault
-            return False
-        return isinstance(value, Tensor)
+        function = self.function if self.batched else torch.vmap(self.function)
+        for attempt in (
+            lambda: torch.vmap(function)(*(argument[None] for argument in arguments)),
+            lambda: self.function(*arguments) if self.batched else None,
+        ):
+            try:
+                if isinstance(attempt(), Tensor):
+                    return True
+            except Exception:  # whatever the user's function raised: the call proper repeats it
+                continue
+        return False

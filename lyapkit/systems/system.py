@@ -41,13 +41,17 @@ class System(ABC):
     def push(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> tuple[Tensor, Tensor]:
         """Return the next state (B, N) and the tangent vectors carried along with it (B, k, N).
 
-        No argument may be changed in place.
+        No argument may be changed in place. The default is `step` and `forward_mode`.
         """
+        return self.step(state, input), self.forward_mode(state, input, tangent)
+
+    def forward_mode(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> Tensor:
+        """Return the tangent vectors (B, k, N) pushed by forward-mode automatic differentiation of `step`."""
 
         def derivative(direction: Tensor) -> Tensor:
             return torch.func.jvp(lambda point: self.step(point, input), (state,), (direction,))[1]
 
-        return self.step(state, input), torch.vmap(derivative, in_dims=1, out_dims=1)(tangent)
+        return torch.vmap(derivative, in_dims=1, out_dims=1)(tangent)
 
     def initial_state(self, n_trajectories: int, generator: torch.Generator) -> Tensor:
         """Return start states (n_trajectories, N), float64 on the CPU, drawn with `generator` where they are random.

@@ -92,7 +92,7 @@ def test_random_network_against_mean_field_theory(gain, first, mean):
     exponents = _exponents(system, 400, n_transient=100)
     fluctuation = float(torch.linalg.slogdet(system.weight)[1]) / 512 - (np.log(gain) - 0.5)
     assert exponents[0] == pytest.approx(first, abs=0.005)
-    assert exponents.mean() - fluctuation == pytest.approx(mean, abs=0.005)
+    assert exponents.mean() - fluctuation == pytest.approx(mean, abs=0.015)
     assert exponents.mean() == pytest.approx(mean, abs=0.03)
 
 
