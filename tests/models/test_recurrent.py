@@ -37,7 +37,7 @@ def _scaled(module):
             else:
                 weights["bias_ih"][size : 2 * size] += torch.logit(forgetting.sqrt())
                 weights["bias_ih"][2 * size : 3 * size] += 2.0
-                weights["weight_hh"][3 * size :] += torch.diag(4.0 * forgetting.sqrt())
+                weights["weight_hh"][3 * size :] += torch.diag(4.0 * forgetting)
     return module
 
 
