@@ -38,12 +38,13 @@ def spectrum(
 ) -> None:
     """Compute the Lyapunov spectrum of the recurrent network in CHECKPOINT along the sequences in --inputs."""
     import lyapkit as lk
-    from lyapkit.plots import save_figure
+    from lyapkit.plots import check_drawable, save_figure
     from lyapkit.results import check_writable
 
-    for path in (output, plot):
-        if path is not None:
-            check_writable(path)
+    if output is not None:
+        check_writable(output)
+    if plot is not None:
+        check_drawable(plot)
     system = lk.load_checkpoint(checkpoint, prefix=prefix, nonlinearity=nonlinearity)
     ds = lk.lyapunov_spectrum(
         system,

@@ -23,8 +23,8 @@ def read_inputs(path: str | Path) -> np.ndarray | xr.DataArray:
     path : str or Path
         `.npy`: the array. `.npz`, `.nc`: the only array, or the one called `inputs`; in `.nc` with the dimensions
         trajectory, time and feature, in any order. `.pt`: a tensor. `.csv`: one row per time step, one column per
-        feature, with or without a header; several trajectories need a header and a column `trajectory`, whose rows
-        are in the order of time.
+        feature, with or without a header; several trajectories need a header with a column `trajectory`. Rows are in
+        the order of time; a column `time` is not a feature.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def _read_npy(path: Path) -> np.ndarray:
 
 
 def _read_npz(path: Path) -> np.ndarray:
-    with np.load(path, allow_pickle=False) as archive:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return archive[_only(list(archive.files))]
 
 
@@ -78,12 +78,13 @@ def _read_csv(path: Path) -> np.ndarray:
     if not rows:
         raise ValueError("it has a header and no rows")
     values = np.array(rows, dtype=float)
-    if header is None or "trajectory" not in header:
+    if header is None:
         return values[None]
-    column = header.index("trajectory")
-    keep = [index for index, name in enumerate(header) if name not in ("trajectory", "time")]
-    names = list(dict.fromkeys(values[:, column]))
-    trajectories = [values[values[:, column] == name][:, keep] for name in names]
+    features = values[:, [index for index, name in enumerate(header) if name not in ("trajectory", "time")]]
+    if "trajectory" not in header:
+        return features[None]
+    owners = values[:, header.index("trajectory")]
+    trajectories = [features[owners == owner] for owner in dict.fromkeys(owners)]
     if len({len(trajectory) for trajectory in trajectories}) > 1:
         raise ValueError("its trajectories differ in length")
     return np.stack(trajectories)

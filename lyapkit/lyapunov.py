@@ -103,7 +103,7 @@ def lyapunov_spectrum(
     dtype = _dtype(dtype)
     if device is None:
         device = inputs.device if isinstance(inputs, Tensor) and inputs.device.type != "cpu" else system.device
-    device = torch.device(device)
+    device = _available(device)
     input_values = _checked_inputs(inputs, system)
     n_steps = _checked_steps(input_values, n_steps, n_transient)
     k = system.state_size if n_exponents is None else n_exponents
@@ -215,6 +215,13 @@ def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
     if name not in ("float64", "float32"):
         raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}")
     return getattr(torch, name)
+
+
+def _available(device: str | torch.device) -> torch.device:
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {str(device)!r} is not available here: {str(error).splitlines()[0]}") from error
 
 
 def _checked_inputs(inputs: Array | None, system: System) -> np.ndarray | None:

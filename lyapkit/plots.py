@@ -18,6 +18,7 @@ from lyapkit.statistics import ensemble_mean, running_exponents
 STYLE = Path(__file__).with_name("lyapkit.mplstyle")
 MEAN_COLOUR, TRAJECTORY_COLOUR = "#0072B2", "#8C8C8C"
 FEW_EXPONENTS = 20
+_METADATA = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}  # what would change from run to run
 
 
 def _styled(draw: Callable[..., Axes]) -> Callable[..., Axes]:
@@ -131,13 +132,18 @@ def save_figure(ax: Axes, path: str | Path) -> Path:
     OSError
         If the file cannot be written.
     """
-    path = check_writable(path)
-    metadata = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
-    if path.suffix not in metadata:
-        raise ValueError(f"cannot draw {path.name}: unknown type {path.suffix!r}, expected .png, .pdf or .svg")
+    path = check_drawable(path)
     with replacing(path) as temporary, plt.style.context(STYLE):
-        ax.figure.savefig(temporary, metadata=metadata[path.suffix])
+        ax.figure.savefig(temporary, metadata=_METADATA[path.suffix])
     plt.close(ax.figure)
+    return path
+
+
+def check_drawable(path: str | Path) -> Path:
+    """Return the path if a picture can be written there; raises like `save_figure`."""
+    path = check_writable(path)
+    if path.suffix not in _METADATA:
+        raise ValueError(f"cannot draw {path.name}: unknown type {path.suffix!r}, expected .png, .pdf or .svg")
     return path
 
 

@@ -1,0 +1,214 @@
+"""The command line, run as a person runs it: its output, its files, its one-line errors and exit codes."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+import lyapkit as lk
+from lyapkit import cli
+
+
+def _run(*arguments, monkeypatch, capsys):
+    """Run the command in this process; return exit code, standard output and standard error."""
+    monkeypatch.setattr(sys, "argv", ["lyapkit", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    out, err = capsys.readouterr()
+    return exit_.value.code, out, err
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    return lambda *arguments: _run(*arguments, monkeypatch=monkeypatch, capsys=capsys)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A checkpoint and inputs for it."""
+    module = nn.GRU(3, 5)
+    safetensors.torch.save_file(module.state_dict(), tmp_path / "model.safetensors")
+    np.save(tmp_path / "inputs.npy", np.random.default_rng(0).normal(size=(2, 40, 3)))
+    return tmp_path
+
+
+def test_spectrum(run, files):
+    model, inputs, output, plot = (files / name for name in ("model.safetensors", "inputs.npy", "x.nc", "x.png"))
+    code, out, err = run(
+        "spectrum", model, "--inputs", inputs, "--output", output, "--plot", plot, "-q", "--transient", 8
+    )
+    assert (code, err) == (0, "")
+    ds = lk.open(output)
+    expected = lk.lyapunov_spectrum(lk.load_checkpoint(model), np.load(inputs), n_transient=8)
+    np.testing.assert_array_equal(ds.lyapunov_exponent, expected.lyapunov_exponent)
+    assert lk.spectrum_table(ds) in out
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert ds.attrs["checkpoint"] == "model.safetensors"
+
+
+def test_leading_exponents_fixed_interval_and_single_precision(run, files):
+    model, inputs, output = files / "model.safetensors", files / "inputs.npy", files / "x.nc"
+    options = ("-k", 2, "--reorthonormalize", 4, "--dtype", "float32", "-q")
+    assert run("spectrum", model, "--inputs", inputs, "--output", output, *options)[0] == 0
+    ds = lk.open(output)
+    assert ds.sizes["exponent"] == 2
+    np.testing.assert_array_equal(ds.duration, 4)
+
+
+def test_inspect(run, files):
+    code, out, _ = run("inspect", files / "model.safetensors")
+    assert code == 0
+    assert "weight_hh_l0" in out
+    assert "(15, 5)" in out
+    assert "recurrent network '': GRU (3 inputs, 5 units, state size 5)" in out
+
+
+def test_plot(run, files):
+    output = files / "x.nc"
+    run("spectrum", files / "model.safetensors", "--inputs", files / "inputs.npy", "--output", output, "-q")
+    code, out, err = run("plot", output)
+    assert (code, err) == (0, "")
+    for name in ("x_spectrum.png", "x_convergence.png"):
+        assert str(files / name) in out
+        assert (files / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_progress_bar_goes_to_standard_error(run, files):
+    _, out, err = run("spectrum", files / "model.safetensors", "--inputs", files / "inputs.npy")
+    assert "step" in err
+    assert "step/s" not in out
+
+
+def _is_one_line_error(result, *words):
+    code, out, err = result
+    assert code == 2
+    assert out == ""
+    assert err.startswith("lyapkit: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    for word in words:
+        assert word in err
+
+
+def test_missing_files(run, files):
+    _is_one_line_error(run("spectrum", "none.pt", "--inputs", files / "inputs.npy", "-q"), "none.pt does not exist")
+    _is_one_line_error(
+        run("spectrum", files / "model.safetensors", "--inputs", "none.npy", "-q"), "none.npy does not exist"
+    )
+    _is_one_line_error(run("inspect", "none.pt"), "none.pt does not exist")
+    _is_one_line_error(run("plot", "none.nc"), "none.nc does not exist")
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors", ".ckpt"])
+@pytest.mark.parametrize("content", [b"", b"\x80\x02garbage", np.random.default_rng(1).bytes(500)])
+def test_damaged_checkpoints(run, files, suffix, content):
+    path = files / f"bad{suffix}"
+    path.write_bytes(content)
+    _is_one_line_error(run("spectrum", path, "--inputs", files / "inputs.npy", "-q"), str(path), "not a readable")
+    _is_one_line_error(run("inspect", path), str(path), "not a readable")
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".nc", ".pt", ".csv"])
+def test_damaged_inputs(run, files, suffix):
+    path = files / f"bad{suffix}"
+    path.write_bytes(np.random.default_rng(1).bytes(500))
+    _is_one_line_error(
+        run("spectrum", files / "model.safetensors", "--inputs", path, "-q"), str(path), "not a readable"
+    )
+
+
+class _Malicious:
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return os.mkdir, (self.target,)
+
+
+def test_code_in_a_pickle_does_not_run(run, files):
+    path, target = files / "evil.pt", files / "ran"
+    torch.save(_Malicious(str(target)), path)
+    for command in (("spectrum", path, "--inputs", files / "inputs.npy"), ("inspect", path)):
+        _is_one_line_error(run(*command), "could run code", "torch.save(model.state_dict(), path)")
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (nn.Conv1d(3, 3, 3), ("no recurrent layer", "lyapkit inspect")),
+        (nn.Linear(3, 3), ("no recurrent layer",)),
+        (nn.GRU(3, 5, bidirectional=True), ("bidirectional", "no Lyapunov spectrum")),
+        (nn.RNN(3, 5), ("nonlinearity='tanh' or 'relu'",)),
+    ],
+)
+def test_unusable_networks(run, files, module, words):
+    torch.save(module.state_dict(), files / "a.pt")
+    _is_one_line_error(run("spectrum", files / "a.pt", "--inputs", files / "inputs.npy", "-q"), *words)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options", "words"),
+    [
+        (np.zeros((2, 9, 4)), (), ("4 features", "takes 3")),
+        (np.zeros((9, 3)), (), ("(9, 3)", "inputs[None]")),
+        (np.full((1, 9, 3), np.nan), (), ("nan at trajectory 0, time 0, feature 0",)),
+        (np.zeros((1, 0, 3)), (), ("empty",)),
+        (np.zeros((1, 9, 3)), ("-k", 6), ("between 1 and the state size 5, got 6",)),
+        (np.zeros((1, 9, 3)), ("-k", 0), ("got 0",)),
+        (np.zeros((1, 9, 3)), ("--transient", 9), ("n_transient=9 leaves no step",)),
+        (np.zeros((1, 9, 3)), ("--dtype", "half"), ("'half'",)),
+        (np.zeros((1, 9, 3)), ("--reorthonormalize", "x"), ("'x'",)),
+        (np.zeros((1, 9, 3)), ("--prefix", "x"), ("'x'",)),
+        (np.zeros((1, 9, 3)), ("--device", "nonsense"), ("nonsense",)),
+        (np.zeros((1, 9, 3)), ("--plot", "x.gif"), (".gif",)),
+    ],
+)
+def test_bad_inputs_and_options(run, files, inputs, options, words):
+    np.save(files / "bad.npy", inputs)
+    _is_one_line_error(
+        run("spectrum", files / "model.safetensors", "--inputs", files / "bad.npy", "-q", *options), *words
+    )
+
+
+def test_unwritable_output_is_found_before_the_work(run, files):
+    arguments = ("spectrum", files / "model.safetensors", "--inputs", files / "inputs.npy", "-q")
+    _is_one_line_error(run(*arguments, "--output", files / "no" / "x.nc"), "the folder", "does not exist")
+    _is_one_line_error(run(*arguments, "--output", files), "is a folder")
+
+
+def test_old_output_survives_a_failed_run(run, files):
+    output = files / "x.nc"
+    output.write_bytes(b"precious")
+    np.save(files / "bad.npy", np.full((1, 9, 3), np.inf))
+    arguments = ("spectrum", files / "model.safetensors", "--output", output, "-q")
+    assert run(*arguments, "--inputs", files / "bad.npy")[0] == 2
+    assert output.read_bytes() == b"precious"
+
+
+def test_file_without_a_spectrum(run, files):
+    import xarray as xr
+
+    xr.Dataset({"a": ("x", [1.0])}).to_netcdf(files / "a.nc")
+    _is_one_line_error(run("plot", files / "a.nc"), "holds no spectrum", "lyapunov_exponent")
+
+
+def test_usage_errors(run, files):
+    assert run("spectrum", files / "model.safetensors")[0] == 2
+    assert run("nonsense")[0] == 2
+
+
+def test_installed_command_runs_without_a_display(files):
+    environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "MPLBACKEND")}
+    command = [sys.executable, "-m", "lyapkit.cli", "spectrum", "model.safetensors", "--inputs", "inputs.npy"]
+    done = subprocess.run(
+        [*command, "--plot", "a.svg"], cwd=files, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Kaplan–Yorke" in done.stdout
+    assert (files / "a.svg").is_file()
