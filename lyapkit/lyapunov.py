@@ -61,7 +61,7 @@ def lyapunov_spectrum(
     reorthonormalize : "adaptive" or int
         When to re-orthonormalise the frame: as rarely as `accuracy` allows, or every so many steps.
     accuracy : float, optional
-        Rounding error tolerated in the log-growth of one interval. Default 2e-10 in float64, 1e-4 in float32.
+        Rounding error tolerated in the log-growth of one interval. Default 1e-9 in float64, 1e-4 in float32.
     initial_frame : "identity" or "random"
         The first perturbations. The identity is the paper's choice, and makes the exponents of a diagonal map exact
         at every finite time. But its order is that of the state variables: where the fastest directions come last,

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from lyapkit.systems.system import System
 
-DEFAULT_ACCURACY = {torch.float64: 2e-10, torch.float32: 1e-4}  # conditions of about 1e6 and 1e3
+DEFAULT_ACCURACY = {torch.float64: 1e-9, torch.float32: 1e-4}
 MIN_INTERVALS = 20  # that the adaptive mode leaves in a run, for error bars and convergence plots
 
 
@@ -101,7 +101,7 @@ def propagate(
     accuracy : float, optional
         Rounding error that the adaptive mode tolerates in one interval's log-growth: intervals end before machine
         epsilon times their condition exceeds it. The exponents, which average over intervals, come out more
-        accurate than that. Default 2e-10 in float64, 1e-4 in float32.
+        accurate than that. Default 1e-9 in float64, 1e-4 in float32.
     on_divergence : "warn" or "raise"
         What to do about non-finite trajectories and unresolved directions: a `DivergenceWarning` and NaN in the
         result, the other trajectories going on, or a `DivergenceError`.
@@ -167,6 +167,7 @@ class _Run:
         self.alive = torch.ones(len(state), dtype=torch.bool, device=state.device)
         self.dead = torch.zeros(frame.shape[:2], dtype=torch.bool, device=state.device)
         self.unresolved = torch.zeros_like(self.dead)
+        self.intact = True  # no trajectory and no direction lost so far
         self.diverged: dict[int, int] = {}
         self.n_factorizations = 0
 
@@ -184,17 +185,19 @@ class _Run:
 
     def accept(self, attempt: _Interval) -> None:
         """Move on to the end of an interval, naming the trajectories and directions that were lost in it."""
-        if lost := (self.alive & ~attempt.finite).nonzero().flatten().tolist():
-            self._name_diverged(lost, attempt.length)
-            self.alive &= attempt.finite
-        vanished = attempt.vanished & self.alive[:, None] & ~self.dead
-        if attempt.length == 1:
-            self.dead |= vanished
-        else:
-            self.unresolved |= vanished
+        if not attempt.is_regular:
+            if lost := (self.alive & ~attempt.finite).nonzero().flatten().tolist():
+                self._name_diverged(lost, attempt.length)
+                self.alive &= attempt.finite
+            vanished = attempt.vanished & self.alive[:, None] & ~self.dead
+            if attempt.length == 1:
+                self.dead |= vanished
+            else:
+                self.unresolved |= vanished
+            self.intact = not bool((~self.alive).any() | self.dead.any() | self.unresolved.any())
         self.time += attempt.length
-        self.state, self.frame = attempt.state, attempt.frame
-        if not self.alive.all():  # kept finite, so that they do not slow down or disturb the others
+        self.state, self.frame = attempt.state, attempt.new_frame()
+        if not self.intact:  # lost trajectories are kept finite, so that they do not slow down or disturb the others
             start_state, start_frame = self.start
             self.state = torch.where(self.alive[:, None], self.state, start_state)
             self.frame = torch.where(self.alive[:, None, None], self.frame, start_frame)
@@ -202,9 +205,11 @@ class _Run:
     def counted(self, attempt: _Interval) -> Tensor:
         """Return the interval's log-growth (B, k) with what was lost marked: −inf, or NaN where that is not known."""
         growth = attempt.log_diagonal.double()
-        growth = growth.masked_fill(self.dead, -math.inf)
-        growth = growth.masked_fill(self.unresolved & ~self.dead, math.nan)
-        return growth.masked_fill(~self.alive[:, None], math.nan).cpu()
+        if not self.intact:
+            growth = growth.masked_fill(self.dead, -math.inf)
+            growth = growth.masked_fill(self.unresolved & ~self.dead, math.nan)
+            growth = growth.masked_fill(~self.alive[:, None], math.nan)
+        return growth.cpu()
 
     def _name_diverged(self, lost: list[int], length: int) -> None:
         """Repeat an interval step by step to find when each trajectory stopped being finite."""
@@ -226,32 +231,51 @@ class _Interval:
     def __init__(self, run: _Run, length: int, state: Tensor, frame: Tensor) -> None:
         self.length = length
         self.state = state
-        self._counts = run.alive[:, None] & ~run.dead
-        eps = torch.finfo(frame.dtype).eps
-
-        factors, tau = torch.geqrf(frame.mT)
-        diagonal = factors.diagonal(dim1=-2, dim2=-1).abs()
-        norm = torch.linalg.vector_norm(frame, dim=-1)
-        ratio = norm / diagonal
-        self.finite = state.isfinite().all(-1) & (norm.isfinite() & diagonal.isfinite()).all(-1)
-        self.log_diagonal = diagonal.log()
+        self._frame = frame
+        self._factors, self._tau = torch.geqrf(frame.mT)
+        self._diagonal = self._factors.diagonal(dim1=-2, dim2=-1).abs()
+        self._norm = torch.linalg.vector_norm(frame, dim=-1)
         # the rank tolerance of numpy.linalg.matrix_rank, per direction
-        self.vanished = ~(diagonal > frame.shape[-1] * eps * norm)
-        self.condition = ratio.masked_fill(~self._counts, 1.0).amax(-1)
-        if bool((ratio < eps**-0.5).all()):
-            self.frame = torch.linalg.solve_triangular(factors[:, : frame.shape[1]].mT, frame, upper=False)
-        else:
-            self.frame = torch.linalg.householder_product(factors, tau).mT
+        self._tolerance = frame.shape[-1] * torch.finfo(frame.dtype).eps
+        ratio = self._norm / self._diagonal
+        # one comparison shows the usual case: all finite, all directions well above rounding
+        self.is_regular = bool((ratio < 0.1 / self._tolerance).all() & state.isfinite().all())
+        self.log_diagonal = self._diagonal.log()
+        self._counts = None if run.intact else run.alive[:, None] & ~run.dead
+        self.condition = self._where_it_counts(ratio, 1.0).amax(-1)
+
+    def _where_it_counts(self, values: Tensor, neutral: float) -> Tensor:
+        """Return values (B, k) with those of lost trajectories and dead directions replaced."""
+        return values if self._counts is None else values.masked_fill(~self._counts, neutral)
+
+    @property
+    def finite(self) -> Tensor:
+        """Which trajectories (B,) are finite."""
+        return self.state.isfinite().all(-1) & (self._norm.isfinite() & self._diagonal.isfinite()).all(-1)
+
+    @property
+    def vanished(self) -> Tensor:
+        """Which directions (B, k) are lost in rounding."""
+        return ~(self._diagonal > self._tolerance * self._norm)
 
     def strain(self, bound: float) -> float:
         """Return the used fraction of what an interval may use up: of the condition's and of the exponent's range.
 
         Above 1 the interval was too long. NaN where something is not finite.
         """
-        if not bool((self.finite | ~self._counts.any(-1)).all()):
-            return math.nan
-        size = self.log_diagonal.masked_fill(~self._counts, 0.0).abs().amax() / _range(self.log_diagonal.dtype)
-        return max(float(self.condition.max().log()) / math.log(bound), float(size))
+        if not self.is_regular:
+            finite = self.finite if self._counts is None else self.finite | ~self._counts.any(-1)
+            if not bool(finite.all()):
+                return math.nan
+        size = self._where_it_counts(self.log_diagonal, 0.0).abs().amax() / _range(self.log_diagonal.dtype)
+        return max(math.log(self.condition.max()) / math.log(bound), float(size))
+
+    def new_frame(self) -> Tensor:
+        """Return the orthonormal frame (B, k, N)."""
+        if self.is_regular:
+            lower = self._factors[:, : self._tau.shape[1]].mT
+            return torch.linalg.solve_triangular(lower, self._frame, upper=False).contiguous()
+        return torch.linalg.householder_product(self._factors, self._tau).mT
 
 
 def _range(dtype: torch.dtype) -> float:

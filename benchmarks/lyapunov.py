@@ -1,0 +1,258 @@
+"""Time `lyapunov_spectrum` against the loop that everyone writes, and against what its matrix products alone cost.
+
+    python benchmarks/lyapunov.py             # about five minutes; writes benchmarks/lyapunov.json
+    python benchmarks/lyapunov.py --quick     # smaller, prints only
+
+All comparisons are ratios within one process, each the median over alternating repetitions. The loop builds the dense
+Jacobian of every trajectory from the weights (no autograd), multiplies it with the frame and calls `torch.linalg.qr`,
+at every step. The floor is one shared matrix product per step and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import lyapkit as lk
+from lyapkit.provenance import provenance
+
+OUTPUT = Path(__file__).with_suffix(".json")
+MEMORY_LIMIT = 1.0  # GiB, for N=100, T=10 000, B=8
+
+
+def elman_jacobian(module: nn.RNN, state: Tensor, input: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the next state and the dense Jacobians (B, N, N) of a tanh RNN."""
+    new = torch.tanh(
+        input @ module.weight_ih_l0.mT + module.bias_ih_l0 + state @ module.weight_hh_l0.mT + module.bias_hh_l0
+    )
+    return new, (1 - new**2)[:, :, None] * module.weight_hh_l0
+
+
+def lstm_jacobian(module: nn.LSTM, state: Tensor, input: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the next state (h, c) and the dense Jacobians (B, 2H, 2H) of an LSTM."""
+    hidden, cell = state.chunk(2, -1)
+    z = input @ module.weight_ih_l0.mT + module.bias_ih_l0 + hidden @ module.weight_hh_l0.mT + module.bias_hh_l0
+    i, f, g, o = z.chunk(4, -1)
+    i, f, g, o = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
+    new_cell = f * cell + i * g
+    tanh_cell = torch.tanh(new_cell)
+    w_i, w_f, w_g, w_o = module.weight_hh_l0.chunk(4)
+    gains = [g * i * (1 - i), cell * f * (1 - f), i * (1 - g**2)]
+    n = hidden.shape[1]
+    jacobian = state.new_empty(len(state), 2 * n, 2 * n)
+    into_cell = sum(gain[:, :, None] * w for gain, w in zip(gains, (w_i, w_f, w_g), strict=True))
+    slope = o * (1 - tanh_cell**2)
+    jacobian[:, n:, :n] = into_cell
+    jacobian[:, n:, n:] = torch.diag_embed(f)
+    jacobian[:, :n, :n] = slope[:, :, None] * into_cell + (tanh_cell * o * (1 - o))[:, :, None] * w_o
+    jacobian[:, :n, n:] = torch.diag_embed(slope * f)
+    return torch.cat([o * tanh_cell, new_cell], -1), jacobian
+
+
+@torch.no_grad()
+def dense_loop(jacobian: Callable, module: nn.Module, inputs: Tensor, state_size: int) -> Tensor:
+    """Return the exponents (B, N) by the dense loop, one QR per step."""
+    n_trajectories, n_steps, _ = inputs.shape
+    state = inputs.new_zeros(n_trajectories, state_size)
+    frame = torch.eye(state_size, dtype=inputs.dtype).repeat(n_trajectories, 1, 1)
+    total = torch.zeros_like(state)
+    for t in range(n_steps):
+        state, dense = jacobian(module, state, inputs[:, t])
+        frame, upper = torch.linalg.qr(dense @ frame)
+        total += upper.diagonal(dim1=-2, dim2=-1).abs().log()
+    return total / n_steps
+
+
+@torch.no_grad()
+def shared_products(weight: Tensor, n_trajectories: int, n_rows: int, n_steps: int) -> None:
+    """Multiply n_rows perturbations per trajectory with one weight matrix, n_steps times: the floor."""
+    rows = torch.randn(n_trajectories, n_rows, weight.shape[1], dtype=weight.dtype)
+    for _ in range(n_steps):
+        nn.functional.linear(rows, weight)
+
+
+def medians(repetitions: int, **functions: Callable[[], object]) -> dict[str, float]:
+    """Return the median seconds of each function, called in turn, after one round to warm up."""
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for repetition in range(repetitions + 1):
+        for name, function in functions.items():
+            started = time.perf_counter()
+            function()
+            if repetition:
+                seconds[name].append(time.perf_counter() - started)
+    return {name: float(np.median(values)) for name, values in seconds.items()}
+
+
+def compare(
+    name: str, module: nn.Module, jacobian: Callable, n_steps: int, n_trajectories: int, repetitions: int
+) -> dict[str, object]:
+    """Return the times of the loop, of lyapkit and of the floor for one network, and how well they agree."""
+    inputs = torch.rand(n_trajectories, n_steps, module.input_size, dtype=torch.float64)
+    system = lk.from_module(module)
+    n = system.state_size
+    weight = module.weight_hh_l0.detach()
+    results = {}
+
+    def loop() -> None:
+        results["loop"] = dense_loop(jacobian, module, inputs, n)
+
+    def lyapkit() -> None:
+        results["lyapkit"] = lk.lyapunov_spectrum(system, inputs)
+
+    seconds = medians(
+        repetitions,
+        loop=loop,
+        lyapkit=lyapkit,
+        products=lambda: shared_products(weight, n_trajectories, n, n_steps),
+        leading=lambda: lk.lyapunov_spectrum(system, inputs, n_exponents=10),
+    )
+    ds = results["lyapkit"]
+    difference = np.abs(ds.lyapunov_exponent.values - np.sort(results["loop"].numpy())[:, ::-1]).max()
+    row = {
+        "network": name,
+        "state_size": n,
+        "n_steps": n_steps,
+        "n_trajectories": n_trajectories,
+        "seconds": seconds,
+        "times_faster_than_loop": seconds["loop"] / seconds["lyapkit"],
+        "times_faster_than_loop_10_leading_exponents": seconds["loop"] / seconds["leading"],
+        "times_the_floor": seconds["lyapkit"] / seconds["products"],
+        "reorthonormalizations": ds.attrs["n_reorthonormalizations"],
+        "largest_exponent": float(ds.lyapunov_exponent.max()),
+        "smallest_exponent": float(ds.lyapunov_exponent.min()),
+        "largest_difference": float(difference),
+    }
+    print(
+        f"{name}: {row['times_faster_than_loop']:.2f}× faster than the loop "
+        f"({row['times_faster_than_loop_10_leading_exponents']:.1f}× for 10 leading exponents), "
+        f"{row['times_the_floor']:.2f}× its matrix products; {row['reorthonormalizations']} factorisations in "
+        f"{n_steps} steps, exponents {row['largest_exponent']:.2f} … {row['smallest_exponent']:.2f}, "
+        f"differ by {difference:.1e}"
+    )
+    return row
+
+
+def henon_batch(repetitions: int) -> dict[str, float]:
+    """Return how much cheaper a map step is in a batch of 1000 trajectories than in one alone."""
+    system = lk.classical.henon()
+    seconds = medians(
+        repetitions,
+        batch=lambda: lk.lyapunov_spectrum(system, n_steps=1000, n_trajectories=1000),
+        alone=lambda: lk.lyapunov_spectrum(system, n_steps=1000),
+    )
+    ratio = 1000 * seconds["alone"] / seconds["batch"]
+    print(f"Hénon map: {ratio:.0f}× faster per map step in a batch of 1000 trajectories than one at a time")
+    return {"seconds": seconds, "times_faster_per_step": ratio}
+
+
+def scaling(repetitions: int, quick: bool) -> list[dict[str, float]]:
+    """Return the seconds of a tanh RNN's spectrum against N, T and B around N=100, T=200, B=8."""
+    base = {"n": 100, "n_steps": 200, "n_trajectories": 8}
+    sweeps = {"n": [25, 50, 100, 200, 400], "n_steps": [50, 100, 200, 400, 800], "n_trajectories": [1, 2, 4, 8, 16, 32]}
+    if quick:
+        sweeps = {name: values[:3] for name, values in sweeps.items()}
+    rows = []
+    for name, values in sweeps.items():
+        previous = None
+        for value in values:
+            sizes = base | {name: value}
+            torch.manual_seed(0)
+            system = lk.from_module(nn.RNN(1, sizes["n"], dtype=torch.float64))
+            inputs = torch.rand(sizes["n_trajectories"], sizes["n_steps"], 1, dtype=torch.float64)
+            found = {}
+
+            def spectrum(system: lk.System = system, inputs: Tensor = inputs, found: dict = found) -> None:
+                found["ds"] = lk.lyapunov_spectrum(system, inputs)
+
+            row = sizes | {"seconds": medians(repetitions, spectrum=spectrum)["spectrum"], "varied": name}
+            row["reorthonormalizations"] = found["ds"].attrs["n_reorthonormalizations"]
+            if previous is not None:
+                row["local_exponent"] = float(
+                    np.log(row["seconds"] / previous["seconds"]) / np.log(value / previous[name])
+                )
+            previous = row
+            rows.append(row)
+            print(
+                f"N={sizes['n']:4d} T={sizes['n_steps']:4d} B={sizes['n_trajectories']:3d}: {row['seconds']:7.3f} s, "
+                f"{row['reorthonormalizations']} factorisations"
+                + (f", cost ~ {name}^{row['local_exponent']:.2f}" if "local_exponent" in row else "")
+            )
+    return rows
+
+
+def peak_memory() -> dict[str, float]:
+    """Return the peak memory (GiB) of a process that computes N=100, T=10 000, B=8, and of one that only imports."""
+
+    def peak(work: bool) -> float:
+        command = [sys.executable, __file__, "--memory-worker", str(int(work))]
+        return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
+
+    memory = {"with_imports_gib": peak(True), "imports_alone_gib": peak(False)}
+    print(f"N=100, T=10 000, B=8: peak memory {memory['with_imports_gib']:.2f} GiB, imports alone ", end="")
+    print(f"{memory['imports_alone_gib']:.2f} GiB")
+    return memory
+
+
+def memory_worker(work: bool) -> None:
+    """Print this process's peak memory in GiB, after computing a spectrum if `work`."""
+    if work:
+        system = lk.from_module(nn.RNN(1, 100, dtype=torch.float64))
+        lk.lyapunov_spectrum(system, torch.rand(8, 10_000, 1, dtype=torch.float64))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+
+
+def machine() -> dict[str, object]:
+    """Return what the numbers were measured on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return {
+        "processor": models[0] if models else platform.processor(),
+        "cores": len(models) or None,
+        "torch_threads": torch.get_num_threads(),
+        "blas": "MKL" if torch.backends.mkl.is_available() else "other",
+        "system": platform.system(),
+    }
+
+
+def main() -> None:
+    """Run all benchmarks, print them, and write the JSON file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer and smaller runs, nothing written")
+    parser.add_argument("--memory-worker", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.memory_worker is not None:
+        memory_worker(bool(options.memory_worker))
+        return
+    repetitions = 1 if options.quick else 5
+    torch.manual_seed(0)
+    elman = nn.RNN(1, 100, dtype=torch.float64)
+    lstm = nn.LSTM(28, 128, dtype=torch.float64)
+    results = {
+        "made": provenance(repetitions=repetitions),
+        "machine": machine(),
+        "networks": [
+            compare("Elman network, N=100", elman, elman_jacobian, 100 if options.quick else 784, 8, repetitions),
+            compare("LSTM, H=128", lstm, lstm_jacobian, 20 if options.quick else 100, 8, repetitions),
+        ],
+        "henon": henon_batch(repetitions),
+        "scaling": scaling(repetitions, options.quick),
+        "memory": peak_memory(),
+    }
+    if not options.quick:
+        OUTPUT.write_text(json.dumps(results, indent=2) + "\n")
+        print(f"wrote {OUTPUT}")
+
+
+if __name__ == "__main__":
+    main()
