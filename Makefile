@@ -1,0 +1,42 @@
+# Two commands do everything on a fresh machine: `make spectrum` runs the main job, `make test` passes the tests.
+# Both create .venv and install into it; set PYTHON to choose an interpreter (3.11 or newer).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: spectrum test lint benchmark clean
+
+spectrum: $(VENV)/.installed  ## the Lyapunov spectrum of a trained LSTM driven by handwritten digits
+	@mkdir -p output
+	$(BIN)/lyapkit spectrum data/digits_rows_lstm.safetensors --inputs data/digits_rows_inputs.nc --transient 40 \
+		--output output/digits.nc
+	$(BIN)/lyapkit plot output/digits.nc
+
+test: $(VENV)/.installed-dev  ## all tests
+	$(BIN)/python -m pytest -n 2 -q
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+benchmark: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/lyapunov.py
+
+clean:
+	rm -rf $(VENV) output
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lyapkit needs Python 3.11 or newer: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
+	@echo "installing lyapkit into $(VENV) (a few minutes the first time)"
+	@$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@$(INSTALL) --editable '.[dev]'
+	@touch $@
