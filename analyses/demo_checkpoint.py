@@ -8,7 +8,7 @@ Writes to data/, NAME being the data set and the order:
 
 - `NAME_lstm.safetensors`: the weights, with test accuracy and provenance in the file's metadata;
 - `NAME_inputs.nc` (digits only): 8 sequences of test images in a row, the inputs of the spectrum;
-- `NAME_spectrum.nc`: the spectrum along these sequences.
+- `NAME_spectrum.nc`: the spectrum along these sequences, one interval of log-growth per image.
 """
 
 from __future__ import annotations
@@ -127,6 +127,7 @@ def main() -> None:
         lk.save(inputs.to_dataset().assign_attrs(made), options.folder / f"{name}_inputs.nc")
     n_transient = inputs.sizes["time"] // 9
     ds = lk.lyapunov_spectrum(lk.load_checkpoint(checkpoint), inputs, n_transient=n_transient, progress=True)
+    ds = lk.coarsen(ds, as_sequences(images.test_images[:1], options.order).shape[1])  # one interval per image
     ds.attrs |= {"command": made["command"], "scale": made["scale"], "test_accuracy": f"{test_accuracy:.4f}"}
     lk.save(ds, options.folder / f"{name}_spectrum.nc")
     print(lk.spectrum_table(ds))

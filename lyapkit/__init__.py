@@ -6,6 +6,7 @@ from lyapkit.models import CheckpointError, from_module, inspect_checkpoint, loa
 from lyapkit.plots import plot_convergence, plot_spectrum
 from lyapkit.results import open, save
 from lyapkit.statistics import (
+    coarsen,
     ensemble_mean,
     entropy_rate,
     finite_time_exponents,
@@ -27,6 +28,7 @@ __all__ = [
     "Map",
     "System",
     "classical",
+    "coarsen",
     "ensemble_mean",
     "entropy_rate",
     "finite_time_exponents",

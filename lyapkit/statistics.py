@@ -87,21 +87,20 @@ def running_exponents(ds: xr.Dataset) -> xr.DataArray:
     )
 
 
-def finite_time_exponents(ds: xr.Dataset, window: float) -> xr.DataArray:
-    """Return the exponents of consecutive windows of time.
+def coarsen(ds: xr.Dataset, window: float) -> xr.Dataset:
+    """Return the spectrum with its intervals joined into longer ones; the exponents stay as they are.
 
     Parameters
     ----------
     ds : xarray.Dataset
         A spectrum.
     window : float
-        Length of a window, in steps (flows: units of time). Windows end where intervals do, so they are exact if
-        the spectrum was computed with an interval that divides them; an incomplete last window is left out.
+        Length of the new intervals, in steps (flows: units of time). They end where old ones do, so they are exact
+        if the spectrum was computed with an interval that divides them. The last one may be shorter.
 
     Returns
     -------
-    xarray.DataArray
-        (trajectory, window, exponent), with the coordinates `duration` and `end_time` of the windows.
+    xarray.Dataset
 
     Raises
     ------
@@ -115,24 +114,55 @@ def finite_time_exponents(ds: xr.Dataset, window: float) -> xr.DataArray:
             f"{end_time[-1]:g}; for shorter windows compute the spectrum with a smaller reorthonormalize="
         )
     index = np.ceil(end_time / window - 1e-9).astype(int) - 1
-    complete = math.floor(end_time[-1] / window + 1e-9)
     starts = np.flatnonzero(np.diff(index, prepend=-1))
-    lengths = np.add.reduceat(duration, starts)[:complete]
-    growth = np.add.reduceat(ds["log_growth"].values, starts, axis=1)[:, :complete]
-    coords = {
-        "trajectory": ds["trajectory"],
-        "window": ("window", np.arange(complete), {"units": "1", "long_name": "window"}),
-        "exponent": ds["exponent"],
-        "duration": ("window", lengths, {**ds["duration"].attrs, "long_name": "duration of the window"}),
-        "end_time": ("window", lengths.cumsum(), {**ds["end_time"].attrs, "long_name": "end of the window"}),
-    }
-    return xr.DataArray(
-        growth / lengths[:, None],
-        dims=("trajectory", "window", "exponent"),
-        coords=coords,
-        name="finite_time_exponent",
-        attrs={"units": ds["lyapunov_exponent"].units, "long_name": "finite-time Lyapunov exponent"},
+    joined = np.add.reduceat(duration, starts)
+    return (
+        ds.drop_dims("interval")
+        .assign(
+            log_growth=(
+                ds["log_growth"].dims,
+                np.add.reduceat(ds["log_growth"].values, starts, axis=1),
+                ds["log_growth"].attrs,
+            ),
+            condition=(
+                ds["condition"].dims,
+                np.maximum.reduceat(ds["condition"].values, starts, axis=1),
+                ds["condition"].attrs,
+            ),
+        )
+        .assign_coords(
+            interval=("interval", np.arange(len(starts)), ds["interval"].attrs),
+            duration=("interval", joined, ds["duration"].attrs),
+            end_time=("interval", joined.cumsum(), ds["end_time"].attrs),
+        )
     )
+
+
+def finite_time_exponents(ds: xr.Dataset, window: float) -> xr.DataArray:
+    """Return the exponents of consecutive windows of time, an incomplete last one left out.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        A spectrum.
+    window : float
+        Length of a window, as in `coarsen`.
+
+    Returns
+    -------
+    xarray.DataArray
+        (trajectory, window, exponent), with the coordinates `duration` and `end_time` of the windows.
+
+    Raises
+    ------
+    ValueError
+        As `coarsen`.
+    """
+    windows = coarsen(ds, window).rename(interval="window")
+    complete = math.floor(float(windows["end_time"][-1]) / window + 1e-9)
+    windows = windows.isel(window=slice(complete))
+    exponents = (windows["log_growth"] / windows["duration"]).rename("finite_time_exponent")
+    return exponents.assign_attrs(units=ds["lyapunov_exponent"].units, long_name="finite-time Lyapunov exponent")
 
 
 def kaplan_yorke_dimension(ds: xr.Dataset) -> xr.DataArray:

@@ -100,6 +100,18 @@ def test_finite_time_exponents_are_those_of_separate_runs():
         lk.finite_time_exponents(whole, 96)
 
 
+def test_coarsening_loses_nothing_but_detail():
+    ds = lk.lyapunov_spectrum(lk.classical.henon(), n_steps=95, n_trajectories=2, reorthonormalize=5)
+    coarse = lk.coarsen(ds, 20)
+    np.testing.assert_array_equal(coarse.duration, [20, 20, 20, 20, 15])
+    np.testing.assert_allclose(coarse.log_growth.sum("interval"), ds.log_growth.sum("interval"), rtol=1e-13)
+    np.testing.assert_array_equal(coarse.lyapunov_exponent, ds.lyapunov_exponent)
+    np.testing.assert_array_equal(coarse.condition.max("interval"), ds.condition.max("interval"))
+    np.testing.assert_allclose(lk.running_exponents(coarse)[:, -1], ds.lyapunov_exponent, rtol=1e-12)
+    assert set(coarse.variables) == set(ds.variables)
+    assert coarse.duration.attrs == ds.duration.attrs
+
+
 def test_windows_of_flows_are_in_units_of_time():
     ds = lk.lyapunov_spectrum(lk.classical.lorenz(), n_steps=1000, reorthonormalize=10)
     windows = lk.finite_time_exponents(ds, 2.5)
