@@ -117,7 +117,7 @@ def main() -> None:
         batch_size=BATCH_SIZE[options.dataset],
         learning_rate=LEARNING_RATE,
         seed=SEED,
-    ) | {"command": shlex.join(["python", "analyses/demo_checkpoint.py", *sys.argv[1:]]), "scale": "paper"}
+    ) | {"command": shlex.join(["python", "analyses/demo_checkpoint.py", *sys.argv[1:]]), "scale": "quick"}
     checkpoint = options.folder / f"{name}_lstm.safetensors"
     with replacing(checkpoint) as temporary:
         safetensors.torch.save_file(model.state_dict(), temporary, made | {"test_accuracy": f"{test_accuracy:.4f}"})

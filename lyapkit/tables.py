@@ -32,9 +32,8 @@ def spectrum_table(ds: xr.Dataset) -> str:
         rows.append([str(index + 1), *(_number(x) for x in (value, error, *extent)), f"{memory:.3g}"])
     lines = [
         f"{ds.attrs['system']}",
-        f"{ds.sizes['trajectory']} trajectories, {ds['end_time'].values[-1]:g} {unit}s each, {k} exponents"
-        if unit == "step"
-        else f"{ds.sizes['trajectory']} trajectories of {ds['end_time'].values[-1]:g} units of time, {k} exponents",
+        f"{_counted(ds.sizes['trajectory'], 'trajectory', 'trajectories')} of {ds['end_time'].values[-1]:g} "
+        f"{'steps' if unit == 'step' else 'units of time'}, {_counted(k, 'exponent', 'exponents')}",
         "",
         "{:>5} {:>13} {:>12} {:>12} {:>12} {:>10}".format(*head),
         f"{units[0]:>5} {units[1]:>13} {units[2]:>12} {units[3]:>25} {units[5]:>10}",
@@ -62,6 +61,10 @@ def _shown_rows(k: int) -> list[int]:
         return list(range(k))
     middle = np.linspace(6, k - 4, MAX_ROWS - 8).round().astype(int)
     return sorted({*range(5), *middle.tolist(), *range(k - 3, k)})
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 def _short(unit: str) -> str:

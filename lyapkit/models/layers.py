@@ -67,7 +67,10 @@ class Layer(ABC):
         if len(weight) == 1:
             return linear(tangent, weight[0]).mul_(gains)
         if 4 * n_perturbations >= size:
-            return tangent @ torch.einsum("bgh,ghp->bph", gains, weight)
+            combined = gains[:, 0, :, None] * weight[0]
+            for gate in range(1, len(weight)):
+                combined.addcmul_(gains[:, gate, :, None], weight[gate])
+            return tangent @ combined.mT
         return torch.einsum(
             "bkgh,bgh->bkh", linear(tangent, weight.flatten(0, 1)).unflatten(-1, weight.shape[:2]), gains
         )
