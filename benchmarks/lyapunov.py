@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -105,10 +104,11 @@ def compare(
 
     ratios = [network["times_faster_than_loop"] for network in networks]
     print(
-        f"{name}, {n_steps} steps, 8 trajectories, {n_networks} random networks: {np.median(ratios):.2f}× faster than the "
-        f"loop ({min(ratios):.2f} … {max(ratios):.2f}), {middle('times_faster_10_leading'):.1f}× for 10 leading "
+        f"{name}, {n_steps} steps, 8 trajectories, {n_networks} random networks: {np.median(ratios):.2f}× faster than "
+        f"the loop ({min(ratios):.2f} … {max(ratios):.2f}), {middle('times_faster_10_leading'):.1f}× for 10 leading "
         f"exponents; {middle('times_the_floor'):.2f}× its matrix products alone; "
-        f"{middle('reorthonormalizations'):.0f} factorisations; exponents {middle('largest_exponent'):.2f} … "
+        f"{middle('reorthonormalizations'):.0f} QR and {middle('reconditionings'):.0f} LU factorisations; "
+        f"exponents {middle('largest_exponent'):.2f} … "
         f"{middle('smallest_exponent'):.2f}; differences up to {max(n['largest_difference'] for n in networks):.1e}"
     )
     return {
@@ -155,6 +155,7 @@ def compare_one(
         "times_faster_10_leading": seconds["loop"] / seconds["leading"],
         "times_the_floor": seconds["lyapkit"] / seconds["products"],
         "reorthonormalizations": ds.attrs["n_reorthonormalizations"],
+        "reconditionings": ds.attrs["n_reconditionings"],
         "largest_exponent": float(ds.lyapunov_exponent.max()),
         "smallest_exponent": float(ds.lyapunov_exponent.min()),
         "largest_difference": float(difference),
@@ -194,7 +195,7 @@ def scaling(repetitions: int, quick: bool) -> list[dict[str, float]]:
                 found["ds"] = lk.lyapunov_spectrum(system, inputs)
 
             row = sizes | {"seconds": medians(repetitions, spectrum=spectrum)["spectrum"], "varied": name}
-            row["reorthonormalizations"] = found["ds"].attrs["n_reorthonormalizations"]
+            row |= {name: found["ds"].attrs[name] for name in ("n_reorthonormalizations", "n_reconditionings")}
             if previous is not None:
                 row["local_exponent"] = float(
                     np.log(row["seconds"] / previous["seconds"]) / np.log(value / previous[name])
@@ -203,7 +204,7 @@ def scaling(repetitions: int, quick: bool) -> list[dict[str, float]]:
             rows.append(row)
             print(
                 f"N={sizes['n']:4d} T={sizes['n_steps']:4d} B={sizes['n_trajectories']:3d}: {row['seconds']:7.3f} s, "
-                f"{row['reorthonormalizations']} factorisations"
+                f"{row['n_reorthonormalizations']} QR and {row['n_reconditionings']} LU factorisations"
                 + (f", cost ~ {name}^{row['local_exponent']:.2f}" if "local_exponent" in row else "")
             )
     return rows
@@ -227,7 +228,8 @@ def memory_worker(work: bool) -> None:
     if work:
         system = lk.from_module(nn.RNN(1, 100, dtype=torch.float64))
         lk.lyapunov_spectrum(system, torch.rand(8, 10_000, 1, dtype=torch.float64))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+    status = Path("/proc/self/status").read_text()  # unlike getrusage, not inherited from the parent
+    print(int(status.split("VmHWM:")[1].split()[0]) / 2**20)
 
 
 def machine() -> dict[str, object]:
@@ -270,7 +272,7 @@ def main() -> None:
                 "LSTM, H=128",
                 lambda: nn.LSTM(28, 128, dtype=torch.float64),
                 lstm_jacobian,
-                20 if options.quick else 100,
+                20 if options.quick else 200,
                 repetitions,
                 n_networks,
             ),

@@ -59,9 +59,10 @@ def lyapunov_spectrum(
     n_trajectories : int, optional
         How many trajectories to run where neither inputs nor initial states say. Default 1.
     reorthonormalize : "adaptive" or int
-        When to re-orthonormalise the frame: as rarely as `accuracy` allows, or every so many steps.
+        How long intervals are: a fixed number of steps between QR factorisations; or about 40 of them for the run,
+        inside which the frame is kept well conditioned by factorisations as rare as `accuracy` allows.
     accuracy : float, optional
-        Rounding error tolerated in the log-growth of one interval. Default 1e-9 in float64, 1e-4 in float32.
+        Rounding error tolerated in the log-growth of one factorisation. Default 1e-9 in float64, 1e-4 in float32.
     initial_frame : "identity" or "random"
         The first perturbations. The identity is the paper's choice, and makes the exponents of a diagonal map exact
         at every finite time. But its order is that of the state variables: where the fastest directions come last,
@@ -204,6 +205,7 @@ def _dataset(term: VariationalTerm, system: System, attributes: dict[str, str]) 
             "state_size": system.state_size,
             "time_step": float(system.time_step),
             "n_reorthonormalizations": term.n_reorthonormalizations,
+            "n_reconditionings": term.n_reconditionings,
             "worst_condition": float(np.nanmax(condition, initial=1.0)),
             "references": "Dubinin & Effenberger 2024, Eq. 4 and Appendix A; Benettin et al. 1980",
         },

@@ -48,8 +48,8 @@ def spectrum_table(ds: xr.Dataset) -> str:
         "",
         f"Kaplan–Yorke dimension {_mean_text(kaplan_yorke_dimension(ds))}, "
         f"entropy rate {_mean_text(entropy_rate(ds))} nats per {unit}",
-        f"{ds.attrs['n_reorthonormalizations']} re-orthonormalisations, "
-        f"worst condition {ds.attrs['worst_condition']:.1e}",
+        f"{ds.attrs['n_reorthonormalizations']} re-orthonormalisations, {ds.attrs['n_reconditionings']} factorisations "
+        f"between them, worst condition {ds.attrs['worst_condition']:.1e}",
     ]
     if n_diverged := int(ds["divergence_step"].notnull().sum()):
         lines.append(f"{n_diverged} of {ds.sizes['trajectory']} trajectories diverged and are left out")

@@ -1,17 +1,16 @@
 """The engine: propagates states and, with them, frames of perturbations; re-orthonormalises when it has to.
 
 The frame's rows Q span the k fastest-growing directions. Pushed through the tangent map they lose orthogonality;
-factoring them, V = R^T Q, gives a new frame and, on the diagonal of R, the growth of each direction
+factoring them, V = Rᵀ Q, gives a new frame and, on the diagonal of R, the growth of each direction
 (Benettin et al. 1980; Eckmann & Ruelle 1985). What is stored is log|diag R| per interval between factorisations.
 
 Two facts keep this cheap:
 
-- A factorisation costs ten times a push, and is needed only before rounding hides the slow directions behind the
-  fast ones. What is lost is measured, as `condition`; the adaptive mode chooses the longest intervals that keep it
-  in bounds.
-- Any triangular R will do in between, as long as the new frame is well conditioned: the diagonals multiply, and an
-  error in one interval's R is made good by the next. So Q is obtained as R^-T V by one triangular solve, twice as
-  fast as forming it from its Householder vectors.
+- A factorisation costs several pushes, and is needed only before rounding hides the slow directions behind the fast
+  ones. What is lost is measured, as `condition`, and the adaptive mode goes on for as long as it stays in bounds.
+- Inside an interval the frame need not be orthonormal, only well conditioned. V = L W with any lower triangular L
+  keeps the volumes that define the exponents: the diagonals multiply, and the QR at the interval's end makes good
+  what W lacks. So inside intervals an LU factorisation with column pivoting serves, at a third of the cost.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,7 +27,7 @@ from tqdm import tqdm
 from lyapkit.systems.system import System
 
 DEFAULT_ACCURACY = {torch.float64: 1e-9, torch.float32: 1e-4}
-MIN_INTERVALS = 20  # that the adaptive mode leaves in a run, for error bars and convergence plots
+N_INTERVALS = 40  # that the adaptive mode divides a run into, for error bars and convergence plots
 
 
 class DivergenceWarning(RuntimeWarning):
@@ -58,7 +57,9 @@ class VariationalTerm:
     diverged : dict
         Trajectory to the step, counted from the start of the run, that first produced a non-finite value.
     n_reorthonormalizations : int
-        Factorisations done, those of the transient and of discarded attempts included.
+        QR factorisations done, those of the transient and of discarded attempts included.
+    n_reconditionings : int
+        LU factorisations done inside intervals, likewise.
     """
 
     log_growth: Tensor
@@ -68,6 +69,7 @@ class VariationalTerm:
     frame: Tensor
     diverged: dict[int, int]
     n_reorthonormalizations: int
+    n_reconditionings: int
 
 
 @torch.no_grad()
@@ -97,11 +99,12 @@ def propagate(
     n_steps, n_transient : int
         Steps that are counted, after those that only move state and frame.
     reorthonormalize : int or "adaptive"
-        A fixed number of steps between factorisations, or as many as `accuracy` allows.
+        A fixed number of steps between QR factorisations; or about 40 intervals for the run, each factored inside as
+        rarely as `accuracy` allows.
     accuracy : float, optional
-        Rounding error that the adaptive mode tolerates in one interval's log-growth: intervals end before machine
-        epsilon times their condition exceeds it. The exponents, which average over intervals, come out more
-        accurate than that. Default 1e-9 in float64, 1e-4 in float32.
+        Rounding error that the adaptive mode tolerates in one factorisation's log-growth: a factorisation is due
+        before machine epsilon times the condition exceeds it. The exponents, which average over many, come out
+        more accurate than that. Default 1e-9 in float64, 1e-4 in float32.
     on_divergence : "warn" or "raise"
         What to do about non-finite trajectories and unresolved directions: a `DivergenceWarning` and NaN in the
         result, the other trajectories going on, or a `DivergenceError`.
@@ -117,74 +120,104 @@ def propagate(
     DivergenceError
         If `on_divergence` is "raise" and a trajectory diverges or a direction cannot be resolved.
     """
-    run = _Run(system, state, frame, inputs, n_transient + n_steps)
+    run = _Run(system, state, frame, inputs)
     adaptive = reorthonormalize == "adaptive"
-    bound = (accuracy or DEFAULT_ACCURACY[state.dtype]) / torch.finfo(state.dtype).eps
-    longest = max(1, n_steps // MIN_INTERVALS) if adaptive else reorthonormalize
-    interval = 1 if adaptive else reorthonormalize
-    log_growth, steps, condition = [], [], []
+    bound = (accuracy or DEFAULT_ACCURACY[state.dtype]) / torch.finfo(state.dtype).eps if adaptive else None
+    interval = max(1, n_steps // N_INTERVALS) if adaptive else reorthonormalize
+    intervals = []
 
-    with tqdm(total=run.n_steps, unit="step", disable=not progress, leave=False) as bar:
-        while run.time < run.n_steps:
-            phase_end = n_transient if run.time < n_transient else run.n_steps
-            length = min(interval, longest, phase_end - run.time)
-            attempt = run.attempt(length)
-            strain = attempt.strain(bound)
-            if adaptive and length > 1 and not strain <= 1:  # NaN is overshoot too
-                interval = length // 2
-                continue
-            run.accept(attempt)
-            bar.update(length)
-            if adaptive:
-                interval = 1 if math.isnan(strain) else min(2 * length, max(1, int(0.95 * length / max(strain, 1e-9))))
-            if run.time > n_transient:
-                log_growth.append(run.counted(attempt))
-                steps.append(length)
-                condition.append(attempt.condition.double().cpu())
+    with tqdm(total=n_transient + n_steps, unit="step", disable=not progress, leave=False) as bar:
+        for phase_end in (n_transient, n_transient + n_steps):
+            intervals.clear()
+            while run.time < phase_end:
+                intervals.append(run.pass_interval(interval, phase_end, bound))
+                bar.update(intervals[-1].steps)
 
     _report(run, on_divergence)
     return VariationalTerm(
-        log_growth=torch.stack(log_growth, dim=1),
-        steps=torch.tensor(steps),
-        condition=torch.stack(condition, dim=1),
+        log_growth=torch.stack([passed.log_growth for passed in intervals], dim=1),
+        steps=torch.tensor([passed.steps for passed in intervals]),
+        condition=torch.stack([passed.condition for passed in intervals], dim=1),
         state=run.state,
         frame=run.frame,
         diverged=run.diverged,
-        n_reorthonormalizations=run.n_factorizations,
+        n_reorthonormalizations=run.n_orthonormalizations,
+        n_reconditionings=run.n_reconditionings,
     )
+
+
+class _Interval(NamedTuple):
+    """What happened between two orthonormal frames: log-growth (B, k), steps and condition (B,), on the CPU."""
+
+    log_growth: Tensor
+    steps: int
+    condition: Tensor
 
 
 class _Run:
     """The moving part of `propagate`: where trajectories and frames are, and what happened to them so far."""
 
-    def __init__(self, system: System, state: Tensor, frame: Tensor, inputs: Tensor | None, n_steps: int) -> None:
+    def __init__(self, system: System, state: Tensor, frame: Tensor, inputs: Tensor | None) -> None:
         self.system = system
         self.inputs = inputs
-        self.n_steps = n_steps
         self.time = 0
         self.start = (state, frame)
         self.state, self.frame = state, frame
+        self.pace = {"QR": 1, "LU": 1}  # steps that the adaptive mode may do before a factorisation of either kind
         self.alive = torch.ones(len(state), dtype=torch.bool, device=state.device)
         self.dead = torch.zeros(frame.shape[:2], dtype=torch.bool, device=state.device)
         self.unresolved = torch.zeros_like(self.dead)
         self.intact = True  # no trajectory and no direction lost so far
         self.diverged: dict[int, int] = {}
-        self.n_factorizations = 0
+        self.n_orthonormalizations = 0
+        self.n_reconditionings = 0
+
+    def pass_interval(self, interval: int, phase_end: int, bound: float | None) -> _Interval:
+        """Move on to the next orthonormal frame, `interval` steps away, but not past `phase_end`.
+
+        With a bound on the condition the frame is factored inside as often as the bound demands.
+        """
+        started, end = self.time, min(self.time + interval, phase_end)
+        log_growth, condition = 0.0, 1.0
+        while self.time < end:
+            length = end - self.time
+            kind = "QR"
+            if bound is not None and length > self.pace["QR"]:
+                kind = "LU" if self.intact else "QR"
+                length = min(length - self.pace["QR"], self.pace[kind])  # leaving what the interval's QR can take
+            attempt = self.attempt(length, kind)
+            strain = 0.0 if bound is None else attempt.strain(bound)
+            if length > 1 and not strain <= 1:  # NaN is overshoot too
+                self.pace[kind] = length // 2
+                continue
+            self.accept(attempt)
+            if bound is not None:
+                reach = 1 if math.isnan(strain) else int(0.95 * length / max(strain, 1e-9))
+                self.pace[kind] = min(2 * length, max(1, reach))
+            log_growth = log_growth + attempt.log_diagonal.double()
+            condition = torch.clamp(attempt.condition.double(), min=condition)
+        return _Interval(self.marked(log_growth).cpu(), self.time - started, condition.cpu())
 
     def advance(self, time: int, state: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
         """Return state and frame one step after `time`."""
         return self.system.push(state, None if self.inputs is None else self.inputs[:, time], frame)
 
-    def attempt(self, length: int) -> _Interval:
-        """Return what `length` more steps would give, without moving on."""
+    def attempt(self, length: int, kind: str) -> _Attempt:
+        """Return what `length` more steps and a factorisation would give, without moving on."""
         state, frame = self.state, self.frame
         for time in range(self.time, self.time + length):
             state, frame = self.advance(time, state, frame)
-        self.n_factorizations += 1
-        return _Interval(self, length, state, frame)
+        counts = None if self.intact else self.alive[:, None] & ~self.dead
+        if kind == "LU":
+            self.n_reconditionings += 1
+            attempt = _Attempt(length, state, frame, counts, _PivotedLU(frame))
+            if attempt.is_regular:
+                return attempt
+        self.n_orthonormalizations += 1
+        return _Attempt(length, state, frame, counts, _HouseholderQR(frame))
 
-    def accept(self, attempt: _Interval) -> None:
-        """Move on to the end of an interval, naming the trajectories and directions that were lost in it."""
+    def accept(self, attempt: _Attempt) -> None:
+        """Move on to the end of an attempt, naming the trajectories and directions that were lost in it."""
         if not attempt.is_regular:
             if lost := (self.alive & ~attempt.finite).nonzero().flatten().tolist():
                 self._name_diverged(lost, attempt.length)
@@ -196,20 +229,19 @@ class _Run:
                 self.unresolved |= vanished
             self.intact = not bool((~self.alive).any() | self.dead.any() | self.unresolved.any())
         self.time += attempt.length
-        self.state, self.frame = attempt.state, attempt.new_frame()
+        self.state, self.frame = attempt.state, attempt.factors.new_frame(attempt.is_regular)
         if not self.intact:  # lost trajectories are kept finite, so that they do not slow down or disturb the others
             start_state, start_frame = self.start
             self.state = torch.where(self.alive[:, None], self.state, start_state)
             self.frame = torch.where(self.alive[:, None, None], self.frame, start_frame)
 
-    def counted(self, attempt: _Interval) -> Tensor:
-        """Return the interval's log-growth (B, k) with what was lost marked: −inf, or NaN where that is not known."""
-        growth = attempt.log_diagonal.double()
-        if not self.intact:
-            growth = growth.masked_fill(self.dead, -math.inf)
-            growth = growth.masked_fill(self.unresolved & ~self.dead, math.nan)
-            growth = growth.masked_fill(~self.alive[:, None], math.nan)
-        return growth.cpu()
+    def marked(self, log_growth: Tensor) -> Tensor:
+        """Return log-growth (B, k) with what was lost marked: −inf, or NaN where that is not known."""
+        if self.intact:
+            return log_growth
+        log_growth = log_growth.masked_fill(self.dead, -math.inf)
+        log_growth = log_growth.masked_fill(self.unresolved & ~self.dead, math.nan)
+        return log_growth.masked_fill(~self.alive[:, None], math.nan)
 
     def _name_diverged(self, lost: list[int], length: int) -> None:
         """Repeat an interval step by step to find when each trajectory stopped being finite."""
@@ -225,23 +257,54 @@ class _Run:
         self.diverged.update(dict.fromkeys(pending, self.time + length - 1))
 
 
-class _Interval:
-    """The outcome of one attempted interval: the end state, the factored frame and how far it can be trusted."""
+class _HouseholderQR:
+    """V = Rᵀ Q of frames (B, k, N): an orthonormal new frame Q."""
 
-    def __init__(self, run: _Run, length: int, state: Tensor, frame: Tensor) -> None:
-        self.length = length
-        self.state = state
+    def __init__(self, frame: Tensor) -> None:
         self._frame = frame
         self._factors, self._tau = torch.geqrf(frame.mT)
-        self._diagonal = self._factors.diagonal(dim1=-2, dim2=-1).abs()
+        self.diagonal = self._factors.diagonal(dim1=-2, dim2=-1).abs()
+
+    def new_frame(self, is_regular: bool) -> Tensor:
+        """Return Q, by a triangular solve, or, where R is all but singular, from its Householder vectors."""
+        if not is_regular:
+            return torch.linalg.householder_product(self._factors, self._tau).mT
+        lower = self._factors[:, : self._frame.shape[1]].mT
+        return torch.linalg.solve_triangular(lower, self._frame, upper=False).contiguous()
+
+
+class _PivotedLU:
+    """V = L W of frames (B, k, N), with columns pivoted: a well-conditioned new frame W, entries at most 1."""
+
+    def __init__(self, frame: Tensor) -> None:
+        self._factors, self._pivots, _ = torch.linalg.lu_factor_ex(frame.mT)
+        self.diagonal = self._factors.diagonal(dim1=-2, dim2=-1).abs()
+
+    def new_frame(self, is_regular: bool) -> Tensor:
+        """Return W, in the original order of columns."""
+        permutation = torch.lu_unpack(self._factors, self._pivots, unpack_data=False)[0].argmax(-1)
+        rows = self._factors.mT.triu(1)
+        rows.diagonal(dim1=-2, dim2=-1).fill_(1.0)
+        return rows.gather(-1, permutation[:, None].expand_as(rows))
+
+
+class _Attempt:
+    """The outcome of some steps: the end state, the factored frame and how far it can be trusted."""
+
+    def __init__(
+        self, length: int, state: Tensor, frame: Tensor, counts: Tensor | None, factors: _HouseholderQR | _PivotedLU
+    ) -> None:
+        self.length = length
+        self.state = state
+        self.factors = factors
+        self._counts = counts
         self._norm = torch.linalg.vector_norm(frame, dim=-1)
         # the rank tolerance of numpy.linalg.matrix_rank, per direction
         self._tolerance = frame.shape[-1] * torch.finfo(frame.dtype).eps
-        ratio = self._norm / self._diagonal
+        ratio = self._norm / factors.diagonal
         # one comparison shows the usual case: all finite, all directions well above rounding
         self.is_regular = bool((ratio < 0.1 / self._tolerance).all() & state.isfinite().all())
-        self.log_diagonal = self._diagonal.log()
-        self._counts = None if run.intact else run.alive[:, None] & ~run.dead
+        self.log_diagonal = factors.diagonal.log()
         self.condition = self._where_it_counts(ratio, 1.0).amax(-1)
 
     def _where_it_counts(self, values: Tensor, neutral: float) -> Tensor:
@@ -251,12 +314,12 @@ class _Interval:
     @property
     def finite(self) -> Tensor:
         """Which trajectories (B,) are finite."""
-        return self.state.isfinite().all(-1) & (self._norm.isfinite() & self._diagonal.isfinite()).all(-1)
+        return self.state.isfinite().all(-1) & (self._norm.isfinite() & self.factors.diagonal.isfinite()).all(-1)
 
     @property
     def vanished(self) -> Tensor:
         """Which directions (B, k) are lost in rounding."""
-        return ~(self._diagonal > self._tolerance * self._norm)
+        return ~(self.factors.diagonal > self._tolerance * self._norm)
 
     def strain(self, bound: float) -> float:
         """Return the used fraction of what an interval may use up: of the condition's and of the exponent's range.
@@ -269,13 +332,6 @@ class _Interval:
                 return math.nan
         size = self._where_it_counts(self.log_diagonal, 0.0).abs().amax() / _range(self.log_diagonal.dtype)
         return max(math.log(self.condition.max()) / math.log(bound), float(size))
-
-    def new_frame(self) -> Tensor:
-        """Return the orthonormal frame (B, k, N)."""
-        if self.is_regular:
-            lower = self._factors[:, : self._tau.shape[1]].mT
-            return torch.linalg.solve_triangular(lower, self._frame, upper=False).contiguous()
-        return torch.linalg.householder_product(self._factors, self._tau).mT
 
 
 def _range(dtype: torch.dtype) -> float:
