@@ -282,7 +282,8 @@ class _PivotedLU:
 
     def new_frame(self, is_regular: bool) -> Tensor:
         """Return W, in the original order of columns."""
-        permutation = torch.lu_unpack(self._factors, self._pivots, unpack_data=False)[0].argmax(-1)
+        pivoting = torch.lu_unpack(self._factors, self._pivots, unpack_data=False)[0]
+        permutation = (pivoting @ torch.arange(pivoting.shape[-1]).to(pivoting)).long()
         rows = self._factors.mT.triu(1)
         rows.diagonal(dim1=-2, dim2=-1).fill_(1.0)
         return rows.gather(-1, permutation[:, None].expand_as(rows))

@@ -55,25 +55,24 @@ class Layer(ABC):
         """Return this layer with its weights in `dtype` on `device`."""
         return type(self)({name: weight.to(device, dtype) for name, weight in self.weights.items()})
 
-    def _through_gates(self, tangent: Tensor, weight: Tensor, gains: Tensor) -> Tensor:
-        """Return Σ_g gains_g ⊙ (tangent W_gᵀ), (B, k, H), for weights (G·H, P) and gains (B, G, H).
+    def _through_gates(self, tangent: Tensor, weight: Tensor, targets: list[dict[int, Tensor]]) -> list[Tensor]:
+        """Return, for every target, Σ_g gain_g ⊙ (tangent W_gᵀ): perturbations (B, k, P) sent through gates.
 
-        Summed in the cheaper order: few perturbations go through the weights, which all trajectories share, and are
-        then weighted; for many, the weights are combined first, into one matrix per trajectory that is at most four
-        times as large as the perturbations it is applied to.
+        A target is a mapping of gates g to gains (B, H); `weight` (G·H, P) holds the weights W_g one below the other.
+        The sum is taken in the cheaper order: few perturbations go through the weights, which all trajectories share,
+        and are then weighted; for many, the weights are combined first, into one matrix per trajectory and target
+        that is at most four times as large as the perturbations it is applied to.
         """
         weight = weight.unflatten(0, (-1, self.hidden_size))
-        n_perturbations, size = tangent.shape[1:]
-        if len(weight) == 1:
-            return linear(tangent, weight[0]).mul_(gains)
-        if 4 * n_perturbations >= size:
-            combined = gains[:, 0, :, None] * weight[0]
-            for gate in range(1, len(weight)):
-                combined.addcmul_(gains[:, gate, :, None], weight[gate])
-            return tangent @ combined.mT
-        return torch.einsum(
-            "bkgh,bgh->bkh", linear(tangent, weight.flatten(0, 1)).unflatten(-1, weight.shape[:2]), gains
-        )
+        n_trajectories, n_perturbations, size = tangent.shape
+        if 4 * n_perturbations < size:
+            through = linear(tangent, weight.flatten(0, 1)).unflatten(-1, weight.shape[:2])
+            return [sum(through[:, :, gate] * gain[:, None] for gate, gain in gains.items()) for gains in targets]
+        combined = tangent.new_zeros(n_trajectories, len(targets), self.hidden_size, size)
+        for matrix, gains in zip(combined.unbind(1), targets, strict=True):
+            for gate, gain in gains.items():
+                matrix.addcmul_(gain[:, :, None], weight[gate])
+        return list((tangent @ combined.flatten(1, 2).mT).chunk(len(targets), dim=-1))
 
 
 class ElmanLayer(Layer):
@@ -147,11 +146,11 @@ class GRULayer(Layer):
         through_n = (1 - u) * _tanh_slope(z)
         through_r = through_n * hidden_n * r * (1 - r)
         through_u = (state[0] - n) * u * (1 - u)
-        pushed = self._through_gates(tangent[0], self.weight_hh, torch.stack([through_r, through_u, through_n * r], 1))
+        gains = {0: through_r, 1: through_u, 2: through_n * r}
+        (pushed,) = self._through_gates(tangent[0], self.weight_hh, [gains])
         pushed.addcmul_(tangent[0], u[:, None])
         if input_tangent is not None:
-            gains = torch.stack([through_r, through_u, through_n], 1)
-            pushed += self._through_gates(input_tangent, self.weight_ih, gains)
+            pushed += self._through_gates(input_tangent, self.weight_ih, [gains | {2: through_n}])[0]
         return (torch.lerp(n, state[0], u),), (pushed,)
 
 
@@ -190,14 +189,13 @@ class LSTMLayer(Layer):
         i, f, o, z, c = self._gates(input, state)
         g = torch.tanh(z)
         tanh_c = torch.tanh(c)
-        into_c = torch.stack([g * i * (1 - i), state[1] * f * (1 - f), i * _tanh_slope(z)], 1)
-        into_h = (tanh_c * o * (1 - o))[:, None]
-        cell_rows = 3 * self.hidden_size  # the rows of i, f, g come first, then those of o
-        pushed_c = self._through_gates(tangent[0], self.weight_hh[:cell_rows], into_c)
-        pushed_h = self._through_gates(tangent[0], self.weight_hh[cell_rows:], into_h)
+        into_h = {3: tanh_c * o * (1 - o)}
+        into_c = {0: g * i * (1 - i), 1: state[1] * f * (1 - f), 2: i * _tanh_slope(z)}
+        pushed_h, pushed_c = self._through_gates(tangent[0], self.weight_hh, [into_h, into_c])
         if input_tangent is not None:
-            pushed_c += self._through_gates(input_tangent, self.weight_ih[:cell_rows], into_c)
-            pushed_h += self._through_gates(input_tangent, self.weight_ih[cell_rows:], into_h)
+            from_below = self._through_gates(input_tangent, self.weight_ih, [into_h, into_c])
+            pushed_h += from_below[0]
+            pushed_c += from_below[1]
         pushed_c.addcmul_(tangent[1], f[:, None])
         pushed_h.addcmul_(pushed_c, (o * _tanh_slope(c))[:, None])
         return (self._project(o * tanh_c), c), (self._project(pushed_h), pushed_c)

@@ -4,41 +4,13 @@ import mpmath
 import numpy as np
 import pytest
 import torch
+from networks import separated
 from torch import nn
 
 import lyapkit as lk
 from lyapkit.tangent import propagate
 
-PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 KINDS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
-
-
-def _scaled(module):
-    """Weights for which the exponents are well separated and span about −0.1 … −3.
-
-    Each layer's units forget at graded rates, weakly mixed; where neighbouring exponents almost coincide, a
-    finite-time exponent is so sensitive to rounding that no two computations agree to 1e-9.
-    """
-    with torch.no_grad():
-        for layer in range(module.num_layers):
-            weights = {name: getattr(module, f"{name}_l{layer}") for name in PARAMETERS}
-            for weight in weights.values():
-                weight.mul_(0.2)
-            size = module.hidden_size
-            grade = torch.arange(size) + 0.5 * layer
-            forgetting = torch.exp(-0.1 - 2.9 * grade / size)
-            if isinstance(module, nn.RNN):
-                weights["weight_hh"].mul_(0.1).add_(torch.diag(forgetting))
-                weights["weight_ih"].mul_(0.3)
-                weights["bias_hh"].mul_(0.3)
-                weights["bias_ih"].mul_(0.3)
-            elif isinstance(module, nn.GRU):
-                weights["bias_ih"][size : 2 * size] += torch.logit(forgetting)
-            else:
-                weights["bias_ih"][size : 2 * size] += torch.logit(forgetting.sqrt())
-                weights["bias_ih"][2 * size : 3 * size] += 2.0
-                weights["weight_hh"][3 * size :] += torch.diag(4.0 * forgetting)
-    return module
 
 
 def _split(module, state):
@@ -97,7 +69,7 @@ def test_state_is_that_of_the_module(batch_first, proj_size):
 @pytest.mark.parametrize("kind", KINDS)
 def test_exponents_equal_those_of_autograd_jacobians(kind):
     """Two layers, H=12, T=300: every exponent, against the real module's Jacobians with one QR per step, to 1e-9."""
-    module = _scaled(KINDS[kind](3, 12, 2))
+    module = separated(KINDS[kind](3, 12, 2))
     inputs = torch.randn(300, 3)
     system = lk.from_module(module)
     n = system.state_size
@@ -129,7 +101,7 @@ def test_exponents_equal_those_of_autograd_jacobians(kind):
 @pytest.mark.parametrize("reorthonormalize", ["adaptive", 1])
 def test_factors_equal_those_of_the_exact_product(kind, hidden_size, layers, reorthonormalize):
     """N=6, T=40: R of the product of the real module's Jacobians, multiplied and factored with 80 digits."""
-    module = _scaled(KINDS[kind](2, hidden_size, layers))
+    module = separated(KINDS[kind](2, hidden_size, layers))
     inputs = torch.randn(40, 2)
     system = lk.from_module(module)
     jacobians, _ = _jacobians(module, inputs, torch.zeros(6))
