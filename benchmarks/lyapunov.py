@@ -104,15 +104,13 @@ def compare(
         return float(np.median([network[key] for network in networks]))
 
     ratios = [network["times_faster_than_loop"] for network in networks]
-    print(
-        f"{name}, {n_steps} steps, 8 trajectories, {n_networks} random networks: {np.median(ratios):.2f}× faster than "
-        f"the loop ({min(ratios):.2f} … {max(ratios):.2f}), "
-        f"{middle('times_faster_than_loop_with_autograd'):.2f}× if its Jacobians come from autograd, {middle('times_faster_10_leading'):.1f}× for 10 leading "
-        f"exponents; {middle('times_the_floor'):.2f}× its matrix products alone; "
-        f"{middle('reorthonormalizations'):.0f} QR and {middle('reconditionings'):.0f} LU factorisations; "
-        f"exponents {middle('largest_exponent'):.2f} … "
-        f"{middle('smallest_exponent'):.2f}; differences up to {max(n['largest_difference'] for n in networks):.1e}"
-    )
+    print(f"{name}, {n_steps} steps, 8 trajectories, median of {n_networks} random networks:")
+    print(f"  {np.median(ratios):.2f}× faster than the loop ({min(ratios):.2f} … {max(ratios):.2f}),", end=" ")
+    print(f"{middle('times_faster_than_loop_with_autograd'):.2f}× if its Jacobians come from autograd;", end=" ")
+    print(f"10 leading exponents {middle('times_faster_10_leading'):.1f}×; {middle('times_the_floor'):.2f}× the floor")
+    print(f"  {middle('reorthonormalizations'):.0f} QR and {middle('reconditionings'):.0f} LU factorisations;", end=" ")
+    print(f"exponents {middle('largest_exponent'):.2f} … {middle('smallest_exponent'):.2f};", end=" ")
+    print(f"differences up to {max(network['largest_difference'] for network in networks):.1e}")
     return {
         "name": name,
         "n_steps": n_steps,
