@@ -7,12 +7,18 @@ weights, so a push is a product of the weights with the perturbations and elemen
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
 State = tuple[Tensor, ...]  # (hidden,) or (hidden, cell), each (B, size); their tangents have a k in the middle
+
+
+def _tanh_slope(z: Tensor) -> Tensor:
+    """Return 1 − tanh²(z) as 1/cosh²(z), which keeps its digits where tanh is close to ±1."""
+    return torch.cosh(z).reciprocal().square()
 
 
 class Layer(ABC):
@@ -76,49 +82,42 @@ class Layer(ABC):
 
 
 class ElmanLayer(Layer):
-    """h ← σ(z), σ = tanh or relu."""
+    """h ← σ(z), with the activation function σ that a subclass names."""
 
     n_gates = 1
-    nonlinearity: str
+    activation: Callable[[Tensor], Tensor]
+    slope: Callable[[Tensor], Tensor]
 
     def _pre_activation(self, input: Tensor, state: State) -> Tensor:
         return linear(input, self.weight_ih, self.bias_ih) + linear(state[0], self.weight_hh, self.bias_hh)
 
-    def _push(self, gain: Tensor, input_tangent: Tensor | None, tangent: State) -> State:
-        through = linear(tangent[0], self.weight_hh)
+    def step(self, input: Tensor, state: State) -> State:
+        """Return the next state."""
+        return (self.activation(self._pre_activation(input, state)),)
+
+    def push(self, input: Tensor, state: State, input_tangent: Tensor | None, tangent: State) -> tuple[State, State]:
+        """Return the next state and its tangent."""
+        z = self._pre_activation(input, state)
+        pushed = linear(tangent[0], self.weight_hh)
         if input_tangent is not None:
-            through += linear(input_tangent, self.weight_ih)
-        return (through.mul_(gain[:, None]),)
+            pushed += linear(input_tangent, self.weight_ih)
+        return (self.activation(z),), (pushed.mul_(self.slope(z)[:, None]),)
 
 
 class TanhLayer(ElmanLayer):
     """h ← tanh(z)."""
 
     kind = "tanh RNN"
-
-    def step(self, input: Tensor, state: State) -> State:
-        """Return the next state."""
-        return (torch.tanh(self._pre_activation(input, state)),)
-
-    def push(self, input: Tensor, state: State, input_tangent: Tensor | None, tangent: State) -> tuple[State, State]:
-        """Return the next state and its tangent."""
-        z = self._pre_activation(input, state)
-        return (torch.tanh(z),), self._push(_tanh_slope(z), input_tangent, tangent)
+    activation = staticmethod(torch.tanh)
+    slope = staticmethod(_tanh_slope)
 
 
 class ReluLayer(ElmanLayer):
     """h ← max(z, 0). The slope at 0 is 0, as in PyTorch."""
 
     kind = "relu RNN"
-
-    def step(self, input: Tensor, state: State) -> State:
-        """Return the next state."""
-        return (torch.relu(self._pre_activation(input, state)),)
-
-    def push(self, input: Tensor, state: State, input_tangent: Tensor | None, tangent: State) -> tuple[State, State]:
-        """Return the next state and its tangent."""
-        z = self._pre_activation(input, state)
-        return (torch.relu(z),), self._push((z > 0).to(z), input_tangent, tangent)
+    activation = staticmethod(torch.relu)
+    slope = staticmethod(lambda z: (z > 0).to(z))
 
 
 class GRULayer(Layer):
@@ -199,8 +198,3 @@ class LSTMLayer(Layer):
         pushed_c.addcmul_(tangent[1], f[:, None])
         pushed_h.addcmul_(pushed_c, (o * _tanh_slope(c))[:, None])
         return (self._project(o * tanh_c), c), (self._project(pushed_h), pushed_c)
-
-
-def _tanh_slope(z: Tensor) -> Tensor:
-    """Return 1 − tanh²(z) as 1/cosh²(z), which keeps its digits where tanh is close to ±1."""
-    return torch.cosh(z).reciprocal().square()
