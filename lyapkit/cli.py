@@ -31,9 +31,12 @@ def spectrum(
     prefix: Annotated[str | None, typer.Option(help="Which recurrent module, if the file has several.")] = None,
     nonlinearity: Annotated[str | None, typer.Option(help="tanh or relu, for an RNN.")] = None,
     reorthonormalize: Annotated[str, typer.Option(help="'adaptive' or a number of steps.")] = "adaptive",
+    initial_frame: Annotated[
+        str, typer.Option(help="'identity', or 'random', better for stacked layers.")
+    ] = "identity",
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, … Default: cpu.")] = None,
-    seed: Annotated[int, typer.Option(help="Seeds the first frame if -k is given.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seeds random frames.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
     """Compute the Lyapunov spectrum of the recurrent network in CHECKPOINT along the sequences in --inputs."""
@@ -52,6 +55,7 @@ def spectrum(
         n_transient=n_transient,
         n_exponents=n_exponents,
         reorthonormalize=int(reorthonormalize) if reorthonormalize.isdigit() else reorthonormalize,
+        initial_frame=initial_frame,
         dtype=dtype,
         device=device,
         seed=seed,

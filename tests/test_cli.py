@@ -53,7 +53,7 @@ def test_spectrum(run, files):
 
 def test_leading_exponents_fixed_interval_and_single_precision(run, files):
     model, inputs, output = files / "model.safetensors", files / "inputs.npy", files / "x.nc"
-    options = ("-k", 2, "--reorthonormalize", 4, "--dtype", "float32", "-q")
+    options = ("-k", 2, "--reorthonormalize", 4, "--dtype", "float32", "--initial-frame", "random", "-q")
     assert run("spectrum", model, "--inputs", inputs, "--output", output, *options)[0] == 0
     ds = lk.open(output)
     assert ds.sizes["exponent"] == 2
@@ -164,6 +164,7 @@ def test_unusable_networks(run, files, module, words):
         (np.zeros((1, 9, 3)), ("--transient", 9), ("n_transient=9 leaves no step",)),
         (np.zeros((1, 9, 3)), ("--dtype", "half"), ("'half'",)),
         (np.zeros((1, 9, 3)), ("--reorthonormalize", "x"), ("'x'",)),
+        (np.zeros((1, 9, 3)), ("--initial-frame", "eye"), ("'eye'",)),
         (np.zeros((1, 9, 3)), ("--prefix", "x"), ("'x'",)),
         (np.zeros((1, 9, 3)), ("--device", "nonsense"), ("nonsense",)),
         (np.zeros((1, 9, 3)), ("--plot", "x.gif"), (".gif",)),

@@ -89,4 +89,4 @@ class Flow(System):
         return self._field.initial_state(n_trajectories, generator)
 
     def __str__(self) -> str:
-        return f"{self._field} (Runge–Kutta 4, time step {self.time_step:g})"
+        return f"{self._field}, Runge–Kutta 4 with time step {self.time_step:g}"

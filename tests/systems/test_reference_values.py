@@ -152,3 +152,44 @@ def test_sum_is_mean_log_determinant_at_every_finite_time():
         log_determinant += float(torch.linalg.slogdet(jacobian)[1])
         state = system.step(state)
     assert float(ds.lyapunov_exponent.sum()) == pytest.approx(log_determinant / 37, abs=1e-12)
+
+
+def _weakly_coupled(residual, weight, coupling):
+    """h ← R h + α tanh(W h + x)."""
+    return lk.Map(
+        lambda h, x: h @ residual.mT + coupling * torch.tanh(h @ weight.mT + x),
+        len(residual),
+        lambda h, x: residual + coupling * (1 - torch.tanh(h @ weight.mT + x) ** 2)[:, :, None] * weight,
+        input_size=len(residual),
+        batched=True,
+        initial_state=np.zeros(len(residual)),
+    )
+
+
+@pytest.mark.parametrize("n_steps", [1, 7, 200])
+def test_uncoupled_residual_is_exact_at_every_finite_time(n_steps):
+    radii = torch.linspace(1.02, 0.5, 6)
+    blocks = [torch.tensor([[np.cos(w), -np.sin(w)], [np.sin(w), np.cos(w)]]) for w in (0.1, 1.0, 2.5)]
+    inputs = torch.randn(1, n_steps, 6)
+    for residual, moduli in (
+        (torch.diag(radii), radii),
+        (torch.diag(radii.flip(0)), radii),
+        (0.9 * torch.block_diag(*blocks), torch.full((6,), 0.9)),
+        (0.98 * torch.linalg.qr(torch.randn(6, 6))[0], torch.full((6,), 0.98)),
+    ):
+        system = _weakly_coupled(residual, torch.zeros(6, 6), 0.0)
+        exponents = lk.lyapunov_spectrum(system, inputs).lyapunov_exponent[0]
+        np.testing.assert_allclose(exponents, moduli.log(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_steps", [1, 20, 500])
+@pytest.mark.parametrize("coupling", [0.001, 0.01, 0.1])
+def test_weakly_coupled_exponents_keep_within_weyl_bounds(n_steps, coupling):
+    """R = r Q, Q orthogonal: every exponent lies in [log(r − αβ), log(r + αβ)], β = ‖W‖₂, at every finite time."""
+    radius, weight = 0.98, torch.randn(20, 20) / np.sqrt(20)
+    residual = radius * torch.linalg.qr(torch.randn(20, 20))[0]
+    ds = lk.lyapunov_spectrum(_weakly_coupled(residual, weight, coupling), torch.randn(3, n_steps, 20))
+    reach = coupling * float(torch.linalg.matrix_norm(weight, 2))
+    assert np.log(radius - reach) <= float(ds.lyapunov_exponent.min())
+    assert float(ds.lyapunov_exponent.max()) <= np.log(radius + reach)
+    assert float(ds.lyapunov_exponent.max() - ds.lyapunov_exponent.min()) > 0.02 * coupling
