@@ -28,7 +28,7 @@ def provenance(**parameters: object) -> dict[str, str]:
     -------
     dict
         `created_at` (ISO 8601, UTC; from the environment variable SOURCE_DATE_EPOCH if it is set),
-        `lyapkit_version`, `git_commit` of the source tree ("unknown" outside one, "-dirty" if files were changed),
+        `lyapkit_version`, `git_commit` of the source tree ("unknown" outside one, "-dirty" if code was changed),
         `versions` of Python, torch and NumPy, and `parameters`.
     """
     seconds = os.environ.get("SOURCE_DATE_EPOCH")
@@ -58,7 +58,9 @@ def git_commit() -> str:
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != root:
             return "unknown"
-        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
+        return git("rev-parse", "HEAD") + (
+            "-dirty" if git("status", "--porcelain", "--untracked-files=no", "--", "*.py") else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
