@@ -254,7 +254,7 @@ def machine() -> dict[str, object]:
 
 
 def separated_lstm() -> nn.LSTM:
-    """Return an LSTM of 128 units whose exponents span about −0.1 … −3.6: units that forget at graded rates, open gates."""
+    """Return an LSTM of 128 units that forget at graded rates, with exponents from about −0.1 to −3.6."""
     module = nn.LSTM(28, 128, dtype=torch.float64)
     rate = torch.exp(-0.1 - 2.9 * torch.arange(128, dtype=torch.float64) / 128)
     with torch.no_grad():
