@@ -150,19 +150,18 @@ def _why_refused(path: Path, error: Exception) -> str:
 
 
 def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
-    """Return the state dict in what a file holds, unwrapped."""
+    """Return the state dict in what a file holds, unwrapped; what else lies beside a wrapped one does not matter."""
     for _ in range(3):
         if not isinstance(content, Mapping):
             break
-        tensors = {
-            name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)
-        }
-        wrapping = next((name for name in _WRAPPINGS if isinstance(content.get(name), Mapping)), None)
-        if tensors or wrapping is None:
-            if tensors:
-                return tensors
-            break
-        content = content[wrapping]
+        inner = next((content[name] for name in _WRAPPINGS if isinstance(content.get(name), Mapping)), None)
+        if inner is not None:
+            content = inner
+            continue
+        named = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
+        if named:
+            return named
+        break
     raise CheckpointError(f"{path} holds no state dict, a mapping of names to tensors, but a {type(content).__name__}")
 
 

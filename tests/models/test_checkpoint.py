@@ -44,7 +44,15 @@ def test_round_trip(tmp_path, name, suffix):
     assert lk.lyapunov_spectrum(system, inputs).attrs["checkpoint"] == path.name
 
 
-@pytest.mark.parametrize("wrap", [lambda s: {"state_dict": s}, lambda s: {"model": s, "epoch": 3}])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda s: {"state_dict": s},
+        lambda s: {"model": s, "epoch": 3},
+        lambda s: {"state_dict": s, "best_accuracy": torch.tensor(0.9)},
+        lambda s: {"model": {"state_dict": s}},
+    ],
+)
 def test_wrappings(tmp_path, wrap):
     torch.save(wrap(_prefixed(MODULES["gru"].state_dict(), "module.")), tmp_path / "a.pt")
     assert "GRU (3 inputs, 5 + 5 units" in str(lk.load_checkpoint(tmp_path / "a.pt"))
