@@ -206,8 +206,11 @@ def entropy_rate(ds: xr.Dataset) -> xr.DataArray:
 def memory_timescale(ds: xr.Dataset) -> xr.DataArray:
     """Return −1/λ, the time in which a perturbation shrinks to 1/e, (trajectory, exponent).
 
+    Of an `ensemble_mean`, that of the mean exponents, (exponent,).
+
     Infinite for λ ≥ 0: such a perturbation is not forgotten. 0 for λ = −∞: it is forgotten in one step.
     """
     exponents = ds["lyapunov_exponent"]
     timescale = xr.where(exponents < 0, -1.0 / exponents.where(exponents < 0), np.inf).where(exponents.notnull())
-    return timescale.rename("memory_timescale").assign_attrs(units=ds["end_time"].units, long_name="memory timescale")
+    unit = exponents.units.removeprefix("nats per ")
+    return timescale.rename("memory_timescale").assign_attrs(units=unit, long_name="memory timescale")

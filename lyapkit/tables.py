@@ -7,7 +7,7 @@ import math
 import numpy as np
 import xarray as xr
 
-from lyapkit.statistics import ensemble_mean, entropy_rate, kaplan_yorke_dimension
+from lyapkit.statistics import ensemble_mean, entropy_rate, kaplan_yorke_dimension, memory_timescale
 
 MAX_ROWS = 16
 
@@ -21,28 +21,26 @@ def spectrum_table(ds: xr.Dataset) -> str:
     exponents = ds["lyapunov_exponent"].values
     k = exponents.shape[1]
     unit = ds["end_time"].attrs["units"]
-    head = ["rank", "exponent", "std. error", "smallest", "largest", "memory"]
-    units = ["", f"nats/{_short(unit)}", "", "of the trajectories", "", f"{_short(unit)}s"]
-    rows = []
-    for index in _shown_rows(k):
-        value, error = float(mean["lyapunov_exponent"][index]), float(mean["standard_error"][index])
-        valid = exponents[~np.isnan(exponents[:, index]), index]
-        extent = (valid.min(), valid.max()) if len(valid) else (math.nan, math.nan)
-        memory = -1 / value if value < 0 else (math.nan if math.isnan(value) else math.inf)
-        rows.append([str(index + 1), *(_number(x) for x in (value, error, *extent)), f"{memory:.3g}"])
+    memory = memory_timescale(mean)
     lines = [
-        f"{ds.attrs['system']}",
+        ds.attrs["system"],
         f"{_counted(ds.sizes['trajectory'], 'trajectory', 'trajectories')} of {ds['end_time'].values[-1]:g} "
         f"{'steps' if unit == 'step' else 'units of time'}, {_counted(k, 'exponent', 'exponents')}",
         "",
-        "{:>5} {:>13} {:>12} {:>12} {:>12} {:>10}".format(*head),
-        f"{units[0]:>5} {units[1]:>13} {units[2]:>12} {units[3]:>25} {units[5]:>10}",
+        f"{'rank':>5} {'exponent':>13} {'std. error':>12} {'smallest':>12} {'largest':>12} {'memory':>10}",
+        f"{'':>5} {'nats/' + _short(unit):>13} {'':>12} {'of the trajectories':>25} {_short(unit) + 's':>10}",
     ]
     previous = -1
-    for index, row in zip(_shown_rows(k), rows, strict=True):
+    for index in _shown_rows(k):
         if index > previous + 1:
             lines.append(f"{'…':>5}")
-        lines.append("{:>5} {:>13} {:>12} {:>12} {:>12} {:>10}".format(*row))
+        valid = exponents[~np.isnan(exponents[:, index]), index]
+        extent = (valid.min(), valid.max()) if len(valid) else (math.nan, math.nan)
+        numbers = (float(mean["lyapunov_exponent"][index]), float(mean["standard_error"][index]), *extent)
+        value, error, smallest, largest = (_number(number) for number in numbers)
+        lines.append(
+            f"{index + 1:>5} {value:>13} {error:>12} {smallest:>12} {largest:>12} {float(memory[index]):>10.3g}"
+        )
         previous = index
     lines += [
         "",

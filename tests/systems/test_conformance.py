@@ -45,6 +45,10 @@ def _numpy_driven(state, input):
     return np.tanh(A @ state) + input.sum()
 
 
+def _numpy_driven_jacobian(state, input):
+    return _numpy_tanh_jacobian(state)
+
+
 def _torch_field(state):
     return torch.stack([state[1], -torch.sin(state[0]) - 0.2 * state[1]])
 
@@ -95,8 +99,7 @@ def _systems():
         "map numpy batched",
         lk.Map(_numpy_tanh_batched, 3, _numpy_tanh_batched_jacobian, batched=True, initial_state=START),
     )
-    driven_jacobian = lambda state, input: _numpy_tanh_jacobian(state)  # noqa: E731
-    yield "map numpy driven", lk.Map(_numpy_driven, 3, driven_jacobian, input_size=2, initial_state=START)
+    yield "map numpy driven", lk.Map(_numpy_driven, 3, _numpy_driven_jacobian, input_size=2, initial_state=START)
     yield "map torch step, numpy jacobian", lk.Map(_torch_tanh, 3, _numpy_tanh_jacobian, initial_state=START)
     yield "flow", lk.Flow(_torch_field, 2, 0.05, initial_state=[1.0, 0.0])
     for layers in (1, 2, 3):
