@@ -2,7 +2,17 @@
 
 from lyapkit.inputs import read_inputs
 from lyapkit.lyapunov import lyapunov_spectrum
-from lyapkit.models import CheckpointError, from_module, inspect_checkpoint, load_checkpoint
+from lyapkit.models import (
+    WCRNN,
+    CheckpointError,
+    Residual,
+    elman_with_identity_residual,
+    from_module,
+    inspect_checkpoint,
+    load_checkpoint,
+    residuals,
+    weakly_coupled_init,
+)
 from lyapkit.plots import plot_convergence, plot_spectrum
 from lyapkit.results import open, save
 from lyapkit.statistics import (
@@ -21,14 +31,17 @@ from lyapkit.tangent import DivergenceError, DivergenceWarning
 __version__ = "0.1.0"
 
 __all__ = [
+    "WCRNN",
     "CheckpointError",
     "DivergenceError",
     "DivergenceWarning",
     "Flow",
     "Map",
+    "Residual",
     "System",
     "classical",
     "coarsen",
+    "elman_with_identity_residual",
     "ensemble_mean",
     "entropy_rate",
     "finite_time_exponents",
@@ -42,7 +55,9 @@ __all__ = [
     "plot_convergence",
     "plot_spectrum",
     "read_inputs",
+    "residuals",
     "running_exponents",
     "save",
     "spectrum_table",
+    "weakly_coupled_init",
 ]

@@ -59,7 +59,7 @@ def lyapunov_spectrum(
     n_trajectories : int, optional
         How many trajectories to run where neither inputs nor initial states say. Default 1.
     reorthonormalize : "adaptive" or int
-        How long intervals are: a fixed number of steps between QR factorisations; or about 40 of them for the run,
+        How long intervals are: a fixed number of steps between QR factorisations; or about 32 of them for the run,
         inside which the frame is kept well conditioned by factorisations as rare as `accuracy` allows.
     accuracy : float, optional
         Rounding error tolerated in the log-growth of one factorisation. Default 1e-9 in float64, 1e-4 in float32.

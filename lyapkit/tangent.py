@@ -11,6 +11,8 @@ Two facts keep this cheap:
 - Inside an interval the frame need not be orthonormal, only well conditioned. V = L W with any lower triangular L
   keeps the volumes that define the exponents: the diagonals multiply, and the QR at the interval's end makes good
   what W lacks. So inside intervals an LU factorisation with column pivoting serves, at a third of the cost.
+
+And where frames stay close to orthogonal, as in weakly coupled networks, the QR itself is had from a Cholesky factor.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ from tqdm import tqdm
 from lyapkit.systems.system import System
 
 DEFAULT_ACCURACY = {torch.float64: 1e-9, torch.float32: 1e-4}
-N_INTERVALS = 40  # that the adaptive mode divides a run into, for error bars and convergence plots
+N_INTERVALS = 32  # that the adaptive mode divides a run into, for error bars and convergence plots
+GENTLE_CONDITION = 10.0
+MOST_STEPS_AT_ONCE = 256  # that a system is asked for, which bounds its memory
 
 
 class DivergenceWarning(RuntimeWarning):
@@ -99,7 +103,7 @@ def propagate(
     n_steps, n_transient : int
         Steps that are counted, after those that only move state and frame.
     reorthonormalize : int or "adaptive"
-        A fixed number of steps between QR factorisations; or about 40 intervals for the run, each factored inside as
+        A fixed number of steps between QR factorisations; or about 32 intervals for the run, each factored inside as
         rarely as `accuracy` allows.
     accuracy : float, optional
         Rounding error that the adaptive mode tolerates in one factorisation's log-growth: a factorisation is due
@@ -120,9 +124,9 @@ def propagate(
     DivergenceError
         If `on_divergence` is "raise" and a trajectory diverges or a direction cannot be resolved.
     """
-    run = _Run(system, state, frame, inputs)
     adaptive = reorthonormalize == "adaptive"
     bound = (accuracy or DEFAULT_ACCURACY[state.dtype]) / torch.finfo(state.dtype).eps if adaptive else None
+    run = _Run(system, state, frame, inputs, bound)
     interval = max(1, n_steps // N_INTERVALS) if adaptive else reorthonormalize
     intervals = []
 
@@ -130,7 +134,7 @@ def propagate(
         for phase_end in (n_transient, n_transient + n_steps):
             intervals.clear()
             while run.time < phase_end:
-                intervals.append(run.pass_interval(interval, phase_end, bound))
+                intervals.append(run.pass_interval(interval, phase_end))
                 bar.update(intervals[-1].steps)
 
     _report(run, on_divergence)
@@ -157,26 +161,31 @@ class _Interval(NamedTuple):
 class _Run:
     """The moving part of `propagate`: where trajectories and frames are, and what happened to them so far."""
 
-    def __init__(self, system: System, state: Tensor, frame: Tensor, inputs: Tensor | None) -> None:
+    def __init__(
+        self, system: System, state: Tensor, frame: Tensor, inputs: Tensor | None, bound: float | None
+    ) -> None:
         self.system = system
         self.inputs = inputs
+        self.bound = bound  # on the condition; None for fixed intervals
         self.time = 0
         self.start = (state, frame)
         self.state, self.frame = state, frame
-        self.pace = {"QR": 1, "LU": 1}  # steps that the adaptive mode may do before a factorisation of either kind
+        self.pace = {"QR": 8, "LU": 8}  # steps that the adaptive mode may do before a factorisation of either kind
         self.alive = torch.ones(len(state), dtype=torch.bool, device=state.device)
         self.dead = torch.zeros(frame.shape[:2], dtype=torch.bool, device=state.device)
         self.unresolved = torch.zeros_like(self.dead)
+        self.is_gentle = False  # the last attempt at a QR was, so that the next one may be by Cholesky's factor
         self.intact = True  # no trajectory and no direction lost so far
         self.diverged: dict[int, int] = {}
         self.n_orthonormalizations = 0
         self.n_reconditionings = 0
 
-    def pass_interval(self, interval: int, phase_end: int, bound: float | None) -> _Interval:
+    def pass_interval(self, interval: int, phase_end: int) -> _Interval:
         """Move on to the next orthonormal frame, `interval` steps away, but not past `phase_end`.
 
         With a bound on the condition the frame is factored inside as often as the bound demands.
         """
+        bound = self.bound
         started, end = self.time, min(self.time + interval, phase_end)
         log_growth, condition = 0.0, 1.0
         while self.time < end:
@@ -194,19 +203,23 @@ class _Run:
             if bound is not None:
                 reach = 1 if math.isnan(strain) else int(0.95 * length / max(strain, 1e-9))
                 self.pace[kind] = min(2 * length, max(1, reach))
+                if kind == "QR":
+                    self.is_gentle = attempt.is_gentle
             log_growth = log_growth + attempt.log_diagonal.double()
             condition = torch.clamp(attempt.condition.double(), min=condition)
         return _Interval(self.marked(log_growth).cpu(), self.time - started, condition.cpu())
 
-    def advance(self, time: int, state: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
-        """Return state and frame one step after `time`."""
-        return self.system.push(state, None if self.inputs is None else self.inputs[:, time], frame)
+    def advance(self, time: int, n_steps: int, state: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
+        """Return state and frame `n_steps` after `time`."""
+        for start in range(time, time + n_steps, MOST_STEPS_AT_ONCE):
+            end = min(start + MOST_STEPS_AT_ONCE, time + n_steps)
+            inputs = None if self.inputs is None else self.inputs[:, start:end]
+            state, frame = self.system.push_along(state, inputs, frame, end - start)
+        return state, frame
 
     def attempt(self, length: int, kind: str) -> _Attempt:
         """Return what `length` more steps and a factorisation would give, without moving on."""
-        state, frame = self.state, self.frame
-        for time in range(self.time, self.time + length):
-            state, frame = self.advance(time, state, frame)
+        state, frame = self.advance(self.time, length, self.state, self.frame)
         counts = None if self.intact else self.alive[:, None] & ~self.dead
         if kind == "LU":
             self.n_reconditionings += 1
@@ -214,6 +227,10 @@ class _Run:
             if attempt.is_regular:
                 return attempt
         self.n_orthonormalizations += 1
+        if self.is_gentle:
+            attempt = _Attempt(length, state, frame, counts, _CholeskyQR(frame))
+            if attempt.is_regular and attempt.is_gentle:
+                return attempt
         return _Attempt(length, state, frame, counts, _HouseholderQR(frame))
 
     def accept(self, attempt: _Attempt) -> None:
@@ -248,7 +265,7 @@ class _Run:
         state, frame = self.state, self.frame
         pending = set(lost)
         for time in range(self.time, self.time + length):
-            state, frame = self.advance(time, state, frame)
+            state, frame = self.advance(time, 1, state, frame)
             finite = state.isfinite().all(-1) & frame.isfinite().flatten(1).all(-1)
             found = {trajectory for trajectory in pending if not finite[trajectory]}
             self.diverged.update(dict.fromkeys(found, time))
@@ -271,6 +288,19 @@ class _HouseholderQR:
             return torch.linalg.householder_product(self._factors, self._tau).mT
         lower = self._factors[:, : self._frame.shape[1]].mT
         return torch.linalg.solve_triangular(lower, self._frame, upper=False).contiguous()
+
+
+class _CholeskyQR:
+    """V = Rᵀ Q of frames that are well conditioned, by the Cholesky factor of V Vᵀ, which squares the condition."""
+
+    def __init__(self, frame: Tensor) -> None:
+        self._frame = frame
+        self._lower = torch.linalg.cholesky_ex(frame @ frame.mT)[0]
+        self.diagonal = self._lower.diagonal(dim1=-2, dim2=-1)
+
+    def new_frame(self, is_regular: bool) -> Tensor:
+        """Return Q."""
+        return torch.linalg.solve_triangular(self._lower, self._frame, upper=False).contiguous()
 
 
 class _PivotedLU:
@@ -311,6 +341,11 @@ class _Attempt:
     def _where_it_counts(self, values: Tensor, neutral: float) -> Tensor:
         """Return values (B, k) with those of lost trajectories and dead directions replaced."""
         return values if self._counts is None else values.masked_fill(~self._counts, neutral)
+
+    @property
+    def is_gentle(self) -> bool:
+        """Whether the frame was so close to orthogonal that its condition may be squared without loss."""
+        return bool((self.condition < GENTLE_CONDITION).all())
 
     @property
     def finite(self) -> Tensor:

@@ -10,10 +10,12 @@ from lyapkit.systems import System
 _CPU = torch.device("cpu")
 
 
+@torch.no_grad()
 def check_system(system: System, *, n_trajectories: int = 3, n_tangents: int = 4, seed: int = 0) -> None:
     """Check that a system keeps its promises at a few random states near its own trajectories.
 
-    `push` must agree with `step`, and its tangent with a finite difference of `step`; a batch must give what its
+    `push` must agree with `step`, and its tangent with a finite difference of `step`; `push_along` must agree with
+    repeated `push`, for one perturbation and for as many as there are state variables; a batch must give what its
     trajectories give one by one; float32 must be close to float64; non-contiguous arguments must be accepted and no
     argument changed; and `converted` must leave the original alone.
 
@@ -56,6 +58,8 @@ def check_system(system: System, *, n_trajectories: int = 3, n_tangents: int = 4
         message = "push is not the derivative of step (finite difference)"
         _expect_close(pushed[:, index], (ahead - behind) / (2 * h), 1e-7, message)
 
+    _check_push_along(exact, state, generator)
+
     for row in range(n_trajectories):
         one = slice(row, row + 1)
         alone = exact.push(state[one], None if input is None else input[one], tangent[one])
@@ -73,6 +77,20 @@ def check_system(system: System, *, n_trajectories: int = 3, n_tangents: int = 4
     _expect_close(single[1].double(), pushed, 1e-3, "float32 tangents are far from float64")
     again = exact.push(state, input, tangent)
     _expect(torch.equal(again[1], pushed), "converted changes the original")
+
+
+def _check_push_along(system: System, state: Tensor, generator: torch.Generator) -> None:
+    n_steps = 3
+    inputs = [_random_input(system, len(state), generator) for _ in range(n_steps)]
+    for n_tangents in (1, system.state_size):
+        tangent = torch.randn(len(state), n_tangents, system.state_size, generator=generator, dtype=torch.float64)
+        expected = state, tangent
+        for input in inputs:
+            expected = system.push(expected[0], input, expected[1])
+        joined = None if inputs[0] is None else torch.stack(inputs, dim=1)
+        got = system.push_along(state, joined, tangent, n_steps)
+        _expect_close(got[0], expected[0], 1e-12, "push_along and repeated push give different states")
+        _expect_close(got[1], expected[1], 1e-12, "push_along and repeated push give different tangents")
 
 
 def _random_input(system: System, n_trajectories: int, generator: torch.Generator) -> Tensor | None:

@@ -74,7 +74,9 @@ def test_contracting_network_needs_few_reorthonormalizations():
     ds = lk.lyapunov_spectrum(system, n_steps=784)
     assert ds.attrs["n_reorthonormalizations"] < 50
     assert ds.attrs["n_reconditionings"] < 20
-    assert ds.sizes["interval"] >= 40
+    assert ds.sizes["interval"] >= 32
+    every = lk.coarsen(lk.lyapunov_spectrum(system, n_steps=784, reorthonormalize=1), 24)
+    np.testing.assert_allclose(ds.log_growth, every.log_growth, atol=1e-12)
     moduli = np.sort(np.abs(np.linalg.eigvals(matrix.numpy())))[::-1]
     assert float(ds.lyapunov_exponent.sum()) == pytest.approx(np.log(moduli).sum(), abs=1e-10)
 
@@ -296,7 +298,7 @@ def test_every_interval_is_that_of_one_qr_per_step():
     frame = torch.eye(16).expand(3, 16, 16).contiguous()
     adaptive = propagate(system, state, frame, inputs, n_steps=370, n_transient=30)
     every = propagate(system, state, frame, inputs, n_steps=370, n_transient=30, reorthonormalize=1)
-    assert adaptive.n_reconditionings > len(adaptive.steps) >= 35
+    assert adaptive.n_reconditionings > len(adaptive.steps) >= 30
     ends = adaptive.steps.cumsum(0)
     cumulative = every.log_growth.cumsum(1)[:, ends - 1]
     torch.testing.assert_close(adaptive.log_growth.cumsum(1), cumulative, rtol=0, atol=1e-7)
@@ -307,7 +309,7 @@ def test_every_interval_is_that_of_one_qr_per_step():
 def test_intervals_are_as_long_as_asked_for():
     ds = lk.lyapunov_spectrum(RandomNetwork(30, 0.6), n_steps=800)
     assert ds.attrs["n_reconditionings"] > 2 * ds.sizes["interval"]
-    np.testing.assert_array_equal(ds.duration, np.full(40, 20))
+    np.testing.assert_array_equal(ds.duration, np.full(32, 25))
 
 
 @pytest.mark.parametrize("k", [1, 3, 8])

@@ -1,6 +1,21 @@
-"""Networks as systems: recurrent modules of PyTorch, users' own cells, and checkpoint files."""
+"""Networks as systems: weakly coupled residual networks, PyTorch's recurrent modules, own cells, checkpoint files."""
 
+from lyapkit.models import residuals
 from lyapkit.models.checkpoint import CheckpointError, inspect_checkpoint, load_checkpoint
 from lyapkit.models.recurrent import Cell, Recurrent, from_module
+from lyapkit.models.residuals import Residual
+from lyapkit.models.wcrnn import WCRNN, elman_with_identity_residual, weakly_coupled_init
 
-__all__ = ["Cell", "CheckpointError", "Recurrent", "from_module", "inspect_checkpoint", "load_checkpoint"]
+__all__ = [
+    "WCRNN",
+    "Cell",
+    "CheckpointError",
+    "Recurrent",
+    "Residual",
+    "elman_with_identity_residual",
+    "from_module",
+    "inspect_checkpoint",
+    "load_checkpoint",
+    "residuals",
+    "weakly_coupled_init",
+]

@@ -13,23 +13,28 @@ import torch
 from torch import Tensor
 
 from lyapkit.models.recurrent import Recurrent
+from lyapkit.models.wcrnn import WCRNN
 
 TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
 _WRAPPINGS = ("state_dict", "model_state_dict", "model")
 _RECURRENT = re.compile(
     r"^(?P<prefix>(?:.*\.)?)(?P<name>(?:weight_(?:ih|hh|hr)|bias_(?:ih|hh))(?:_l\d+)?(?:_reverse)?)$"
 )
+_RESIDUAL = "residual.values"  # by which a WCRNN is known
+_OF_WCRNN = re.compile(r"^((recurrent|input|readout)\.(weight|bias)|residual\.values|coupling|_extra_state)$")
 
 
 class CheckpointError(ValueError):
     """A file that cannot be read, is unsafe to read, or does not hold the one recurrent network asked for."""
 
 
-def load_checkpoint(path: str | Path, *, prefix: str | None = None, nonlinearity: str | None = None) -> Recurrent:
+def load_checkpoint(
+    path: str | Path, *, prefix: str | None = None, nonlinearity: str | None = None
+) -> Recurrent | WCRNN:
     """Return the recurrent network in a checkpoint file.
 
-    What it is, an RNN, a GRU or an LSTM, its sizes, layers, biases and projection, is read off the names and shapes
-    of the tensors. Nothing in the file can run code: pickled files are read with ``weights_only=True``.
+    What it is, an RNN, a GRU, an LSTM or a WCRNN, its sizes, layers, biases and projection, is read off the names and
+    shapes of the tensors. Nothing in the file can run code: pickled files are read with ``weights_only=True``.
 
     Parameters
     ----------
@@ -53,7 +58,7 @@ def load_checkpoint(path: str | Path, *, prefix: str | None = None, nonlinearity
     if not modules:
         raise CheckpointError(
             f"{path} holds no recurrent layer: no tensor is called weight_hh_l0 or weight_hh, as in nn.RNN, nn.GRU, "
-            f"nn.LSTM and their cells; 'lyapkit inspect {path}' lists what it holds"
+            f"nn.LSTM and their cells, or residual.values, as in a WCRNN; 'lyapkit inspect {path}' lists what it holds"
         )
     wanted = prefix if prefix is None or prefix.endswith(".") or not prefix else prefix + "."
     if wanted is None:
@@ -66,7 +71,7 @@ def load_checkpoint(path: str | Path, *, prefix: str | None = None, nonlinearity
         raise CheckpointError(f"{path} holds no recurrent module with prefix {prefix!r}, only {_listed(modules)}")
     source = {"checkpoint": path.name, "checkpoint_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     try:
-        return Recurrent.from_parameters(modules[wanted], nonlinearity, source)
+        return _network(modules[wanted], nonlinearity, source)
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
 
@@ -82,7 +87,7 @@ def inspect_checkpoint(path: str | Path) -> dict[str, str]:
     descriptions = {}
     for prefix, parameters in recurrent_modules(read_tensors(Path(path))).items():
         try:
-            descriptions[prefix] = str(Recurrent.from_parameters(parameters, "tanh")).replace("tanh RNN", "RNN")
+            descriptions[prefix] = str(_network(parameters, "tanh")).replace("tanh RNN", "RNN")
         except ValueError as error:
             descriptions[prefix] = f"not usable: {error}"
     return descriptions
@@ -94,7 +99,20 @@ def recurrent_modules(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tens
     for full_name, tensor in tensors.items():
         if match := _RECURRENT.match(full_name):
             modules.setdefault(match["prefix"], {})[match["name"]] = tensor
-    return {prefix: module for prefix, module in modules.items() if any(n.startswith("weight_hh") for n in module)}
+    modules = {prefix: module for prefix, module in modules.items() if any(n.startswith("weight_hh") for n in module)}
+    for prefix in [name.removesuffix(_RESIDUAL) for name in tensors if ("." + name).endswith("." + _RESIDUAL)]:
+        own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        modules[prefix] = {name: tensor for name, tensor in own.items() if _OF_WCRNN.match(name)}
+    return modules
+
+
+def _network(
+    parameters: Mapping[str, Tensor], nonlinearity: str | None, source: Mapping[str, str] | None = None
+) -> Recurrent | WCRNN:
+    """Return the network that a recurrent module's parameters describe."""
+    if _RESIDUAL in parameters:
+        return WCRNN.from_parameters(parameters, source)
+    return Recurrent.from_parameters(parameters, nonlinearity, source)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

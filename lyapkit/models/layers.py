@@ -16,7 +16,7 @@ from torch.nn.functional import linear
 State = tuple[Tensor, ...]  # (hidden,) or (hidden, cell), each (B, size); their tangents have a k in the middle
 
 
-def _tanh_slope(z: Tensor) -> Tensor:
+def tanh_slope(z: Tensor) -> Tensor:
     """Return 1 − tanh²(z) as 1/cosh²(z), which keeps its digits where tanh is close to ±1."""
     return torch.cosh(z).reciprocal().square()
 
@@ -109,7 +109,7 @@ class TanhLayer(ElmanLayer):
 
     kind = "tanh RNN"
     activation = staticmethod(torch.tanh)
-    slope = staticmethod(_tanh_slope)
+    slope = staticmethod(tanh_slope)
 
 
 class ReluLayer(ElmanLayer):
@@ -142,7 +142,7 @@ class GRULayer(Layer):
         """Return the next state and its tangent."""
         r, u, z, hidden_n = self._gates(input, state)
         n = torch.tanh(z)
-        through_n = (1 - u) * _tanh_slope(z)
+        through_n = (1 - u) * tanh_slope(z)
         through_r = through_n * hidden_n * r * (1 - r)
         through_u = (state[0] - n) * u * (1 - u)
         gains = {0: through_r, 1: through_u, 2: through_n * r}
@@ -189,12 +189,12 @@ class LSTMLayer(Layer):
         g = torch.tanh(z)
         tanh_c = torch.tanh(c)
         into_h = {3: tanh_c * o * (1 - o)}
-        into_c = {0: g * i * (1 - i), 1: state[1] * f * (1 - f), 2: i * _tanh_slope(z)}
+        into_c = {0: g * i * (1 - i), 1: state[1] * f * (1 - f), 2: i * tanh_slope(z)}
         pushed_h, pushed_c = self._through_gates(tangent[0], self.weight_hh, [into_h, into_c])
         if input_tangent is not None:
             from_below = self._through_gates(input_tangent, self.weight_ih, [into_h, into_c])
             pushed_h += from_below[0]
             pushed_c += from_below[1]
         pushed_c.addcmul_(tangent[1], f[:, None])
-        pushed_h.addcmul_(pushed_c, (o * _tanh_slope(c))[:, None])
+        pushed_h.addcmul_(pushed_c, (o * tanh_slope(c))[:, None])
         return (self._project(o * tanh_c), c), (self._project(pushed_h), pushed_c)

@@ -45,6 +45,15 @@ class System(ABC):
         """
         return self.step(state, input), self.forward_mode(state, input, tangent)
 
+    def push_along(self, state: Tensor, inputs: Tensor | None, tangent: Tensor, n_steps: int) -> tuple[Tensor, Tensor]:
+        """Return state (B, N) and tangent vectors (B, k, N) after `n_steps` steps along inputs (B, n_steps, I).
+
+        The default is `push`, step by step; a system that can prepare several steps at once does better.
+        """
+        for time in range(n_steps):
+            state, tangent = self.push(state, None if inputs is None else inputs[:, time], tangent)
+        return state, tangent
+
     def forward_mode(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> Tensor:
         """Return the tangent vectors (B, k, N) pushed by forward-mode automatic differentiation of `step`."""
 

@@ -115,6 +115,21 @@ def _systems():
         yield kind.__name__, lk.from_module(kind(3, 6))
     yield "relu cell", lk.from_module(nn.RNNCell(3, 6, nonlinearity="relu"))
     yield "own cell", lk.from_module(OwnCell(3, 6), state_size=6)
+    for name, residual in {
+        "scaled identity": lk.residuals.scaled_identity(7, 0.98),
+        "rotation": lk.residuals.rotation(7, [0.1, 0.2, 0.7], 0.9, unpaired=-1),
+        "heterogeneous": lk.residuals.heterogeneous(7, 0.9, 0.1, 0),
+        "rotation and radii": lk.residuals.rotation(8, 0.3, np.linspace(0.5, 1.0, 8)),
+        "orthogonal": lk.residuals.orthogonal(8, 0),
+        "not normal": np.triu(np.full((8, 8), 0.3)),
+    }.items():
+        n = len(residual) if isinstance(residual, np.ndarray) else residual.size
+        for kind in ("linear", "A", "B"):
+            for activation in ("tanh", "identity"):
+                for coupling in (0.3, np.linspace(-0.1, 0.5, n)):
+                    wcrnn = lk.WCRNN(3, n, 2, residual, coupling, kind, activation=activation)
+                    yield f"WCRNN {name} {kind} {activation} {np.ndim(coupling)}", wcrnn
+    yield "Elman with identity residual", lk.elman_with_identity_residual(3, 6, 2)
     yield "own tuple cell", lk.from_module(OwnTupleCell(), state_size=(3, 5), input_size=3)
 
 
@@ -158,6 +173,10 @@ class Wrong(lk.System):
             return state, tangent @ matrix.mT * gain[:, None]
         return new, tangent @ matrix.mT * gain[:, None]
 
+    def push_along(self, state, inputs, tangent, n_steps):
+        steps = n_steps - 1 if self.mistake == "one step short" else n_steps
+        return super().push_along(state, inputs, tangent, steps)
+
 
 @pytest.mark.parametrize(
     ("mistake", "message"),
@@ -167,6 +186,7 @@ class Wrong(lk.System):
         ("sign", "derivative"),
         ("in place", "changes its arguments"),
         ("old state", "different states"),
+        ("one step short", "push_along"),
     ],
 )
 def test_check_finds(mistake, message):

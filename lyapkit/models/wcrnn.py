@@ -1,0 +1,354 @@
+"""The weakly coupled residual recurrent network (WCRNN) of Dubinin & Effenberger (2024): a module and a system."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from lyapkit.models.layers import tanh_slope
+from lyapkit.models.residuals import Residual, scaled_identity
+from lyapkit.systems import System
+
+KINDS = ("linear", "A", "B")
+_ACTIVATIONS = {"tanh": (torch.tanh, tanh_slope), "identity": (torch.clone, torch.ones_like)}
+_EXTRA = "_extra_state"  # where PyTorch keeps what `get_extra_state` returns
+
+
+class Gains(NamedTuple):
+    """Jacobians along trajectories in parts, J = diag(residual) R + diag(coupling) W.
+
+    Each part is (B, T, N), or (1, T, N) if it is the same for all trajectories.
+    """
+
+    residual: Tensor
+    coupling: Tensor
+
+
+class WCRNN(nn.Module, System):
+    """A weakly coupled residual network with an affine readout of its last state.
+
+    With z_t = W h_{t−1} + W_in x_t + b, residual R, coupling α and σ = tanh, the next state is
+
+    - kind "linear": h_t = R h_{t−1} + α σ(z_t) (Eq. 11),
+    - kind "A": h_t = σ(R h_{t−1}) + α σ(z_t) (Eq. 18),
+    - kind "B": h_t = σ(R h_{t−1} + α z_t) (Eq. 19), an Elman network initialised in a particular way.
+
+    It starts at h_0 = 0. R and α are fixed, the rest is trained. Weights start as those of `nn.Linear` do, uniform
+    within ±1/√(fan in); b is the bias of the recurrent part.
+
+    Parameters
+    ----------
+    input_size, hidden_size, output_size : int
+        Number of input features, of units N, and of outputs.
+    residual : Residual or array
+        R: a `Residual` of N units (see `lyapkit.residuals`), or a diagonal (N,) or matrix (N, N).
+    coupling : float or array (N,)
+        α, one for all units or one each. Default 0.01.
+    kind : "linear", "A" or "B"
+        Default "linear".
+    activation : "tanh" or "identity"
+        σ, everywhere where it stands. Default "tanh".
+    device, dtype : optional
+        Of the weights. Default: PyTorch's.
+
+    Raises
+    ------
+    ValueError
+        If sizes do not fit together, the coupling is not finite, or the kind or activation is unknown.
+    """
+
+    coupling: Tensor
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        output_size: int,
+        residual: Residual | ArrayLike | Tensor,
+        coupling: float | ArrayLike | Tensor = 0.01,
+        kind: Literal["linear", "A", "B"] = "linear",
+        *,
+        activation: Literal["tanh", "identity"] = "tanh",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        if min(input_size, hidden_size, output_size) < 1:
+            raise ValueError(f"sizes must be at least 1, got {input_size}, {hidden_size} and {output_size}")
+        if kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+        if activation not in _ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(_ACTIVATIONS)}, got {activation!r}")
+        residual = copy.deepcopy(residual) if isinstance(residual, Residual) else Residual(residual)
+        if residual.size != hidden_size:
+            raise ValueError(f"the residual is one of {residual.size} units, the network has {hidden_size}")
+        coupling = torch.as_tensor(coupling).detach().clone()
+        if coupling.shape not in ((), (hidden_size,)):
+            raise ValueError(
+                f"coupling has shape {tuple(coupling.shape)}, expected a number or {hidden_size} of them, one per unit"
+            )
+        if not bool(coupling.isfinite().all()):
+            raise ValueError("coupling must be finite, got NaN or infinite values")
+        options = {"device": device, "dtype": dtype or torch.get_default_dtype()}
+        self.input_size, self.output_size = input_size, output_size
+        self.state_size = self.hidden_size = hidden_size
+        self.kind, self.activation = kind, activation
+        self._function, self._slope = _ACTIVATIONS[activation]
+        self.source: dict[str, str] = {}
+        self.recurrent = nn.Linear(hidden_size, hidden_size, **options)
+        self.input = nn.Linear(input_size, hidden_size, bias=False, **options)
+        self.readout = nn.Linear(hidden_size, output_size, **options)
+        self.residual = residual.to(**options)
+        self.register_buffer("coupling", coupling.to(**options))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the readout of the last state, (trajectory, output), for inputs (trajectory, time, feature)."""
+        if inputs.ndim != 3 or inputs.shape[2] != self.input_size or not inputs.shape[1]:
+            raise ValueError(
+                f"inputs have shape {tuple(inputs.shape)}, expected (trajectory, time, {self.input_size}), time ≥ 1"
+            )
+        state = inputs.new_zeros(len(inputs), self.state_size)
+        for input in inputs.unbind(1):
+            state = self.step(state, input)
+        return self.readout(state)
+
+    def step(self, state: Tensor, input: Tensor | None) -> Tensor:
+        """Return the next state."""
+        driven = linear(input, self.input.weight, self.recurrent.bias)
+        return self._next(self.residual(state), torch.addmm(driven, state, self.recurrent.weight.mT))
+
+    def push(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the next state and the tangent vectors carried along with it."""
+        return self.push_along(state, input[:, None], tangent, 1)
+
+    def push_along(self, state: Tensor, inputs: Tensor | None, tangent: Tensor, n_steps: int) -> tuple[Tensor, Tensor]:
+        """Return state and tangent vectors after several steps, by products with the weights themselves."""
+        states, gains = self.linearized(state, inputs)
+        weight, residual = self.recurrent.weight, self.residual.values
+        through_residual, through_weight = gains.residual.unbind(1), gains.coupling.unbind(1)
+        if residual.ndim == 1:
+            for s, g in zip(through_residual, through_weight, strict=True):
+                tangent = linear(tangent, weight).mul_(g[:, None]).addcmul_(tangent, (s * residual)[:, None])
+        elif 4 * tangent.shape[1] < self.state_size:
+            for s, g in zip(through_residual, through_weight, strict=True):
+                tangent = linear(tangent, weight).mul_(g[:, None]).addcmul_(linear(tangent, residual), s[:, None])
+        else:  # many perturbations: one product with each trajectory's Jacobian is cheaper than two with R and W
+            weight, residual = weight.mT.contiguous(), residual.mT.contiguous()
+            for s, g in zip(through_residual, through_weight, strict=True):
+                tangent = tangent @ torch.addcmul(s[:, None] * residual, g[:, None], weight)
+        return states[:, -1], tangent
+
+    def linearized(self, state: Tensor, inputs: Tensor) -> tuple[Tensor, Gains]:
+        """Return the states that follow `state`, (B, T, N), and the Jacobians of the steps to them.
+
+        Parameters
+        ----------
+        state : Tensor
+            (B, N), where to start.
+        inputs : Tensor
+            (B, T, I).
+        """
+        states, residual_parts, pre_activations = [], [], []
+        weight = self.recurrent.weight.mT
+        for driven in linear(inputs, self.input.weight, self.recurrent.bias).unbind(1):
+            residual_parts.append(self.residual(state))
+            pre_activations.append(torch.addmm(driven, state, weight))
+            state = self._next(residual_parts[-1], pre_activations[-1])
+            states.append(state)
+        return torch.stack(states, 1), self._gains(torch.stack(residual_parts, 1), torch.stack(pre_activations, 1))
+
+    def _next(self, residual_part: Tensor, z: Tensor) -> Tensor:
+        """Return the next state from R h and the pre-activation z."""
+        if self.kind == "B":
+            return self._function(residual_part + self.coupling * z)
+        if self.kind == "A":
+            residual_part = self._function(residual_part)
+        return torch.addcmul(residual_part, self.coupling, self._function(z))
+
+    def _gains(self, residual_part: Tensor, z: Tensor) -> Gains:
+        """Return the parts of the Jacobian that belongs to `_next`."""
+        if self.kind == "B":
+            slope = self._slope(residual_part + self.coupling * z)
+            return Gains(slope, slope * self.coupling)
+        slope = self._slope(residual_part) if self.kind == "A" else torch.ones_like(z[:1])
+        return Gains(slope, self._slope(z) * self.coupling)
+
+    def initial_state(self, n_trajectories: int, generator: torch.Generator) -> Tensor:
+        """Return zeros, h_0 of the paper."""
+        return torch.zeros(n_trajectories, self.state_size, dtype=torch.float64)
+
+    def converted(self, dtype: torch.dtype, device: torch.device) -> WCRNN:
+        """Return a copy with its weights in `dtype` on `device`."""
+        return copy.deepcopy(self).to(device, dtype)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.recurrent.weight.device
+
+    @property
+    def description(self) -> dict[str, str]:
+        """Kind, sizes and the source of the weights."""
+        return {"system": str(self), **self.source}
+
+    def __str__(self) -> str:
+        coupling = self.coupling.detach().double()
+        span = f"{coupling:.4g}" if not coupling.ndim else f"{coupling.min():.4g} … {coupling.max():.4g}"
+        kind = self.kind if self.activation == "tanh" else f"{self.kind}, {self.activation} activation"
+        return f"WCRNN of kind {kind} ({self.input_size} inputs, {self.state_size} units, {self.residual}, α = {span})"
+
+    def get_extra_state(self) -> Tensor:
+        """Return what a state dict has to hold beside the tensors, as UTF-8 JSON in a tensor of bytes."""
+        text = json.dumps({"kind": self.kind, "activation": self.activation})
+        return torch.tensor(list(text.encode()), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Check that a state dict is of a network of this kind.
+
+        Raises
+        ------
+        ValueError
+            If it is not.
+        """
+        stored = _decoded(state)
+        own = {"kind": self.kind, "activation": self.activation}
+        if stored != own:
+            raise ValueError(f"the state dict is of a WCRNN with {stored}, this one has {own}")
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, Tensor], source: Mapping[str, str] | None = None) -> WCRNN:
+        """Return the network whose state dict `parameters` is.
+
+        Parameters
+        ----------
+        parameters : mapping
+            As `state_dict` returns: weights, residual, coupling and kind.
+        source : mapping, optional
+            What a result file should say about where the weights come from.
+
+        Raises
+        ------
+        ValueError
+            If parameters are missing, do not fit together or are not finite.
+        """
+        try:
+            weights = {name: parameters[f"{name}.weight"] for name in ("recurrent", "input", "readout")}
+            options = _decoded(parameters[_EXTRA])
+            residual, coupling = parameters["residual.values"], parameters["coupling"]
+        except KeyError as error:
+            raise ValueError(f"the state dict of a WCRNN lacks {error}") from error
+        for name, tensor in parameters.items():
+            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                raise ValueError(f"{name} holds values that are not finite")
+        if any(weight.ndim != 2 for weight in weights.values()):
+            raise ValueError("the weights of a WCRNN must be matrices")
+        n = len(weights["recurrent"])
+        sizes = weights["input"].shape[1], n, len(weights["readout"])
+        model = cls(*sizes, residual, coupling, **options, dtype=weights["recurrent"].dtype)
+        try:
+            model.load_state_dict(dict(parameters))
+        except RuntimeError as error:
+            raise ValueError(f"the parameters of a WCRNN do not fit together: {error}") from error
+        model.source = dict(source or {})
+        return model
+
+    @classmethod
+    def from_elman(cls, module: nn.RNN, residual: Residual | ArrayLike | Tensor) -> WCRNN:
+        """Return an Elman network as a WCRNN of kind B: with W_hh − R as its coupled weights, and α = 1.
+
+        The way to ask of a trained network how much of its residual is left. The readout is new and untrained.
+
+        Parameters
+        ----------
+        module : nn.RNN
+            One layer, tanh, unidirectional.
+        residual : Residual or array
+            R, as for `WCRNN`.
+
+        Raises
+        ------
+        ValueError
+            If the module is another one.
+        """
+        if not isinstance(module, nn.RNN) or module.num_layers > 1 or module.bidirectional:
+            raise ValueError(f"expected an nn.RNN of one unidirectional layer, got {module}")
+        _check_tanh(module)
+        weight = module.weight_hh_l0.detach()
+        options = {"device": weight.device, "dtype": weight.dtype}
+        model = cls(module.input_size, module.hidden_size, 1, residual, 1.0, "B", **options)
+        with torch.no_grad():
+            model.recurrent.weight.copy_(weight - model.residual.matrix)
+            bias = module.bias_ih_l0 + module.bias_hh_l0 if module.bias else torch.zeros_like(weight[0])
+            model.recurrent.bias.copy_(bias)
+            model.input.weight.copy_(module.weight_ih_l0)
+        return model
+
+
+def elman_with_identity_residual(input_size: int, hidden_size: int, output_size: int, **options: object) -> WCRNN:
+    """Return h_t = h_{t−1} + tanh(W h_{t−1} + W_in x_t + b): an Elman layer with the shortcut of residual networks.
+
+    A WCRNN with R = I that is not weakly coupled, α = 1 (a baseline of the paper's Table 2). `options` are `device`
+    and `dtype`.
+    """
+    return WCRNN(input_size, hidden_size, output_size, scaled_identity(hidden_size, 1.0), 1.0, **options)
+
+
+@torch.no_grad()
+def weakly_coupled_init(
+    module: nn.RNN, residual: Residual | ArrayLike | Tensor, coupling: float | ArrayLike | Tensor = 0.01
+) -> nn.RNN:
+    """Initialise an Elman network in place as a weakly coupled residual network of kind B (Eq. 19).
+
+    Every layer's recurrent weights W become R + α W, its input weights and biases α times what they were, so that the
+    layer computes h_t = tanh(R h_{t−1} + α (W h_{t−1} + W_in x_t + b)); all of it is then trained as usual.
+
+    Parameters
+    ----------
+    module : nn.RNN
+        With tanh units; one layer or several, the same residual for each.
+    residual : Residual or array
+        R of `hidden_size` units, or a diagonal (N,) or matrix (N, N).
+    coupling : float or array (N,)
+        α. Default 0.01.
+
+    Returns
+    -------
+    nn.RNN
+        The module.
+
+    Raises
+    ------
+    ValueError
+        If it is not a tanh network, or residual or coupling do not fit it.
+    """
+    _check_tanh(module)
+    checked = WCRNN(1, module.hidden_size, 1, residual, coupling, "B", dtype=module.weight_hh_l0.dtype)
+    alpha = checked.coupling.to(module.weight_hh_l0.device).expand(module.hidden_size)
+    for name, parameter in module.named_parameters():
+        parameter.mul_(alpha[:, None] if parameter.ndim == 2 else alpha)
+        if name.startswith("weight_hh"):
+            parameter.add_(checked.residual.matrix.to(parameter.device))
+    return module
+
+
+def _check_tanh(module: nn.RNN) -> None:
+    if not isinstance(module, nn.RNN) or module.nonlinearity != "tanh":
+        raise ValueError(f"expected an nn.RNN with nonlinearity 'tanh', got {module}")
+
+
+def _decoded(extra: Tensor) -> dict[str, str]:
+    """Return what `get_extra_state` encoded."""
+    try:
+        options = json.loads(bytes(extra.tolist()).decode())
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"the kind of the WCRNN cannot be read from {_EXTRA}: {error}") from error
+    if not isinstance(options, dict) or set(options) != {"kind", "activation"}:
+        raise ValueError(f"{_EXTRA} of the WCRNN holds {options}, expected its kind and activation")
+    return options
