@@ -1,6 +1,7 @@
 """Lyapunov spectra of any differentiable map, and what the growth of small perturbations does to learning."""
 
 from lyapkit.inputs import read_inputs
+from lyapkit.learning import decay_rate, gradient_norms
 from lyapkit.lyapunov import lyapunov_spectrum
 from lyapkit.models import (
     WCRNN,
@@ -27,6 +28,7 @@ from lyapkit.statistics import (
 from lyapkit.systems import Flow, Map, System, classical
 from lyapkit.tables import spectrum_table
 from lyapkit.tangent import DivergenceError, DivergenceWarning
+from lyapkit.weak_coupling import validate_weak_coupling
 
 __version__ = "0.1.0"
 
@@ -41,11 +43,13 @@ __all__ = [
     "System",
     "classical",
     "coarsen",
+    "decay_rate",
     "elman_with_identity_residual",
     "ensemble_mean",
     "entropy_rate",
     "finite_time_exponents",
     "from_module",
+    "gradient_norms",
     "inspect_checkpoint",
     "kaplan_yorke_dimension",
     "load_checkpoint",
@@ -59,5 +63,6 @@ __all__ = [
     "running_exponents",
     "save",
     "spectrum_table",
+    "validate_weak_coupling",
     "weakly_coupled_init",
 ]

@@ -15,6 +15,7 @@ from lyapkit.systems import System
 from lyapkit.tangent import DEFAULT_ACCURACY, VariationalTerm, propagate
 
 INPUT_DIMS = ("trajectory", "time", "feature")
+ORTHONORMAL = 1e-6  # how far a given frame's inner products may be from those of an orthonormal one
 Array = np.ndarray | Tensor | xr.DataArray
 
 
@@ -29,7 +30,7 @@ def lyapunov_spectrum(
     n_trajectories: int | None = None,
     reorthonormalize: int | Literal["adaptive"] = "adaptive",
     accuracy: float | None = None,
-    initial_frame: Literal["identity", "random"] = "identity",
+    initial_frame: Literal["identity", "random"] | Array = "identity",
     on_divergence: Literal["warn", "raise"] = "warn",
     dtype: str | torch.dtype | None = None,
     device: str | torch.device | None = None,
@@ -63,11 +64,11 @@ def lyapunov_spectrum(
         inside which the frame is kept well conditioned by factorisations as rare as `accuracy` allows.
     accuracy : float, optional
         Rounding error tolerated in the log-growth of one factorisation. Default 1e-9 in float64, 1e-4 in float32.
-    initial_frame : "identity" or "random"
-        The first perturbations. The identity is the paper's choice, and makes the exponents of a diagonal map exact
-        at every finite time. But its order is that of the state variables: where the fastest directions come last,
-        or are unreachable from the first ones, as in stacked layers, a random frame meets them sooner, and is less
-        sensitive to rounding. With fewer than N exponents the frame is always random.
+    initial_frame : "identity", "random" or array (k, N)
+        The first perturbations; an array's rows must be orthonormal. The identity is the paper's choice, and makes the
+        exponents of a diagonal map exact at every finite time. But its order is that of the state variables: where the
+        fastest directions come last, or are unreachable from the first ones, as in stacked layers, a random frame
+        meets them sooner, and is less sensitive to rounding. With fewer than N exponents "identity" means random, too.
     on_divergence : "warn" or "raise"
         Whether a trajectory that leaves the finite numbers gives NaN and a `DivergenceWarning`, or a
         `DivergenceError`. The message names trajectory and step.
@@ -105,7 +106,7 @@ def lyapunov_spectrum(
     if device is None:
         device = inputs.device if isinstance(inputs, Tensor) and inputs.device.type != "cpu" else system.device
     device = _available(device)
-    input_values = _checked_inputs(inputs, system)
+    input_values = checked_inputs(inputs, system)
     n_steps = _checked_steps(input_values, n_steps, n_transient)
     k = system.state_size if n_exponents is None else n_exponents
     if not 1 <= k <= system.state_size:
@@ -116,8 +117,8 @@ def lyapunov_spectrum(
         )
     if accuracy is not None and not torch.finfo(dtype).eps < accuracy < 1:
         raise ValueError(f"accuracy must be between machine epsilon {torch.finfo(dtype).eps:.1e} and 1, got {accuracy}")
-    if initial_frame not in ("identity", "random"):
-        raise ValueError(f"initial_frame must be 'identity' or 'random', got {initial_frame!r}")
+    if isinstance(initial_frame, str) and initial_frame not in ("identity", "random"):
+        raise ValueError(f"initial_frame must be 'identity', 'random' or an array, got {initial_frame!r}")
     if on_divergence not in ("warn", "raise"):
         raise ValueError(f"on_divergence must be 'warn' or 'raise', got {on_divergence!r}")
 
@@ -142,7 +143,7 @@ def lyapunov_spectrum(
         n_exponents=k,
         reorthonormalize=reorthonormalize,
         accuracy=accuracy or DEFAULT_ACCURACY[dtype],
-        initial_frame=initial_frame if k == system.state_size else "random",
+        initial_frame=_name_of_frame(initial_frame, k, system.state_size),
         dtype=str(dtype).removeprefix("torch."),
         device=device.type,
         seed=seed,
@@ -226,7 +227,7 @@ def _available(device: str | torch.device) -> torch.device:
         raise ValueError(f"device {str(device)!r} is not available here: {str(error).splitlines()[0]}") from error
 
 
-def _checked_inputs(inputs: Array | None, system: System) -> np.ndarray | None:
+def checked_inputs(inputs: Array | None, system: System) -> np.ndarray | None:
     """Return inputs as a float64 array (trajectory, time, feature), or say what is wrong with them."""
     if system.input_size is None:
         if inputs is not None:
@@ -314,8 +315,24 @@ def _start(
     return state.expand(batch, system.state_size).clone()
 
 
-def _first_frame(n: int, k: int, initial_frame: str, generator: torch.Generator) -> Tensor:
-    """Return k orthonormal rows: the identity, or random ones; only those meet the fastest directions if k < n."""
-    if k == n and initial_frame == "identity":
+def _first_frame(n: int, k: int, initial_frame: str | Array, generator: torch.Generator) -> Tensor:
+    """Return k orthonormal rows: those given, the identity, or random ones; only those meet the fastest if k < n."""
+    if not isinstance(initial_frame, str):
+        frame = torch.as_tensor(initial_frame).detach().cpu().double()
+        if frame.shape != (k, n):
+            raise ValueError(
+                f"initial_frame has shape {tuple(frame.shape)}, expected ({k}, {n}): exponents, state size"
+            )
+        if not bool(((frame @ frame.mT - torch.eye(k, dtype=frame.dtype)).abs() < ORTHONORMAL).all()):
+            raise ValueError("the rows of initial_frame are not orthonormal: orthonormalise them, by numpy.linalg.qr")
+        return frame
+    if _name_of_frame(initial_frame, k, n) == "identity":
         return torch.eye(n, dtype=torch.float64)
     return torch.linalg.qr(torch.randn(n, k, generator=generator, dtype=torch.float64))[0].mT
+
+
+def _name_of_frame(initial_frame: str | Array, k: int, n: int) -> str:
+    """Return "identity", "random" or "given"."""
+    if not isinstance(initial_frame, str):
+        return "given"
+    return initial_frame if k == n else "random"
