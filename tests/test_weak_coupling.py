@@ -220,5 +220,5 @@ def test_other_models_are_refused():
         lk.validate_weak_coupling(nn.LSTM(2, N), INPUTS, residual=RESIDUALS["identity"])
     with pytest.raises(ValueError, match="has its own residual"):
         lk.validate_weak_coupling(_model(), INPUTS, residual=RESIDUALS["identity"])
-    with pytest.raises(ValueError, match="1 features, .* takes 2"):
+    with pytest.raises(ValueError, match=r"1 features, .* takes 2"):
         lk.validate_weak_coupling(_model(), INPUTS[..., :1])

@@ -1,0 +1,135 @@
+"""Sweeps over many independent cells: each computed once, kept in a file of its own, and all joined in the end."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from tqdm import tqdm
+
+from lyapkit.provenance import provenance
+from lyapkit.results import open, save
+
+Cell = Mapping[str, Any]  # what distinguishes a cell: dimension to value
+
+
+def run_cells(
+    compute: Callable[..., xr.Dataset],
+    cells: list[Cell],
+    folder: Path,
+    *,
+    n_workers: int | None = None,
+    executor: Executor | None = None,
+    progress: bool = True,
+) -> list[Path]:
+    """Compute the cells that are not done yet, each into a file in `folder`, and return all files in order.
+
+    A run that was stopped goes on where it was. A file counts as done if it says that it is of the same cell.
+
+    Parameters
+    ----------
+    compute : callable
+        ``compute(**cell)``, importable by other processes, returns the cell's dataset.
+    cells : list of mapping
+        Keyword arguments, that JSON can hold.
+    folder : Path
+        Made if it does not exist.
+    n_workers : int, optional
+        Processes, each with its share of the cores. Default: as many as there are cores; 1 computes in this process.
+    executor : concurrent.futures.Executor, optional
+        Where to compute instead, a Dask client's `get_executor()` for instance.
+    progress : bool
+        Show a progress bar.
+
+    Raises
+    ------
+    RuntimeError
+        Naming the cells that failed, after all others are done.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{_name(cell)}.nc" for cell in cells]
+    waiting = [(cell, path) for cell, path in zip(cells, paths, strict=True) if not _is_done(cell, path)]
+    cores = os.cpu_count() or 1
+    n_workers = min(n_workers or cores, max(1, len(waiting)))
+    failed: dict[str, BaseException] = {}
+    with ExitStack() as stack:
+        bar = stack.enter_context(
+            tqdm(total=len(cells), initial=len(cells) - len(waiting), unit="cell", disable=not progress)
+        )
+        if executor is None and n_workers == 1:
+            for cell, path in waiting:
+                _compute_cell(compute, cell, path)
+                bar.update()
+            return paths
+        if executor is None:
+            context = multiprocessing.get_context("spawn")  # a fork would copy the locks of torch's threads
+            threads = max(1, cores // n_workers)
+            executor = ProcessPoolExecutor(n_workers, context, torch.set_num_threads, (threads,))
+            stack.enter_context(executor)
+        running = {executor.submit(_compute_cell, compute, cell, path): path for cell, path in waiting}
+        for future in as_completed(running):
+            if error := future.exception():
+                failed[running[future].stem] = error
+            bar.update()
+    if failed:
+        name, error = next(iter(failed.items()))
+        raise RuntimeError(
+            f"{len(failed)} of {len(cells)} cells failed: {', '.join(failed)}; {name}: {error}"
+        ) from error
+    return paths
+
+
+def join_cells(paths: list[Path], dims: list[str]) -> xr.Dataset:
+    """Return the cells' datasets as one, with `dims` in front; NaN where there is no cell, or a cell has no value.
+
+    Parameters
+    ----------
+    paths : list of Path
+        What `run_cells` returned.
+    dims : list of str
+        Which of the cells' parameters become dimensions, in this order. Along them numbers ascend, and names come as
+        they first appear; along the cells' own dimensions values are placed by coordinate.
+    """
+    parts = [(json.loads(part.attrs["cell"]), part) for part in map(open, paths)]
+    values = {dim: list(dict.fromkeys(cell[dim] for cell, _ in parts)) for dim in dims}
+    values = {dim: found if isinstance(found[0], str) else sorted(found) for dim, found in values.items()}
+    inner = {
+        dim: sorted({value for _, part in parts if dim in part.dims for value in part[dim].values.tolist()})
+        for dim in dict.fromkeys(dim for _, part in parts for dim in part.dims)
+    }
+    attributes = {dim: part[dim].attrs for _, part in parts for dim in part.dims}
+    joined: dict[str, tuple[list[str], np.ndarray, dict[str, str]]] = {}
+    for cell, part in parts:
+        place = [[values[dim].index(cell[dim])] for dim in dims]
+        for name, variable in part.data_vars.items():
+            if name not in joined:
+                shape = [len(values[dim]) for dim in dims] + [len(inner[dim]) for dim in variable.dims]
+                joined[name] = ([*dims, *variable.dims], np.full(shape, np.nan, variable.dtype), variable.attrs)
+            within = [np.searchsorted(inner[dim], part[dim].values) for dim in variable.dims]
+            joined[name][1][np.ix_(*place, *within)] = variable.values
+    coords = {dim: (dim, values[dim], {"long_name": dim.replace("_", " "), "units": "1"}) for dim in dims}
+    within = {dim: (dim, inner[dim], attributes[dim]) for dim in inner}
+    commits = sorted({part.attrs["git_commit"] for _, part in parts})
+    return xr.Dataset(joined, coords | within, {"git_commit": ", ".join(commits), "n_cells": len(parts)})
+
+
+def _compute_cell(compute: Callable[..., xr.Dataset], cell: Cell, path: Path) -> None:
+    ds = compute(**cell)
+    save(ds.assign_attrs(provenance() | ds.attrs | {"cell": json.dumps(dict(cell))}), path)
+
+
+def _name(cell: Cell) -> str:
+    return "_".join(str(value).replace(" ", "-") for value in cell.values())
+
+
+def _is_done(cell: Cell, path: Path) -> bool:
+    return path.is_file() and open(path).attrs.get("cell") == json.dumps(dict(cell))
