@@ -86,6 +86,7 @@ def compute(
         ],
         dim="coupling",
         data_vars="all",
+        join="outer",  # the number of intervals differs
     ).assign_coords(coupling=("coupling", list(couplings), {"units": "1", "long_name": "coupling α"}))
 
 
@@ -140,15 +141,16 @@ def compute_one(
 
 
 def grid(quick: bool, dataset: str) -> list[Cell]:
-    """Return the cells of the grid, the costly ones first."""
+    """Return the cells of the grid."""
     sizes, radii, networks = ((30,), (0.9, 0.98, 1.02), 2) if quick else ((50, 100, 200), (0.9, 0.98, 1.0, 1.02), 5)
     couplings = list(QUICK_COUPLINGS if quick else COUPLINGS)
     long_couplings = list(QUICK_LONG_COUPLINGS if quick else LONG_COUPLINGS)
     middle = sizes[len(sizes) // 2]
     runs = [
+        ("digit", MODELS, (middle,), radii, couplings),
         ("digits in a row", LINEAR, (middle,), (0.98,) if quick else (0.9, 0.98), long_couplings),
-        ("digit", MODELS, sizes[::-1], radii, couplings),
         ("ADD", MODELS[:1] if quick else MODELS, (middle,), radii, couplings),
+        ("digit", MODELS, [n for n in sizes if n != middle], radii, couplings),
     ]
     return [
         dict(zip([*DIMS, "dataset", "couplings"], [model, inputs, n, radius, network, dataset, alphas], strict=True))
