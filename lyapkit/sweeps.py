@@ -40,7 +40,7 @@ def run_cells(
     compute : callable
         ``compute(**cell)``, importable by other processes, returns the cell's dataset.
     cells : list of mapping
-        Keyword arguments, that JSON can hold.
+        Keyword arguments, that JSON can hold; those that are not lists name the cell's file.
     folder : Path
         Made if it does not exist.
     n_workers : int, optional
@@ -128,7 +128,7 @@ def _compute_cell(compute: Callable[..., xr.Dataset], cell: Cell, path: Path) ->
 
 
 def _name(cell: Cell) -> str:
-    return "_".join(str(value).replace(" ", "-") for value in cell.values())
+    return "_".join(str(value).replace(" ", "-") for value in cell.values() if not isinstance(value, list))
 
 
 def _is_done(cell: Cell, path: Path) -> bool:
