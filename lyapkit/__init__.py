@@ -14,7 +14,7 @@ from lyapkit.models import (
     residuals,
     weakly_coupled_init,
 )
-from lyapkit.plots import plot_convergence, plot_spectrum
+from lyapkit.plots import plot_convergence, plot_spectrum, plot_weak_coupling
 from lyapkit.results import open, save
 from lyapkit.statistics import (
     coarsen,
@@ -58,6 +58,7 @@ __all__ = [
     "open",
     "plot_convergence",
     "plot_spectrum",
+    "plot_weak_coupling",
     "read_inputs",
     "residuals",
     "running_exponents",

@@ -1,4 +1,4 @@
-"""The command line: `lyapkit spectrum`, `lyapkit inspect` and `lyapkit plot`."""
+"""The command line: `lyapkit spectrum`, `lyapkit validate`, `lyapkit inspect` and `lyapkit plot`."""
 
 from __future__ import annotations
 
@@ -16,19 +16,23 @@ app = typer.Typer(
     help="Lyapunov spectra of recurrent networks, from their checkpoint files.",
 )
 Checkpoint = Annotated[Path, typer.Argument(help="A .safetensors file, or a .pt, .pth, .ckpt or .bin state dict.")]
+Inputs = Annotated[Path, typer.Option(help="Input sequences (trajectory, time, feature): .npy .npz .nc .pt .csv")]
+Prefix = Annotated[str | None, typer.Option(help="Which recurrent module, if the file has several.")]
+Transient = Annotated[int, typer.Option("--transient", help="Leading steps that are not counted.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 
 
 @app.command()
 def spectrum(
     checkpoint: Checkpoint,
-    inputs: Annotated[Path, typer.Option(help="Input sequences (trajectory, time, feature): .npy .npz .nc .pt .csv")],
+    inputs: Inputs,
     output: Annotated[Path | None, typer.Option(help="Write the spectrum to this netCDF file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the spectrum to this .png, .pdf or .svg file.")] = None,
     n_exponents: Annotated[
         int | None, typer.Option("-k", "--n-exponents", help="Only the k largest exponents. Default: all.")
     ] = None,
-    n_transient: Annotated[int, typer.Option("--transient", help="Leading steps that are not counted.")] = 0,
-    prefix: Annotated[str | None, typer.Option(help="Which recurrent module, if the file has several.")] = None,
+    n_transient: Transient = 0,
+    prefix: Prefix = None,
     nonlinearity: Annotated[str | None, typer.Option(help="tanh or relu, for an RNN.")] = None,
     reorthonormalize: Annotated[str, typer.Option(help="'adaptive' or a number of steps.")] = "adaptive",
     initial_frame: Annotated[
@@ -37,7 +41,7 @@ def spectrum(
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, … Default: cpu.")] = None,
     seed: Annotated[int, typer.Option(help="Seeds random frames.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compute the Lyapunov spectrum of the recurrent network in CHECKPOINT along the sequences in --inputs."""
     import lyapkit as lk
@@ -69,6 +73,37 @@ def spectrum(
 
 
 @app.command()
+def validate(
+    checkpoint: Checkpoint,
+    inputs: Inputs,
+    output: Annotated[Path | None, typer.Option(help="Write exponents and predictions to this netCDF file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw them to this .png, .pdf or .svg file.")] = None,
+    n_transient: Transient = 0,
+    prefix: Prefix = None,
+    quiet: Quiet = False,
+) -> None:
+    """Check on the WCRNN in CHECKPOINT that its exponents are those of its residual (Eq. 13)."""
+    import lyapkit as lk
+    from lyapkit.plots import check_drawable, save_figure
+    from lyapkit.results import check_writable
+
+    if output is not None:
+        check_writable(output)
+    if plot is not None:
+        check_drawable(plot)
+    system = lk.load_checkpoint(checkpoint, prefix=prefix, nonlinearity="tanh")
+    if not isinstance(system, lk.WCRNN):
+        raise ValueError(f"{checkpoint} holds a network without a residual, {system}: only a WCRNN can be validated")
+    ds = lk.validate_weak_coupling(system, lk.read_inputs(inputs), n_transient=n_transient, progress=not quiet)
+    print(lk.spectrum_table(ds))
+    print(f"\n{ds.attrs['verdict']}")
+    if output is not None:
+        print(f"\nwrote {lk.save(ds, output)}")
+    if plot is not None:
+        print(f"drew {save_figure(lk.plot_weak_coupling(ds), plot)}")
+
+
+@app.command()
 def inspect(checkpoint: Checkpoint) -> None:
     """List the tensors in CHECKPOINT and the recurrent networks they make."""
     import lyapkit as lk
@@ -88,11 +123,11 @@ def inspect(checkpoint: Checkpoint) -> None:
 
 @app.command()
 def plot(
-    file: Annotated[Path, typer.Argument(help="A netCDF file that `lyapkit spectrum --output` wrote.")],
+    file: Annotated[Path, typer.Argument(help="A netCDF file that `lyapkit spectrum` or `validate` wrote.")],
     folder: Annotated[Path | None, typer.Option(help="Where the pictures go. Default: beside FILE.")] = None,
     suffix: Annotated[str, typer.Option("--format", help="png, pdf or svg.")] = "png",
 ) -> None:
-    """Draw a saved spectrum and its convergence: two pictures beside FILE."""
+    """Draw a saved spectrum, its convergence and, if it has them, its predictions: pictures beside FILE."""
     import lyapkit as lk
     from lyapkit.plots import save_figure
 
@@ -101,7 +136,10 @@ def plot(
     if missing:
         raise ValueError(f"{file} holds no spectrum: it lacks {', '.join(sorted(missing))}")
     folder = file.parent if folder is None else folder
-    for name, draw in (("spectrum", lk.plot_spectrum), ("convergence", lk.plot_convergence)):
+    pictures = {"spectrum": lk.plot_spectrum, "convergence": lk.plot_convergence}
+    if "predicted_exponent" in ds:
+        pictures["weak_coupling"] = lk.plot_weak_coupling
+    for name, draw in pictures.items():
         print(f"drew {save_figure(draw(ds), folder / f'{file.stem}_{name}.{suffix}')}")
 
 

@@ -16,7 +16,7 @@ from lyapkit.results import check_writable, replacing
 from lyapkit.statistics import ensemble_mean, running_exponents
 
 STYLE = Path(__file__).with_name("lyapkit.mplstyle")
-MEAN_COLOUR, TRAJECTORY_COLOUR = "#0072B2", "#8C8C8C"
+MEAN_COLOUR, TRAJECTORY_COLOUR, THEORY_COLOUR = "#0072B2", "#8C8C8C", "#D55E00"
 FEW_EXPONENTS = 20
 _METADATA = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}  # what would change from run to run
 
@@ -117,6 +117,38 @@ def plot_convergence(ds: xr.Dataset, ax: Axes | None = None, n_exponents: int = 
         title=ds.attrs.get("system", ""),
     )
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return ax
+
+
+@_styled
+def plot_weak_coupling(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Plot measured exponents over those that the residual predicts (Eq. 13), within their certificate.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        What `validate_weak_coupling` returned.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw. Default: a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = _axes(ax)
+    mean = ensemble_mean(ds)
+    rank = ds["exponent"].values
+    bounds = [_finite(ds[f"certificate_{side}"].mean("trajectory")) for side in ("lower", "upper")]
+    if np.isfinite(bounds).all():
+        ax.axhspan(*bounds, color="0.9", label="certificate (Weyl)")
+    ax.plot(rank, _finite(ds["predicted_exponent"]), color="black", linestyle="--", label="log|ρᵢ| (Eq. 13)")
+    averaged = _finite(ds["averaged_exponent"].mean("trajectory"))
+    ax.plot(rank, averaged, color=THEORY_COLOUR, label="averaged Jacobian (first order)")
+    errors = mean["standard_error"].fillna(0.0).values
+    style = {"color": MEAN_COLOUR, "markersize": 4, "linewidth": 1, "label": "measured ± standard error"}
+    ax.errorbar(rank, _finite(mean["lyapunov_exponent"]), errors, fmt=".", **style)
+    ax.set(xlabel="exponent (rank)", ylabel=_exponent_label(ds), title=ds.attrs.get("system", ""))
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
     return ax
 
 

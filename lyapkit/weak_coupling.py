@@ -91,7 +91,7 @@ def validate_weak_coupling(
     Returns
     -------
     xarray.Dataset
-        In nats per step: `lyapunov_exponent` and `standard_error` (trajectory, exponent), measured;
+        What `lyapunov_spectrum` returns, measured, and in nats per step:
         `predicted_exponent` (exponent), log|eig R|; the first-order predictions (trajectory, exponent):
         `averaged_exponent`, of the time-averaged Jacobian at the same time, `long_time_exponent`, its limit, and
         `fixed_time_exponent`, its beginning, NaN after a transient, or for a residual that is neither diagonal nor,
@@ -119,7 +119,7 @@ def validate_weak_coupling(
     deviation = np.abs(ds["lyapunov_exponent"].values - predicted)
     lower, upper, norm = along.certificate()
     spectrum, single = ("trajectory", "exponent"), ("trajectory",)
-    ds = ds.drop_vars("log_growth").assign(
+    ds = ds.assign(
         predicted_exponent=(("exponent",), predicted, _attributes("log|eigenvalue| of the residual (Eq. 13)")),
         averaged_exponent=(spectrum, along.averaged(), _attributes("first-order prediction: of the averaged Jacobian")),
         long_time_exponent=(spectrum, along.long_time(), _attributes("first-order prediction, long time")),

@@ -51,6 +51,25 @@ def test_spectrum(run, files):
     assert ds.attrs["checkpoint"] == "model.safetensors"
 
 
+def test_validate(run, files):
+    torch.manual_seed(0)
+    model = lk.WCRNN(3, 5, 2, lk.residuals.scaled_identity(5, 0.9), 0.01, dtype=torch.float64)
+    wcrnn, inputs, output, plot = (files / name for name in ("wcrnn.safetensors", "inputs.npy", "v.nc", "v.png"))
+    safetensors.torch.save_file(model.state_dict(), wcrnn)
+    code, out, err = run("validate", wcrnn, "--inputs", inputs, "--output", output, "--plot", plot, "-q")
+    assert (code, err) == (0, "")
+    ds = lk.open(output)
+    assert ds.attrs["verdict"] in out
+    assert ds.attrs["verdict"] == lk.validate_weak_coupling(model, np.load(inputs)).attrs["verdict"]
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    code, out, _ = run("plot", output)
+    assert (code, out.count("drew")) == (0, 3)
+    code, _, err = run("validate", files / "model.safetensors", "--inputs", inputs)
+    assert code == 2
+    assert "without a residual, GRU" in err
+    assert err.count("\n") == 1
+
+
 def test_leading_exponents_fixed_interval_and_single_precision(run, files):
     model, inputs, output = files / "model.safetensors", files / "inputs.npy", files / "x.nc"
     options = ("-k", 2, "--reorthonormalize", 4, "--dtype", "float32", "--initial-frame", "random", "-q")

@@ -60,6 +60,19 @@ def test_convergence(many):
     assert ax.get_xlabel() == "time (steps)"
 
 
+def test_weak_coupling():
+    model = lk.WCRNN(2, 9, 3, lk.residuals.heterogeneous(9, 0.9, 0.05, 0), 0.02)
+    ds = lk.validate_weak_coupling(model, np.random.default_rng(0).normal(size=(3, 60, 2)))
+    ax = lk.plot_weak_coupling(ds)
+    np.testing.assert_allclose(_line(ax, "Eq. 13").get_ydata(), np.sort(np.log(model.residual.values.numpy()))[::-1])
+    np.testing.assert_allclose(_line(ax, "averaged").get_ydata(), ds.averaged_exponent.mean("trajectory"))
+    points = ax.containers[0][0]
+    np.testing.assert_allclose(points.get_ydata(), ds.lyapunov_exponent.mean("trajectory"))
+    band = ax.patches[0].get_extents().transformed(ax.transData.inverted())
+    expected = [ds.certificate_lower.mean(), ds.certificate_upper.mean()]
+    np.testing.assert_allclose([band.y0, band.y1], expected)
+
+
 def test_axes_can_be_given(few):
     ax = lk.plot_spectrum(few)
     assert lk.plot_convergence(few, ax=ax) is ax

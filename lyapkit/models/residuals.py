@@ -35,8 +35,7 @@ class Residual(nn.Module):
 
     def __init__(self, values: ArrayLike | Tensor) -> None:
         super().__init__()
-        values = torch.as_tensor(values).detach().clone()
-        values = values if values.is_floating_point() else values.to(torch.float64)
+        values = as_values(values)
         if values.ndim not in (1, 2) or values.numel() == 0 or values.shape[0] != values.shape[-1]:
             raise ValueError(f"a residual is a diagonal (N,) or a matrix (N, N), got shape {tuple(values.shape)}")
         if not bool(values.isfinite().all()):
@@ -74,6 +73,15 @@ class Residual(nn.Module):
         smallest, largest = f"{moduli[-1]:.4g}", f"{moduli[0]:.4g}"
         spread = smallest if smallest == largest else f"{smallest} … {largest}"
         return f"{'diagonal' if self.is_diagonal else 'dense'} residual with |eigenvalues| {spread}"
+
+
+def as_values(values: ArrayLike | Tensor) -> Tensor:
+    """Return a copy of the values: a floating-point tensor in its own dtype, all else in float64."""
+    if isinstance(values, Tensor) and values.is_floating_point():
+        return values.detach().clone()
+    return torch.as_tensor(
+        np.asarray(values.tolist() if isinstance(values, Tensor) else values, dtype=np.float64)
+    ).clone()
 
 
 def scaled_identity(n: int, r: float) -> Residual:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from lyapkit.models.layers import tanh_slope
-from lyapkit.models.residuals import Residual, scaled_identity
+from lyapkit.models.residuals import Residual, as_values, scaled_identity
 from lyapkit.systems import System
 
 KINDS = ("linear", "A", "B")
@@ -89,7 +89,7 @@ class WCRNN(nn.Module, System):
         residual = copy.deepcopy(residual) if isinstance(residual, Residual) else Residual(residual)
         if residual.size != hidden_size:
             raise ValueError(f"the residual is one of {residual.size} units, the network has {hidden_size}")
-        coupling = torch.as_tensor(coupling).detach().clone()
+        coupling = as_values(coupling)
         if coupling.shape not in ((), (hidden_size,)):
             raise ValueError(
                 f"coupling has shape {tuple(coupling.shape)}, expected a number or {hidden_size} of them, one per unit"

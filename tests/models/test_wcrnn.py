@@ -202,6 +202,15 @@ def test_damaged_checkpoints_are_refused(tmp_path, change, message):
         lk.load_checkpoint(path)
 
 
+def test_coupling_and_residual_keep_their_digits_whatever_the_default_dtype():
+    torch.set_default_dtype(torch.float32)
+    for coupling in (0.01, [0.01] * N, np.full(N, 0.01)):
+        model = lk.WCRNN(2, N, 3, [0.98] * N, coupling, dtype=torch.float64)
+        assert bool((model.coupling == 0.01).all())
+        assert bool((model.residual.values == 0.98).all())
+    assert lk.WCRNN(2, N, 3, [0.98] * N, 0.01).residual.values.dtype == torch.float32
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

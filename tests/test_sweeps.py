@@ -1,0 +1,93 @@
+"""Sweeps: what is done is not done again, what fails is named, and cells are joined where they belong."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import lyapkit as lk
+from lyapkit.sweeps import join_cells, run_cells
+
+CALLS = []
+BROKEN = set()
+
+
+def compute(name, size, couplings=(0.1, 0.2)):
+    CALLS.append((name, size))
+    if name in BROKEN:
+        raise ValueError(f"{name} is broken")
+    couplings = list(couplings)
+    values = np.outer(couplings, np.arange(size)) + len(name)
+    return xr.Dataset(
+        {"value": (("coupling", "exponent"), values, {"units": "nats per step"})},
+        {"coupling": couplings, "exponent": np.arange(1, size + 1)},
+    )
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    CALLS.clear()
+    BROKEN.clear()
+
+
+CELLS = [{"name": name, "size": size} for name in ("one", "three") for size in (3, 2)]
+
+
+def test_cells_are_joined_by_coordinate(tmp_path):
+    cells = [*CELLS, {"name": "one", "size": 1, "couplings": [0.3, 0.2]}]
+    ds = join_cells(run_cells(compute, cells, tmp_path, n_workers=1, progress=False), ["name", "size"])
+    assert ds.value.dims == ("name", "size", "coupling", "exponent")
+    assert list(ds.name.values) == ["one", "three"]
+    assert list(ds["size"].values) == [1, 2, 3]
+    assert list(ds.coupling.values) == [0.1, 0.2, 0.3]
+    assert ds.value.attrs["units"] == "nats per step"
+    for cell in cells:
+        expected = compute(**cell).value
+        part = ds.value.sel(name=cell["name"], size=cell["size"])
+        np.testing.assert_array_equal(part.sel(coupling=expected.coupling, exponent=expected.exponent), expected)
+        assert int(part.notnull().sum()) == expected.size
+    assert int(ds.value.sel(name="three", size=1).notnull().sum()) == 0
+    assert ds.attrs["n_cells"] == 5
+
+
+def test_a_run_goes_on_where_it_was_stopped(tmp_path):
+    BROKEN.add("three")
+    with pytest.raises(ValueError, match="three is broken"):
+        run_cells(compute, CELLS, tmp_path, n_workers=1, progress=False)
+    assert [call[0] for call in CALLS] == ["one", "one", "three"]
+    BROKEN.clear()
+    CALLS.clear()
+    paths = run_cells(compute, CELLS, tmp_path, n_workers=1, progress=False)
+    assert [call[0] for call in CALLS] == ["three", "three"]
+    assert json.loads(lk.open(paths[1]).attrs["cell"]) == CELLS[1]
+
+
+def test_a_changed_cell_is_computed_again(tmp_path):
+    run_cells(compute, [{"name": "one", "size": 2, "couplings": [0.1]}], tmp_path, n_workers=1, progress=False)
+    (path,) = run_cells(
+        compute, [{"name": "one", "size": 2, "couplings": [0.5]}], tmp_path, n_workers=1, progress=False
+    )
+    assert len(CALLS) == 2
+    assert list(lk.open(path).coupling.values) == [0.5]
+
+
+def test_failures_elsewhere_are_named_after_all_others_are_done(tmp_path):
+    BROKEN.add("one")
+    with (
+        ThreadPoolExecutor(1) as executor,
+        pytest.raises(RuntimeError, match=r"2 of 4 cells failed: one_3, one_2; .*broken"),
+    ):
+        run_cells(compute, CELLS, tmp_path, executor=executor, progress=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["three_2.nc", "three_3.nc"]
+
+
+def test_worker_processes(tmp_path):
+    cells = [{"n": n} for n in (1, 2, 3)]
+    paths = run_cells(_made_elsewhere, cells, tmp_path, n_workers=2, progress=False)
+    assert [float(lk.open(path).value) for path in paths] == [1.0, 4.0, 9.0]
+
+
+def _made_elsewhere(n):
+    return xr.Dataset({"value": float(n**2)})
