@@ -1,13 +1,14 @@
 """Time `lyapunov_spectrum` against the loop that everyone writes, and against what its matrix products alone cost.
 
-    python benchmarks/lyapunov.py             # a quarter of an hour; writes benchmarks/lyapunov.json
+    python benchmarks/lyapunov.py             # twenty minutes; writes benchmarks/lyapunov.json
     python benchmarks/lyapunov.py henon       # one section only; the others stay as they are in the file
     python benchmarks/lyapunov.py --quick     # smaller, prints only
 
 All comparisons are ratios within one process, each the median over alternating repetitions. The loop takes the dense
 Jacobian of every trajectory, multiplies it with the frame and calls `torch.linalg.qr`, at every step. Its Jacobian is
 built from the weights by formulas derived by hand, or, as most people do, by `torch.func.vmap(jacrev(step))`. The floor
-is one product of the frame with the recurrent weights per step and nothing else.
+is one product of the frame with the recurrent weights per step and nothing else; for the WCRNN also that product times
+the gains plus r times the frame, without which there is no tangent map.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import lyapkit as lk
 from lyapkit.provenance import provenance
 
 OUTPUT = Path(__file__).with_suffix(".json")
-MEMORY_LIMIT = 1.0  # GiB, for N=100, T=10 000, B=8
+FLOORS = {"times_the_floor": "products", "times_the_floor_with_residual": "products_with_residual"}
 
 
 def elman_jacobian(module: nn.RNN, state: Tensor, input: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,6 +62,14 @@ def lstm_jacobian(module: nn.LSTM, state: Tensor, input: Tensor) -> tuple[Tensor
     return torch.cat([o * tanh_cell, new_cell], -1), jacobian
 
 
+def wcrnn_jacobian(module: lk.WCRNN, state: Tensor, input: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the next state and the dense Jacobians (B, N, N) of a WCRNN of kind "linear"."""
+    activity = torch.tanh(module.recurrent(state) + module.input(input))
+    gain = module.coupling * (1 - activity**2)
+    residual = module.residual.matrix
+    return state @ residual.mT + module.coupling * activity, residual + gain[:, :, None] * module.recurrent.weight
+
+
 @torch.no_grad()
 def dense_loop(jacobian: Callable, module: nn.Module, inputs: Tensor, state_size: int) -> Tensor:
     """Return the exponents (B, N) by the dense loop, one QR per step."""
@@ -81,6 +90,15 @@ def shared_products(weight: Tensor, n_trajectories: int, n_rows: int, n_steps: i
     rows = torch.randn(n_trajectories, n_rows, weight.shape[1], dtype=weight.dtype)
     for _ in range(n_steps):
         nn.functional.linear(rows, weight)
+
+
+@torch.no_grad()
+def shared_products_with_residual(weight: Tensor, n_trajectories: int, n_rows: int, n_steps: int) -> None:
+    """Do the same, and weight each product with gains and add 0.98 times the perturbations."""
+    rows = torch.randn(n_trajectories, n_rows, weight.shape[1], dtype=weight.dtype)
+    gain = torch.full((n_trajectories, 1, len(weight)), 0.01, dtype=weight.dtype)
+    for _ in range(n_steps):
+        rows = nn.functional.linear(rows, weight).mul_(gain).add_(rows, alpha=0.98)
 
 
 def medians(repetitions: int, **functions: Callable[[], object]) -> dict[str, float]:
@@ -108,7 +126,9 @@ def compare(
     print(f"{name}, {n_steps} steps, 8 trajectories, median of {n_networks} random networks:")
     print(f"  {np.median(ratios):.2f}× faster than the loop ({min(ratios):.2f} … {max(ratios):.2f}),", end=" ")
     print(f"{middle('times_faster_than_loop_with_autograd'):.2f}× if its Jacobians come from autograd;", end=" ")
-    print(f"10 leading exponents {middle('times_faster_10_leading'):.1f}×; {middle('times_the_floor'):.2f}× the floor")
+    floors = {name: middle(name) for name in FLOORS if name in networks[0]}
+    told = ", ".join(f"{value:.2f}×{name.removeprefix('times').replace('_', ' ')}" for name, value in floors.items())
+    print(f"10 leading exponents {middle('times_faster_10_leading'):.1f}×; {told}")
     print(f"  {middle('reorthonormalizations'):.0f} QR and {middle('reconditionings'):.0f} LU factorisations;", end=" ")
     print(f"exponents {middle('largest_exponent'):.2f} … {middle('smallest_exponent'):.2f};", end=" ")
     print(f"differences up to {max(network['largest_difference'] for network in networks):.1e}")
@@ -118,7 +138,7 @@ def compare(
         "n_trajectories": 8,
         "times_faster_than_loop": float(np.median(ratios)),
         "times_faster_than_loop_with_autograd": middle("times_faster_than_loop_with_autograd"),
-        "times_the_floor": middle("times_the_floor"),
+        **floors,
         "networks": networks,
     }
 
@@ -132,12 +152,14 @@ def compare_one(
     inputs = torch.rand(8, n_steps, module.input_size, dtype=torch.float64)
     system = lk.from_module(module)
     n = system.state_size
-    weight = module.weight_hh_l0.detach()
+    is_wcrnn = isinstance(module, lk.WCRNN)
+    weight = (module.recurrent.weight if is_wcrnn else module.weight_hh_l0).detach()
     results = {}
 
     def loop() -> None:
         results["loop"] = dense_loop(jacobian, module, inputs, n)
 
+    @torch.no_grad()
     def differentiated(_: nn.Module, state: Tensor, input: Tensor) -> tuple[Tensor, Tensor]:
         dense = torch.func.vmap(torch.func.jacrev(lambda s, x: system.step(s[None], x[None])[0]))(state, input)
         return system.step(state, input), dense
@@ -145,6 +167,9 @@ def compare_one(
     def lyapkit() -> None:
         results["lyapkit"] = lk.lyapunov_spectrum(system, inputs)
 
+    floor_with_residual = {}
+    if is_wcrnn:
+        floor_with_residual["products_with_residual"] = lambda: shared_products_with_residual(weight, 8, n, n_steps)
     seconds = medians(
         repetitions,
         loop=loop,
@@ -152,6 +177,7 @@ def compare_one(
         loop_with_autograd=lambda: dense_loop(differentiated, module, inputs, n),
         products=lambda: shared_products(weight, len(inputs), n, n_steps),
         leading=lambda: lk.lyapunov_spectrum(system, inputs, n_exponents=10),
+        **floor_with_residual,
     )
     ds = results["lyapkit"]
     difference = np.abs(ds.lyapunov_exponent.values - np.sort(results["loop"].numpy())[:, ::-1]).max()
@@ -161,7 +187,7 @@ def compare_one(
         "times_faster_than_loop": seconds["loop"] / seconds["lyapkit"],
         "times_faster_than_loop_with_autograd": seconds["loop_with_autograd"] / seconds["lyapkit"],
         "times_faster_10_leading": seconds["loop"] / seconds["leading"],
-        "times_the_floor": seconds["lyapkit"] / seconds["products"],
+        **{name: seconds["lyapkit"] / seconds[products] for name, products in FLOORS.items() if products in seconds},
         "reorthonormalizations": ds.attrs["n_reorthonormalizations"],
         "reconditionings": ds.attrs["n_reconditionings"],
         "largest_exponent": float(ds.lyapunov_exponent.max()),
@@ -286,8 +312,15 @@ def main() -> None:
         return lambda: compare(name, build, jacobian, steps, repetitions, n)
 
     double = {"dtype": torch.float64}
+    identity, rotation = lk.residuals.scaled_identity(100, 0.98), lk.residuals.rotation(100, 0.2, 0.98)
+
+    def wcrnn(residual: lk.Residual) -> lk.WCRNN:
+        return lk.WCRNN(1, 100, 10, residual, 0.01, **double)
+
     sections = {
         "elman": networks("Elman network, N=100", lambda: nn.RNN(1, 100, **double), elman_jacobian, 784, 5),
+        "wcrnn": networks("WCRNN, N=100, r·I", lambda: wcrnn(identity), wcrnn_jacobian, 784, 5),
+        "rotating_wcrnn": networks("WCRNN, N=100, rotation", lambda: wcrnn(rotation), wcrnn_jacobian, 784, 5),
         "lstm": networks("LSTM, H=128, default weights", lambda: nn.LSTM(28, 128, **double), lstm_jacobian, 400, 3),
         "separated_lstm": networks("LSTM, H=128, separated exponents", separated_lstm, lstm_jacobian, 784, 1),
         "henon": lambda: henon_batch(repetitions),
