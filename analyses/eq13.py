@@ -10,6 +10,8 @@ non-linear types A and B (with r·I), for many couplings α, radii r and sizes N
 - the adding problem, of the same length;
 - digits in a row, for the long-time regime: αT = 60, after as long a transient.
 
+Without coupling, α = 0, also a rotation times heterogeneous radii, which is not normal.
+
 Every (network, inputs) is a cell with a file of its own; a run that was stopped goes on where it was.
 """
 
@@ -38,12 +40,15 @@ from lyapkit.weak_coupling import variational_deviation
 ROOT = Path(__file__).resolve().parent.parent
 LINEAR = ("identity", "rotation", "heterogeneous", "orthogonal")
 MODELS = (*LINEAR, "type A", "type B")
+NOT_NORMAL = "rotation × radii"
+UNCOUPLED = "any (α = 0)"
 SPREAD = 0.02  # of heterogeneous radii around r
 FREQUENCY = 2 * np.pi / 28  # of rotations, rad per step: the rows of MNIST
 N_TRAJECTORIES = 2
 LONG = 60.0  # αT of the long-time regime, and of the transient before it
 COUPLINGS = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.2, 0.5)
-LONG_COUPLINGS = (1e-3, 3e-3, 1e-2, 3e-2)
+FEW_COUPLINGS = (1e-4, 1e-3, 1e-2, 0.1, 0.5)  # for other sizes and inputs
+LONG_COUPLINGS = (3e-3, 1e-2, 3e-2)
 QUICK_COUPLINGS = (1e-4, 1e-3, 1e-2, 0.1)
 QUICK_LONG_COUPLINGS = (1e-2, 3e-2)
 DIMS = ["model", "inputs", "hidden_size", "radius", "network"]
@@ -54,6 +59,9 @@ def residual(model: str, n: int, radius: float, network: int) -> lk.Residual:
     """Return the residual of a network; the random ones are drawn anew for every network."""
     if model == "rotation":
         return lk.residuals.rotation(n, FREQUENCY, radius)
+    if model == NOT_NORMAL:
+        radii = np.random.default_rng(network).uniform(radius - SPREAD, radius + SPREAD, n)
+        return lk.residuals.rotation(n, FREQUENCY, radii)
     if model == "heterogeneous":
         return lk.residuals.heterogeneous(n, radius, SPREAD, network)
     if model == "orthogonal":
@@ -68,7 +76,7 @@ def driving(inputs: str, dataset: str, network: int, n_steps: int | None = None)
     if inputs == "ADD":
         return adding(N_TRAJECTORIES, sequences.shape[1], network)
     rng = np.random.default_rng(network)
-    if inputs == "digit":
+    if inputs in ("digit", UNCOUPLED):
         chosen = rng.choice(len(sequences), N_TRAJECTORIES, replace=False)
         return sequences[chosen], images.test_labels[chosen]
     chosen = rng.choice(len(sequences), -(-n_steps // sequences.shape[1]))
@@ -98,7 +106,7 @@ def compute_one(
     n_transient = round(LONG / coupling) if is_long else 0
     sequences, targets = driving(inputs, dataset, network, 2 * n_transient)
     torch.manual_seed(network)
-    kind = model.removeprefix("type ") if model not in LINEAR else "linear"
+    kind = model.removeprefix("type ") if model.startswith("type") else "linear"
     n_outputs = 1 if inputs == "ADD" else 10
     wcrnn = lk.WCRNN(
         sequences.shape[2],
@@ -143,17 +151,22 @@ def compute_one(
 def grid(quick: bool, dataset: str) -> list[Cell]:
     """Return the cells of the grid."""
     sizes, radii, networks = ((30,), (0.9, 0.98, 1.02), 2) if quick else ((50, 100, 200), (0.9, 0.98, 1.0, 1.02), 5)
-    couplings = list(QUICK_COUPLINGS if quick else COUPLINGS)
-    long_couplings = list(QUICK_LONG_COUPLINGS if quick else LONG_COUPLINGS)
+    couplings, few = (QUICK_COUPLINGS, QUICK_COUPLINGS) if quick else (COUPLINGS, FEW_COUPLINGS)
+    long_couplings = QUICK_LONG_COUPLINGS if quick else LONG_COUPLINGS
     middle = sizes[len(sizes) // 2]
     runs = [
         ("digit", MODELS, (middle,), radii, couplings),
+        (UNCOUPLED, (*LINEAR, NOT_NORMAL), (middle,), radii, (0.0,)),
         ("digits in a row", LINEAR, (middle,), (0.98,) if quick else (0.9, 0.98), long_couplings),
-        ("ADD", MODELS[:1] if quick else MODELS, (middle,), radii, couplings),
-        ("digit", MODELS, [n for n in sizes if n != middle], radii, couplings),
+        ("ADD", MODELS[:1] if quick else MODELS, (middle,), radii, few),
+        ("digit", MODELS, [n for n in sizes if n != middle], radii, few),
     ]
     return [
-        dict(zip([*DIMS, "dataset", "couplings"], [model, inputs, n, radius, network, dataset, alphas], strict=True))
+        dict(
+            zip(
+                [*DIMS, "dataset", "couplings"], [model, inputs, n, radius, network, dataset, list(alphas)], strict=True
+            )
+        )
         for inputs, models, hidden_sizes, radii, alphas in runs
         for n, model, radius, network in itertools.product(hidden_sizes, models, radii, range(networks))
     ]
@@ -188,7 +201,7 @@ def main() -> None:
     ds = join_cells(paths, DIMS)
     ds["radius"].attrs |= {"long_name": "radius r"}
     ds["network"].attrs |= {"long_name": "weight seed"}
-    ds["predicted_exponent"] = ds["predicted_exponent"].sel(inputs="digit", drop=True).isel(coupling=0, drop=True)
+    ds["predicted_exponent"] = ds["predicted_exponent"].max(["inputs", "coupling"], keep_attrs=True)  # all the same
     made = provenance(spread=SPREAD, frequency=FREQUENCY, n_trajectories=N_TRAJECTORIES, long=LONG, dataset=dataset)
     ds.attrs = (
         made

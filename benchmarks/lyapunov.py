@@ -319,8 +319,8 @@ def main() -> None:
 
     sections = {
         "elman": networks("Elman network, N=100", lambda: nn.RNN(1, 100, **double), elman_jacobian, 784, 5),
-        "wcrnn": networks("WCRNN, N=100, r·I", lambda: wcrnn(identity), wcrnn_jacobian, 784, 5),
-        "rotating_wcrnn": networks("WCRNN, N=100, rotation", lambda: wcrnn(rotation), wcrnn_jacobian, 784, 5),
+        "wcrnn": networks("WCRNN, N=100, r·I", lambda: wcrnn(identity), wcrnn_jacobian, 784, 3),
+        "rotating_wcrnn": networks("WCRNN, N=100, rotation", lambda: wcrnn(rotation), wcrnn_jacobian, 784, 3),
         "lstm": networks("LSTM, H=128, default weights", lambda: nn.LSTM(28, 128, **double), lstm_jacobian, 400, 3),
         "separated_lstm": networks("LSTM, H=128, separated exponents", separated_lstm, lstm_jacobian, 784, 1),
         "henon": lambda: henon_batch(repetitions),

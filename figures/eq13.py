@@ -26,6 +26,8 @@ from lyapkit.plots import STYLE, save_figure
 
 ROOT = Path(__file__).resolve().parent.parent
 LINEAR = ("identity", "rotation", "heterogeneous", "orthogonal")
+NOT_NORMAL = "rotation × radii"
+UNCOUPLED = "any (α = 0)"
 LABELS = {"identity": "r·I", "type A": "type A, r·I", "type B": "type B, r·I"}
 COLOURS = dict(zip([*LINEAR, "type A", "type B"], sns.color_palette("colorblind", 6), strict=True))
 RADIUS = 0.98
@@ -68,6 +70,18 @@ class Run:
         """Return the distance to criticality, min |log|ρ_i||, (network,)."""
         predicted = self.ds["predicted_exponent"].sel(model=model, radius=radius, hidden_size=self.size)
         return np.abs(predicted).min("exponent")
+
+    @property
+    def has_uncoupled(self) -> bool:
+        """Whether networks without coupling were computed."""
+        return UNCOUPLED in self.ds["inputs"].values
+
+    def rate(self) -> float:
+        """Return the exponent of T with which the residual that is not normal converges, without coupling."""
+        one = self.of(NOT_NORMAL, inputs=UNCOUPLED).sel(coupling=0.0)
+        time, values = one["running_time"].isel(network=0).values, one["running_deviation"].mean("network").values
+        valid = np.isfinite(time)
+        return float(np.polyfit(np.log(time[valid]), np.log(values[valid]), 1)[0])
 
     def certified(self) -> xr.Dataset:
         """Return how many trajectories have a finite certificate, and how many of them violate it."""
@@ -179,6 +193,11 @@ def draw_convergence(ax: Axes, run: Run) -> None:
         one = run.of(model).sel(coupling=SHOWN_COUPLING)
         time = one["running_time"].isel(network=0).values
         _band(ax, time, one["running_deviation"], color=COLOURS[model], label=LABELS.get(model, model))
+    if run.has_uncoupled:
+        one = run.of(NOT_NORMAL, inputs=UNCOUPLED).sel(coupling=0.0)
+        time, values = one["running_time"].isel(network=0).values, one["running_deviation"]
+        style = {"color": "black", "linestyle": ":", "label": f"{NOT_NORMAL}, α = 0: slope {run.rate():.2f}"}
+        _band(ax, time, values, **style)
     ax.set(xscale="log", yscale="log", xlabel="time T (steps)", ylabel="max |λᵢ(T) − log|ρᵢ|| (nats/step)")
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_title(f"convergence, α = {SHOWN_COUPLING}")
@@ -290,6 +309,11 @@ def numbers(ds: xr.Dataset) -> str:
             f"- α = {SHOWN_COUPLING}, {model}: deviation {deviation:.2e}, explained by theory: {told}; "
             f"certificate / measured spread {float((width / spread).mean()):.2f}"
         )
+    if run.has_uncoupled:
+        uncoupled = run.at_size["largest_deviation"].sel(inputs=UNCOUPLED, coupling=0.0)
+        normal = float(uncoupled.sel(model=list(LINEAR)).max())
+        lines.append(f"- α = 0: largest deviation of any normal residual {normal:.1e}")
+        lines.append(f"- α = 0, {NOT_NORMAL} (not normal): deviation ∝ T^{run.rate():.2f}")
     certified = run.certified()
     lines.append(
         f"- certificate: {int(certified['valid'].any('trajectory').sum())} cells "

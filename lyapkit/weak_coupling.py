@@ -82,12 +82,6 @@ def validate_weak_coupling(
     progress : bool
         Show a progress bar.
 
-    Notes
-    -----
-    Perturbations start in the residual's own order, `ordered_frame`. Where the residual's moduli differ and the first
-    frame is the identity, as in the paper, the exponents at a finite time are mixtures, further from their limits
-    the *weaker* the coupling is.
-
     Returns
     -------
     xarray.Dataset
@@ -106,6 +100,12 @@ def validate_weak_coupling(
         If the model is another one, an Elman network comes without residual, or the inputs do not fit.
     DivergenceWarning
         As `lyapunov_spectrum`.
+
+    Notes
+    -----
+    Perturbations start in the residual's own order, `ordered_frame`. Where the residual's moduli differ and the first
+    frame is the identity, as in the paper, the exponents at a finite time are mixtures, further from their limits
+    the *weaker* the coupling is.
     """
     system = _as_wcrnn(model, residual).converted(torch.float64, torch.device("cpu"))
     frame = ordered_frame(system.residual)

@@ -1,6 +1,7 @@
 """The analysis and the figure of Eq. 13, on a grid small enough for a test."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -39,9 +40,14 @@ def ds(tmp_path_factory):
         for radius in (0.9, 0.98, 1.02)
         for network in range(2)
     ] + [_cell("identity", "digits in a row", 0.98, network, [0.01, 0.1]) for network in range(2)]
+    cells += [
+        _cell(model, analysis.UNCOUPLED, 0.98, network, [0.0])
+        for model in (*analysis.LINEAR, analysis.NOT_NORMAL)
+        for network in range(2)
+    ]
     paths = run_cells(analysis.compute, cells, tmp_path_factory.mktemp("parts"), n_workers=1, progress=False)
     joined = join_cells(paths, analysis.DIMS)
-    joined["predicted_exponent"] = joined["predicted_exponent"].sel(inputs="digit").isel(coupling=0, drop=True)
+    joined["predicted_exponent"] = joined["predicted_exponent"].max(["inputs", "coupling"])
     return joined.assign_attrs(scale="quick", title="a test")
 
 
@@ -123,6 +129,13 @@ def test_spectrum_panel_shows_measured_over_predicted(ds, axes):
     np.testing.assert_allclose(line.get_ydata(), at.lyapunov_exponent)
 
 
+def test_convergence_panel_shows_the_residual_that_is_not_normal(ds, axes):
+    at = ds.running_deviation.sel(model=analysis.NOT_NORMAL, inputs=analysis.UNCOUPLED, radius=0.98, coupling=0.0)
+    line = _line(axes[5], analysis.NOT_NORMAL)
+    np.testing.assert_allclose(line.get_ydata(), at.isel(hidden_size=0).mean("network"), rtol=1e-6)
+    assert float(line.get_ydata()[0]) > 1e-4
+
+
 def test_panel_of_where_weak_coupling_ends(ds, axes):
     at = ds.largest_deviation.sel(model="type A", inputs="digit", radius=0.9, coupling=COUPLINGS).isel(hidden_size=0)
     expected = at.max("trajectory").mean("network") / -np.log(0.9)
@@ -140,10 +153,13 @@ def test_numbers(ds):
         for n in range(2)
     ]
     assert f"identity, r = 0.98: remainder ∝ α^({np.mean(slopes):.3f} ±" in text
-    assert "112 cells (220 trajectories), 0 violations" in text
+    assert "122 cells (240 trajectories), 0 violations" in text
+    (deviation,) = re.findall(r"α = 0: largest deviation of any normal residual (\S+)", text)
+    assert float(deviation) < 1e-13
     assert "trajectories that left the finite numbers: 0" in text
     broken = ds.copy(deep=True)
-    broken["largest_exponent"][0, 0, 0, 0, 0, 0, 0] = 9.0
+    place = {"model": "identity", "inputs": "digit", "radius": 0.98, "network": 0, "coupling": 1e-2, "trajectory": 1}
+    broken["largest_exponent"].loc[place] = 9.0
     assert "1 violations" in figure.numbers(broken)
 
 
