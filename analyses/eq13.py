@@ -18,6 +18,7 @@ Every (network, inputs) is a cell with a file of its own; a run that was stopped
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import shlex
 import sys
@@ -34,7 +35,7 @@ from lyapkit.learning.gradients import decay_rate, gradient_norms
 from lyapkit.provenance import provenance
 from lyapkit.sweeps import Cell, join_cells, run_cells
 from lyapkit.tasks.adding import adding
-from lyapkit.tasks.images import as_sequences, load_digits, load_mnist
+from lyapkit.tasks.images import Images, as_sequences, load_digits, load_mnist
 from lyapkit.weak_coupling import variational_deviation
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,9 +70,14 @@ def residual(model: str, n: int, radius: float, network: int) -> lk.Residual:
     return lk.residuals.scaled_identity(n, radius)
 
 
+@functools.cache
+def _images(dataset: str) -> Images:
+    return load_mnist() if dataset == "mnist" else load_digits()
+
+
 def driving(inputs: str, dataset: str, network: int, n_steps: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return input sequences and targets; other digits for every network."""
-    images = load_mnist() if dataset == "mnist" else load_digits()
+    images = _images(dataset)
     sequences = as_sequences(images.test_images, "pixels")
     if inputs == "ADD":
         return adding(N_TRAJECTORIES, sequences.shape[1], network)
