@@ -178,6 +178,11 @@ def _dataset(term: VariationalTerm, system: System, attributes: dict[str, str]) 
                 batch_means_standard_error(log_growth, duration),
                 {"units": per_time, "long_name": "standard error of the Lyapunov exponent, from batch means"},
             ),
+            "direction": (
+                ("trajectory", "exponent"),
+                order,
+                {"units": "1", "long_name": "which vector of the first frame the exponent belongs to"},
+            ),
             "log_growth": (
                 ("trajectory", "interval", "exponent"),
                 log_growth,

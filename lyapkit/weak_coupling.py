@@ -123,7 +123,11 @@ def validate_weak_coupling(
         predicted_exponent=(("exponent",), predicted, _attributes("log|eigenvalue| of the residual (Eq. 13)")),
         averaged_exponent=(spectrum, along.averaged(), _attributes("first-order prediction: of the averaged Jacobian")),
         long_time_exponent=(spectrum, along.long_time(), _attributes("first-order prediction, long time")),
-        fixed_time_exponent=(spectrum, along.fixed_time(), _attributes("first-order prediction, fixed short time")),
+        fixed_time_exponent=(
+            spectrum,
+            along.fixed_time(ds["direction"].values),
+            _attributes("first-order prediction, fixed short time"),
+        ),
         certificate_lower=(single, lower, _attributes("no exponent lies below (Weyl)")),
         certificate_upper=(single, upper, _attributes("no exponent lies above (Weyl)")),
         perturbation_norm=(single, norm, {"units": "1", "long_name": "norm αβ of what the coupling adds to R"}),
@@ -323,11 +327,18 @@ class _Along:
         moduli = torch.linalg.eigvals(self.mean_jacobian()).abs()
         return moduli.log().sort(descending=True).values.numpy()
 
-    def fixed_time(self) -> np.ndarray:
-        """Return the first-order exponents of a frame that is still that of the residual, (B, N), descending."""
+    def fixed_time(self, direction: np.ndarray) -> np.ndarray:
+        """Return the first-order exponents of a frame that is still that of the residual, (B, N).
+
+        Each exponent's is that of its own `direction` in the frame, so they need not be in descending order: sorted
+        anew, differences of second order would hide where two exponents change places.
+        """
         if not self.has_fixed_time:
             return np.full(self.sum_coupling.shape, np.nan)
-        return (self.growth / self.n_steps).sort(descending=True).values.numpy()
+        growth = self.growth
+        if self.residual.is_diagonal:  # from units to vectors of the frame, each of which is one unit
+            growth = growth @ self.first_frame.square().mT
+        return np.take_along_axis((growth / self.n_steps).numpy(), direction, axis=1)
 
     def certificate(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the bounds on all exponents, and the norm of the perturbation, (B,) each.

@@ -72,7 +72,21 @@ def test_fixed_time_theory_is_of_first_order(name):
         left.append(_largest(ds, "fixed_time_exponent"))
         deviations.append(float(ds.largest_deviation.max()))
     assert np.polyfit(np.log(couplings), np.log(deviations), 1)[0] == pytest.approx(1.0, abs=0.05)
-    assert np.polyfit(np.log(couplings), np.log(left), 1)[0] == pytest.approx(2.0, abs=0.1)
+    assert np.polyfit(np.log(couplings), np.log(left), 1)[0] == pytest.approx(2.0, abs=0.02)
+
+
+def test_fixed_time_theory_is_of_each_direction():
+    """Beside the exponents of one QR per step, unsorted."""
+    model = _model(coupling=1e-4)
+    ds = lk.validate_weak_coupling(model, INPUTS)
+    columns, growth = np.eye(N), 0.0
+    for jacobian in _jacobians(model, 1):
+        columns, upper = np.linalg.qr(jacobian @ columns)
+        growth = growth + np.log(np.abs(np.diag(upper)))
+    by_direction = dict(zip(ds.direction[1].values.astype(int), ds.fixed_time_exponent[1].values, strict=True))
+    np.testing.assert_array_equal(ds.direction[1], np.argsort(-growth))
+    left = growth / len(INPUTS[1]) - [by_direction[i] for i in range(N)]
+    assert np.abs(left).max() < 0.1 * np.abs(growth / len(INPUTS[1]) - predicted_exponents(model.residual)).max()
 
 
 @pytest.mark.parametrize("kind", ["A", "B"])
