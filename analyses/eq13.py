@@ -31,7 +31,7 @@ import xarray as xr
 from torch.nn.functional import cross_entropy, l1_loss
 
 import lyapkit as lk
-from lyapkit.learning.gradients import decay_rate, gradient_norms
+from lyapkit.learning.gradients import gradient_norms
 from lyapkit.provenance import provenance
 from lyapkit.sweeps import Cell, join_cells, run_cells
 from lyapkit.tasks.adding import adding
@@ -150,7 +150,7 @@ def compute_one(
         ds["singular_exponent"] = singular.astype("float32").assign_attrs(products["singular_exponent"].attrs)
         ds["variational_deviation"] = products["variational_deviation"]
         norms = gradient_norms(wcrnn, sequences, targets, l1_loss if inputs == "ADD" else cross_entropy)
-        ds["gradient_decay_rate"] = decay_rate(norms).rename(sample="trajectory").drop_vars("trajectory")
+        ds["gradient_decay_rate"] = norms["decay_rate"].rename(sample="trajectory").drop_vars("trajectory")
     return ds
 
 

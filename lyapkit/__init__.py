@@ -1,11 +1,13 @@
 """Lyapunov spectra of any differentiable map, and what the growth of small perturbations does to learning."""
 
 from lyapkit.inputs import read_inputs
-from lyapkit.learning import decay_rate, gradient_norms
+from lyapkit.learning import gradient_norms
 from lyapkit.lyapunov import lyapunov_spectrum
 from lyapkit.models import (
     WCRNN,
     CheckpointError,
+    Network,
+    RecurrentNetwork,
     Residual,
     elman_with_identity_residual,
     from_module,
@@ -39,11 +41,12 @@ __all__ = [
     "DivergenceWarning",
     "Flow",
     "Map",
+    "Network",
+    "RecurrentNetwork",
     "Residual",
     "System",
     "classical",
     "coarsen",
-    "decay_rate",
     "elman_with_identity_residual",
     "ensemble_mean",
     "entropy_rate",

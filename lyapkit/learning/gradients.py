@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor
+from torch import Tensor, nn
+from tqdm import tqdm
 
-from lyapkit.lyapunov import Array, checked_inputs
+from lyapkit.learning.objective import Loss, Objective, checked_loss
+from lyapkit.learning.unrolled import Unrolled
+from lyapkit.lyapunov import Array
+from lyapkit.models.network import Network
 from lyapkit.models.wcrnn import WCRNN
+from lyapkit.provenance import provenance
 
-Loss = Callable[[Tensor, Tensor], Tensor]
 
-
-def gradient_norms(model: WCRNN, inputs: Array, targets: Array, loss: Loss) -> xr.Dataset:
+def gradient_norms(
+    model: Network | nn.Module,
+    inputs: Array,
+    targets: Array,
+    loss: Loss,
+    *,
+    batch_size: int | None = None,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
     """Return the norms of the gradients of each sample's loss with respect to the state at every step.
 
     a_t = ∂L/∂h_t is carried back by the Jacobians of the steps, a_{t−1} = a_t J_t, from the readout's gradient a_T;
@@ -23,64 +36,98 @@ def gradient_norms(model: WCRNN, inputs: Array, targets: Array, loss: Loss) -> x
 
     Parameters
     ----------
-    model : WCRNN
-        With its readout.
+    model : Network or nn.Module
+        A WCRNN, a `RecurrentNetwork`, another `Network`, or a module of one recurrent module and one linear readout.
     inputs : array, tensor or DataArray
         (trajectory, time, feature), one trajectory per sample.
     targets : array or tensor
         (sample, …), whatever `loss` takes.
     loss : callable
-        ``loss(outputs, targets)``, a scalar, for a batch of outputs (sample, output); called for one sample at a time.
+        ``loss(outputs, targets)``, a scalar, for outputs (sample, output); asked for one sample at a time.
+    batch_size : int, optional
+        Samples at once; changes memory and speed alone.
+    dtype, device : optional
+        What to compute in, and where. Default: float64, where the model is.
+    progress : bool
+        Show a progress bar.
 
     Returns
     -------
     xarray.Dataset
-        `gradient_norm` (sample, time), ‖∂L/∂h_t‖ for t = 1 … T.
+        `gradient_norm` (sample, time), ‖∂L/∂h_t‖ for t = 1 … T; `decay_rate` (sample,), the slope of its logarithm
+        against the distance T − t in nats per step, by least squares: negative where gradients fade on their way
+        back, NaN where one vanished. For WCRNNs also what Eq. 15 predicts: `predicted_gradient_norm`, ‖a_T R^{T−t}‖,
+        and its `predicted_decay_rate`, which is log r for a residual r times an orthogonal matrix.
 
     Raises
     ------
     ValueError
-        If the inputs do not fit the model, or there is not one target for each.
+        If inputs, targets, loss and network do not fit together, values are not finite, or there is no readout.
     """
-    system = model.converted(torch.float64, torch.device("cpu"))
-    values = torch.from_numpy(checked_inputs(inputs, system))
-    targets = torch.as_tensor(targets)
-    if len(targets) != len(values):
-        raise ValueError(f"there are {len(targets)} targets for {len(values)} samples")
-    with torch.no_grad():
-        states, gains = system.linearized(values.new_zeros(len(values), system.state_size), values)
-    last = states[:, -1].requires_grad_()
-    outputs = system.readout(last)
-    total = sum(loss(outputs[i : i + 1], targets[i : i + 1]) for i in range(len(values)))
-    (gradient,) = torch.autograd.grad(total, last)
+    objective = Objective(model, inputs, targets, loss, batch_size=batch_size, dtype=dtype, device=device)
+    network = objective.network
+    n_samples, n_steps = objective.inputs.shape[:2]
+    norms = np.empty((n_samples, n_steps))
+    predicted = np.empty((n_samples, n_steps)) if isinstance(network, WCRNN) else None
+    along = _by_hand if isinstance(network, WCRNN) else _by_autograd
+    carried = None
+    for samples in tqdm(objective.batches, unit="batch", disable=not progress):
+        gradients = along(network, objective.inputs[samples], objective.targets[samples], loss)
+        for time in reversed(range(n_steps)):
+            gradient = next(gradients)
+            norms[samples, time] = torch.linalg.vector_norm(gradient, dim=1).cpu()
+            if predicted is not None:
+                carried = gradient if carried is None or time == n_steps - 1 else network.residual.transposed(carried)
+                predicted[samples, time] = torch.linalg.vector_norm(carried, dim=1).cpu()
 
-    weight, residual = system.recurrent.weight.detach(), system.residual.matrix
-    n_steps = values.shape[1]
-    norms = np.empty((len(values), n_steps))
-    for time in reversed(range(n_steps)):
-        norms[:, time] = torch.linalg.vector_norm(gradient, dim=1)
-        through_residual = gradient * gains.residual[:, time]
-        gradient = through_residual @ residual + (gradient * gains.coupling[:, time]) @ weight
-    return xr.Dataset(
-        {"gradient_norm": (("sample", "time"), norms, {"units": "1", "long_name": "‖∂L/∂h_t‖"})},
+    ds = xr.Dataset(
         coords={
-            "sample": ("sample", np.arange(len(values)), {"units": "1", "long_name": "sample"}),
+            "sample": ("sample", np.arange(n_samples), {"units": "1", "long_name": "sample"}),
             "time": ("time", np.arange(1, n_steps + 1), {"units": "step", "long_name": "time"}),
         },
-        attrs={"system": str(system), "references": "Dubinin & Effenberger 2024, Eq. 10 and 15"},
+        attrs=provenance(loss=getattr(loss, "__name__", str(loss)), dtype=str(dtype))
+        | network.description
+        | {"n_samples": n_samples, "references": "Dubinin & Effenberger 2024, Eq. 10 and 15"},
     )
+    for prefix, values in (("", norms), ("predicted_", predicted)):
+        if values is not None:
+            name = "‖a_T R^(T−t)‖ (Eq. 15)" if prefix else "‖∂L/∂h_t‖"
+            ds[f"{prefix}gradient_norm"] = (("sample", "time"), values, {"units": "1", "long_name": name})
+            attributes = {
+                "units": "nats per step",
+                "long_name": f"{prefix}decay rate of the gradient".replace("_", " "),
+            }
+            ds[f"{prefix}decay_rate"] = ("sample", _decay_rates(values), attributes)
+    return ds
 
 
-def decay_rate(ds: xr.Dataset) -> xr.DataArray:
-    """Return the slope of log‖∂L/∂h_t‖ against the distance T − t, (sample,), in nats per step, by least squares.
+def _by_hand(network: WCRNN, inputs: Tensor, targets: Tensor, loss: Loss) -> Iterator[Tensor]:
+    """Yield ∂L/∂h_t, (B, N), for t = T … 1."""
+    with torch.no_grad():
+        unrolled = Unrolled(network, inputs)
+    last = unrolled.states[-1].clone().requires_grad_()
+    (of_last,) = torch.autograd.grad(_sum_of_losses(network.read(last), targets, loss), last)
+    with torch.no_grad():
+        for _, gradient, _ in unrolled.back(of_last):
+            yield gradient
 
-    Negative where gradients fade on their way back; log|ρ| is what Eq. 15 predicts. NaN where a gradient vanished.
-    """
-    distance = float(ds["time"][-1]) - ds["time"].values
+
+def _by_autograd(network: Network, inputs: Tensor, targets: Tensor, loss: Loss) -> Iterator[Tensor]:
+    """Yield ∂L/∂h_t, (B, N), for t = T … 1."""
+    network.requires_grad_(True)  # so that the states are nodes of a graph
+    states = list(network.states(inputs))
+    yield from reversed(torch.autograd.grad(_sum_of_losses(network.read(states[-1]), targets, loss), states))
+
+
+def _sum_of_losses(outputs: Tensor, targets: Tensor, loss: Loss) -> Tensor:
+    return sum(checked_loss(loss, outputs[i : i + 1], targets[i : i + 1]) for i in range(len(outputs)))
+
+
+def _decay_rates(norms: np.ndarray) -> np.ndarray:
+    """Return the slopes of log(norms) against T − t, (sample,)."""
+    distance = np.arange(norms.shape[1])[::-1]
     centred = distance - distance.mean()
-    with np.errstate(divide="ignore"):
-        logs = np.log(ds["gradient_norm"].values)
-    logs[~np.isfinite(logs).all(axis=1)] = np.nan
-    slope = logs @ centred / (centred @ centred)
-    attributes = {"units": "nats per step", "long_name": "decay rate of the gradient"}
-    return xr.DataArray(slope, {"sample": ds["sample"]}, ("sample",), "decay_rate", attributes)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(norms)
+        logs[~np.isfinite(logs).all(axis=1)] = np.nan
+        return logs @ centred / (centred @ centred)

@@ -2,6 +2,7 @@
 
 from lyapkit.models import residuals
 from lyapkit.models.checkpoint import CheckpointError, inspect_checkpoint, load_checkpoint
+from lyapkit.models.network import Network, RecurrentNetwork, as_network
 from lyapkit.models.recurrent import Cell, Recurrent, from_module
 from lyapkit.models.residuals import Residual
 from lyapkit.models.wcrnn import WCRNN, elman_with_identity_residual, weakly_coupled_init
@@ -10,8 +11,11 @@ __all__ = [
     "WCRNN",
     "Cell",
     "CheckpointError",
+    "Network",
     "Recurrent",
+    "RecurrentNetwork",
     "Residual",
+    "as_network",
     "elman_with_identity_residual",
     "from_module",
     "inspect_checkpoint",

@@ -21,6 +21,11 @@ def tanh_slope(z: Tensor) -> Tensor:
     return torch.cosh(z).reciprocal().square()
 
 
+def tanh_curvature(z: Tensor) -> Tensor:
+    """Return the second derivative of tanh, −2 tanh(z) (1 − tanh²(z))."""
+    return torch.tanh(z).mul_(tanh_slope(z)).mul_(-2)
+
+
 class Layer(ABC):
     """The weights of one recurrent layer, by the names that PyTorch gives them.
 

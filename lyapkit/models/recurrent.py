@@ -134,7 +134,7 @@ class Recurrent(System):
                 )
             if not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
                 raise ValueError(f"{full_name} holds values that are not finite floating-point numbers")
-            by_layer.setdefault(int(match["layer"] or 0), {})[match["name"]] = tensor.detach()
+            by_layer.setdefault(int(match["layer"] or 0), {})[match["name"]] = tensor
         missing = [index for index in range(max(by_layer, default=0) + 1) if index not in by_layer]
         if missing:
             raise ValueError(f"the parameters of layer(s) {missing} are missing")

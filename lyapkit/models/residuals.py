@@ -68,6 +68,10 @@ class Residual(nn.Module):
         """Return R v for vectors in the last dimension, (…, N)."""
         return vectors * self.values if self.is_diagonal else nn.functional.linear(vectors, self.values)
 
+    def transposed(self, vectors: Tensor) -> Tensor:
+        """Return Rᵀ v for vectors in the last dimension, (…, N): the way back of gradients."""
+        return vectors * self.values if self.is_diagonal else vectors @ self.values
+
     def __str__(self) -> str:
         moduli = np.abs(self.eigenvalues)
         smallest, largest = f"{moduli[-1]:.4g}", f"{moduli[0]:.4g}"

@@ -12,12 +12,15 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from lyapkit.models.layers import tanh_slope
+from lyapkit.models.layers import tanh_curvature, tanh_slope
+from lyapkit.models.network import Network
 from lyapkit.models.residuals import Residual, as_values, scaled_identity
-from lyapkit.systems import System
 
 KINDS = ("linear", "A", "B")
-_ACTIVATIONS = {"tanh": (torch.tanh, tanh_slope), "identity": (torch.clone, torch.ones_like)}
+_ACTIVATIONS = {  # function, first and second derivative
+    "tanh": (torch.tanh, tanh_slope, tanh_curvature),
+    "identity": (torch.clone, torch.ones_like, torch.zeros_like),
+}
 _EXTRA = "_extra_state"  # where PyTorch keeps what `get_extra_state` returns
 
 
@@ -31,7 +34,7 @@ class Gains(NamedTuple):
     coupling: Tensor
 
 
-class WCRNN(nn.Module, System):
+class WCRNN(Network):
     """A weakly coupled residual network with an affine readout of its last state.
 
     With z_t = W h_{t−1} + W_in x_t + b, residual R, coupling α and σ = tanh, the next state is
@@ -65,6 +68,8 @@ class WCRNN(nn.Module, System):
     """
 
     coupling: Tensor
+    recurrent_parameters = ("recurrent.weight",)
+    readout_parameters = ("readout.weight", "readout.bias")
 
     def __init__(
         self,
@@ -100,7 +105,7 @@ class WCRNN(nn.Module, System):
         self.input_size, self.output_size = input_size, output_size
         self.state_size = self.hidden_size = hidden_size
         self.kind, self.activation = kind, activation
-        self._function, self._slope = _ACTIVATIONS[activation]
+        self._function, self._slope, self._curvature = _ACTIVATIONS[activation]
         self.source: dict[str, str] = {}
         self.recurrent = nn.Linear(hidden_size, hidden_size, **options)
         self.input = nn.Linear(input_size, hidden_size, bias=False, **options)
@@ -108,15 +113,8 @@ class WCRNN(nn.Module, System):
         self.residual = residual.to(**options)
         self.register_buffer("coupling", coupling.to(**options))
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return the readout of the last state, (trajectory, output), for inputs (trajectory, time, feature)."""
-        if inputs.ndim != 3 or inputs.shape[2] != self.input_size or not inputs.shape[1]:
-            raise ValueError(
-                f"inputs have shape {tuple(inputs.shape)}, expected (trajectory, time, {self.input_size}), time ≥ 1"
-            )
-        state = inputs.new_zeros(len(inputs), self.state_size)
-        for input in inputs.unbind(1):
-            state = self.step(state, input)
+    def read(self, state: Tensor) -> Tensor:
+        """Return the affine readout of last states."""
         return self.readout(state)
 
     def step(self, state: Tensor, input: Tensor | None) -> Tensor:
@@ -155,6 +153,19 @@ class WCRNN(nn.Module, System):
         inputs : Tensor
             (B, T, I).
         """
+        states, residual_parts, pre_activations = (part.transpose(0, 1) for part in self.unroll(state, inputs))
+        return states, self.gains(residual_parts, pre_activations)
+
+    def unroll(self, state: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the states h_t that follow `state`, R h_{t−1} and the pre-activations z_t, each (T, B, N).
+
+        Parameters
+        ----------
+        state : Tensor
+            (B, N), where to start.
+        inputs : Tensor
+            (B, T, I).
+        """
         states, residual_parts, pre_activations = [], [], []
         weight = self.recurrent.weight.mT
         for driven in linear(inputs, self.input.weight, self.recurrent.bias).unbind(1):
@@ -162,7 +173,7 @@ class WCRNN(nn.Module, System):
             pre_activations.append(torch.addmm(driven, state, weight))
             state = self._next(residual_parts[-1], pre_activations[-1])
             states.append(state)
-        return torch.stack(states, 1), self._gains(torch.stack(residual_parts, 1), torch.stack(pre_activations, 1))
+        return torch.stack(states), torch.stack(residual_parts), torch.stack(pre_activations)
 
     def _next(self, residual_part: Tensor, z: Tensor) -> Tensor:
         """Return the next state from R h and the pre-activation z."""
@@ -172,26 +183,24 @@ class WCRNN(nn.Module, System):
             residual_part = self._function(residual_part)
         return torch.addcmul(residual_part, self.coupling, self._function(z))
 
-    def _gains(self, residual_part: Tensor, z: Tensor) -> Gains:
-        """Return the parts of the Jacobian that belongs to `_next`."""
+    def gains(self, residual_part: Tensor, z: Tensor) -> Gains:
+        """Return the parts of the Jacobian of steps with these R h and pre-activations z."""
         if self.kind == "B":
             slope = self._slope(residual_part + self.coupling * z)
             return Gains(slope, slope * self.coupling)
         slope = self._slope(residual_part) if self.kind == "A" else torch.ones_like(z[:1])
         return Gains(slope, self._slope(z) * self.coupling)
 
-    def initial_state(self, n_trajectories: int, generator: torch.Generator) -> Tensor:
-        """Return zeros, h_0 of the paper."""
-        return torch.zeros(n_trajectories, self.state_size, dtype=torch.float64)
-
-    def converted(self, dtype: torch.dtype, device: torch.device) -> WCRNN:
-        """Return a copy with its weights in `dtype` on `device`."""
-        return copy.deepcopy(self).to(device, dtype)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.recurrent.weight.device
+    def gain_tangents(self, residual_part: Tensor, z: Tensor, residual_tangent: Tensor, z_tangent: Tensor) -> Gains:
+        """Return how the `gains` change with R h and z, to first order: their derivative along two tangents."""
+        if self.kind == "B":
+            tangent = residual_tangent + self.coupling * z_tangent
+            tangent = self._curvature(residual_part + self.coupling * z).mul_(tangent)
+            return Gains(tangent, tangent * self.coupling)
+        through_z = self._curvature(z).mul_(z_tangent).mul_(self.coupling)
+        if self.kind == "A":
+            return Gains(self._curvature(residual_part).mul_(residual_tangent), through_z)
+        return Gains(torch.zeros_like(z[:1]), through_z)
 
     @property
     def description(self) -> dict[str, str]:

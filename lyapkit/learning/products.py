@@ -1,0 +1,86 @@
+"""Products of the Hessian, and of its Gauss–Newton part (GGN), with vectors, without ever forming a matrix (Eq. 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, jvp
+
+from lyapkit.learning.objective import Objective
+from lyapkit.learning.unrolled import Unrolled
+from lyapkit.models.network import Network
+from lyapkit.models.wcrnn import WCRNN
+
+Pull = Callable[[Tensor | None, Tensor], Mapping[str, Tensor]]
+
+
+def hessian_product(objective: Objective, vector: Tensor) -> Tensor:
+    """Return the Hessian of the objective times a vector (P,)."""
+    return _product(objective, vector, gauss_newton=False)
+
+
+def ggn_product(objective: Objective, vector: Tensor) -> Tensor:
+    """Return the generalised Gauss–Newton matrix times a vector (P,): the first term of Eq. 7."""
+    return _product(objective, vector, gauss_newton=True)
+
+
+@torch.no_grad()
+def _product(objective: Objective, vector: Tensor, gauss_newton: bool) -> Tensor:
+    tangents = objective.split(vector)
+
+    def along(samples: slice) -> tuple[Tensor, Pull]:
+        return linearized_outputs(objective.network, objective.inputs[samples], tangents)
+
+    curvatures = None
+    if not objective.is_samplewise:  # the way back of one sample needs the tangents of all
+        curvatures = objective.output_curvature(torch.cat([along(samples)[0] for samples in objective.batches]))
+    product = torch.zeros_like(vector)
+    for samples in objective.batches:
+        output_tangents, pull = along(samples)
+        of_loss = objective.output_curvature(output_tangents, samples) if curvatures is None else curvatures[samples]
+        product += objective.flat(pull(None if gauss_newton else objective.output_gradient[samples], of_loss))
+    return product
+
+
+def linearized_outputs(network: Network, inputs: Tensor, tangents: Mapping[str, Tensor]) -> tuple[Tensor, Pull]:
+    """Return the tangents of a network's outputs along tangents of its parameters, and the way back.
+
+    Parameters
+    ----------
+    network : Network
+        A WCRNN by hand, any other by automatic differentiation.
+    inputs : Tensor
+        (B, T, I).
+    tangents : mapping
+        Names of parameters to tangents of their shapes.
+
+    Returns
+    -------
+    output_tangents : Tensor
+        (B, O).
+    pull : callable
+        ``pull(output_gradient, output_curvature)``, see `Unrolled.pull`.
+    """
+    if isinstance(network, WCRNN):
+        unrolled = Unrolled(network, inputs)
+        return unrolled.push(tangents), unrolled.pull
+    parameters = {name: network.get_parameter(name).detach() for name in tangents}
+
+    def outputs(parameters: Mapping[str, Tensor]) -> Tensor:
+        return functional_call(network, parameters, (inputs,))
+
+    @torch.enable_grad()
+    def pull(output_gradient: Tensor | None, output_curvature: Tensor) -> Mapping[str, Tensor]:
+        leaves = {name: parameter.clone().requires_grad_() for name, parameter in parameters.items()}
+        computed = outputs(leaves)
+        scalar = (computed * output_curvature).sum()
+        if output_gradient is not None:
+            weighted = (computed * output_gradient).sum()
+            gradients = torch.autograd.grad(weighted, list(leaves.values()), create_graph=True)
+            scalar = scalar + sum((g * t).sum() for g, t in zip(gradients, tangents.values(), strict=True))
+        products = torch.autograd.grad(scalar, list(leaves.values()), materialize_grads=True)
+        return dict(zip(leaves, products, strict=True))
+
+    return jvp(outputs, (parameters,), (dict(tangents),))[1], pull

@@ -1,0 +1,150 @@
+"""A WCRNN unrolled along input sequences, with its derivatives of first and second order by hand.
+
+With u_t = R h_{t−1} and z_t = W h_{t−1} + W_in x_t + b, a step is h_t = f(u_t, z_t) and its Jacobian
+diag(s_t) R + diag(g_t) W. Gradients a_t = ∂L/∂h_t go back by a_{t−1} = Rᵀ (s_t a_t) + Wᵀ (g_t a_t), tangents forward by
+ḣ_t = s_t R ḣ_{t−1} + g_t ż_t; the derivative of the way back along a tangent is the Hessian-vector product. Arrays are
+(T, B, N), time first, so that a step is one block of memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from lyapkit.models.wcrnn import WCRNN
+
+RECURRENT, INPUT, BIAS = "recurrent.weight", "input.weight", "recurrent.bias"
+READOUT, READOUT_BIAS = "readout.weight", "readout.bias"
+
+
+class Unrolled:
+    """A WCRNN along the sequences of a micro-batch.
+
+    Parameters
+    ----------
+    network : WCRNN
+        The network.
+    inputs : Tensor
+        (B, T, I).
+
+    Attributes
+    ----------
+    states : Tensor
+        (T + 1, B, N), h_0 = 0 to h_T.
+    """
+
+    def __init__(self, network: WCRNN, inputs: Tensor) -> None:
+        self.network = network
+        self.inputs = inputs.transpose(0, 1)
+        start = inputs.new_zeros(len(inputs), network.state_size)
+        states, self._u, self._z = network.unroll(start, inputs)
+        self.states = torch.cat([start[None], states])
+        gains = network.gains(self._u, self._z)
+        self.coupling_gain = gains.coupling.expand_as(states)
+        self._residual_gain = None if network.kind == "linear" else gains.residual
+        if network.kind == "linear":
+            self._u = self._u[:1]  # not needed again
+
+    @property
+    def n_steps(self) -> int:
+        """T."""
+        return len(self.inputs)
+
+    def back(self, gradient: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Yield t = T … 1 with a_t and g_t a_t, given a_T; (B, N) or, for several gradients per sample, (B, k, N)."""
+        weight = self.network.recurrent.weight
+        shape = (slice(None), None) if gradient.ndim == 3 else ...
+        for time in reversed(range(self.n_steps)):
+            through_z = self.coupling_gain[time][shape] * gradient
+            yield time + 1, gradient, through_z
+            through_u = gradient if self._residual_gain is None else self._residual_gain[time][shape] * gradient
+            gradient = self.network.residual.transposed(through_u) + through_z @ weight
+
+    def push(self, tangents: Mapping[str, Tensor]) -> Tensor:
+        """Return the tangents of the outputs, (B, O), along tangents of parameters; kept for `pull`."""
+        network, previous = self.network, self.states[:-1]
+        drive = torch.zeros_like(self._z)
+        if RECURRENT in tangents:
+            drive += linear(previous, tangents[RECURRENT])
+        if INPUT in tangents:
+            drive += linear(self.inputs, tangents[INPUT])
+        if BIAS in tangents:
+            drive += tangents[BIAS]
+        weight = network.recurrent.weight.mT
+        moved = torch.zeros_like(self.states)
+        for time in range(self.n_steps):
+            drive[time].addmm_(moved[time], weight)
+            through_residual = network.residual(moved[time])
+            if self._residual_gain is not None:
+                through_residual *= self._residual_gain[time]
+            torch.addcmul(through_residual, self.coupling_gain[time], drive[time], out=moved[time + 1])
+        self._tangents, self._moved, self._z_tangent = tangents, moved, drive
+        outputs = linear(moved[-1], network.readout.weight)
+        if READOUT in tangents:
+            outputs = outputs + linear(self.states[-1], tangents[READOUT])
+        if READOUT_BIAS in tangents:
+            outputs = outputs + tangents[READOUT_BIAS]
+        return outputs
+
+    def pull(self, output_gradient: Tensor | None, output_curvature: Tensor) -> dict[str, Tensor]:
+        """Return the derivative of the parameters' gradient along the tangents that were pushed.
+
+        Parameters
+        ----------
+        output_gradient : Tensor or None
+            ∂L/∂o, (B, O). None leaves the second derivative of the network out: a Gauss–Newton product.
+        output_curvature : Tensor
+            ∂²L/∂o² times the tangents of the outputs, (B, O).
+        """
+        network, tangents, previous = self.network, self._tangents, self.states[:-1]
+        readout = network.readout.weight
+        change = output_curvature @ readout  # of a_T; then, on the way back, of a_t
+        change_z = torch.zeros_like(self._z)  # of g_t a_t
+        through_z = None
+        from_gains = None  # what the gains' change adds to that of a_{t−1}
+        if output_gradient is not None:
+            if READOUT in tangents:
+                change = change + output_gradient @ tangents[READOUT]
+            gradients, through_z = torch.empty_like(self._z), torch.empty_like(self._z)
+            for time, gradient, through in self.back(output_gradient @ readout):
+                gradients[time - 1], through_z[time - 1] = gradient, through
+            residual_tangent = None if network.kind == "linear" else network.residual(self._moved[:-1])
+            gain_tangents = network.gain_tangents(self._u, self._z, residual_tangent, self._z_tangent)
+            torch.mul(gain_tangents.coupling, gradients, out=change_z)
+            if self._residual_gain is not None:
+                from_gains = network.residual.transposed(gain_tangents.residual * gradients)
+            if RECURRENT in tangents:
+                from_weights = through_z @ tangents[RECURRENT]
+                from_gains = from_weights if from_gains is None else from_gains.add_(from_weights)
+        weight = network.recurrent.weight
+        for time in reversed(range(self.n_steps)):
+            change_z[time].addcmul_(self.coupling_gain[time], change)
+            through_u = change if self._residual_gain is None else self._residual_gain[time] * change
+            change = torch.addmm(network.residual.transposed(through_u), change_z[time], weight)
+            if from_gains is not None:
+                change += from_gains[time]
+
+        products = {}
+        for name in tangents:
+            if name in (RECURRENT, INPUT):
+                product = _outer(change_z, previous if name == RECURRENT else self.inputs)
+                if name == RECURRENT and through_z is not None:
+                    product += _outer(through_z, self._moved[:-1])
+            elif name == BIAS:
+                product = change_z.sum((0, 1))
+            elif name == READOUT:
+                product = output_curvature.mT @ self.states[-1]
+                if output_gradient is not None:
+                    product += output_gradient.mT @ self._moved[-1]
+            else:
+                product = output_curvature.sum(0)
+            products[name] = product
+        return products
+
+
+def _outer(left: Tensor, right: Tensor) -> Tensor:
+    """Return Σ left rightᵀ over steps and samples, of (T, B, N) and (T, B, M)."""
+    return left.flatten(0, 1).mT @ right.flatten(0, 1)
