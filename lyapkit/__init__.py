@@ -1,7 +1,14 @@
 """Lyapunov spectra of any differentiable map, and what the growth of small perturbations does to learning."""
 
 from lyapkit.inputs import read_inputs
-from lyapkit.learning import gradient_norms
+from lyapkit.learning import (
+    ggn_eigenvalues,
+    gradient_norms,
+    hessian_density,
+    hessian_eigenvalues,
+    learning_rate_modulation,
+    over_training,
+)
 from lyapkit.lyapunov import lyapunov_spectrum
 from lyapkit.models import (
     WCRNN,
@@ -13,6 +20,7 @@ from lyapkit.models import (
     from_module,
     inspect_checkpoint,
     load_checkpoint,
+    load_network,
     residuals,
     weakly_coupled_init,
 )
@@ -52,13 +60,19 @@ __all__ = [
     "entropy_rate",
     "finite_time_exponents",
     "from_module",
+    "ggn_eigenvalues",
     "gradient_norms",
+    "hessian_density",
+    "hessian_eigenvalues",
     "inspect_checkpoint",
     "kaplan_yorke_dimension",
+    "learning_rate_modulation",
     "load_checkpoint",
+    "load_network",
     "lyapunov_spectrum",
     "memory_timescale",
     "open",
+    "over_training",
     "plot_convergence",
     "plot_spectrum",
     "plot_weak_coupling",

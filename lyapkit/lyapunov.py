@@ -105,7 +105,7 @@ def lyapunov_spectrum(
     dtype = _dtype(dtype)
     if device is None:
         device = inputs.device if isinstance(inputs, Tensor) and inputs.device.type != "cpu" else system.device
-    device = _available(device)
+    device = available_device(device)
     input_values = checked_inputs(inputs, system)
     n_steps = _checked_steps(input_values, n_steps, n_transient)
     k = system.state_size if n_exponents is None else n_exponents
@@ -225,7 +225,8 @@ def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
     return getattr(torch, name)
 
 
-def _available(device: str | torch.device) -> torch.device:
+def available_device(device: str | torch.device) -> torch.device:
+    """Return a device, or say that it is not there."""
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:

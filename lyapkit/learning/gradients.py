@@ -17,6 +17,12 @@ from lyapkit.models.network import Network
 from lyapkit.models.wcrnn import WCRNN
 from lyapkit.provenance import provenance
 
+_NAMES = {  # prefix of a variable to what it is the norm of
+    "": "‖∂L/∂h_t‖",
+    "predicted_": "‖a_T R^(T−t)‖ (Eq. 15)",
+    "averaged_": "‖a_T J̄^(T−t)‖, J̄ the time-averaged Jacobian",
+}
+
 
 def gradient_norms(
     model: Network | nn.Module,
@@ -57,7 +63,8 @@ def gradient_norms(
         `gradient_norm` (sample, time), ‖∂L/∂h_t‖ for t = 1 … T; `decay_rate` (sample,), the slope of its logarithm
         against the distance T − t in nats per step, by least squares: negative where gradients fade on their way
         back, NaN where one vanished. For WCRNNs also what Eq. 15 predicts: `predicted_gradient_norm`, ‖a_T R^{T−t}‖,
-        and its `predicted_decay_rate`, which is log r for a residual r times an orthogonal matrix.
+        and its `predicted_decay_rate`, which is log r for a residual r times an orthogonal matrix; and, to first order
+        in the coupling, `averaged_gradient_norm` and `averaged_decay_rate`, of each sample's time-averaged Jacobian.
 
     Raises
     ------
@@ -67,18 +74,14 @@ def gradient_norms(
     objective = Objective(model, inputs, targets, loss, batch_size=batch_size, dtype=dtype, device=device)
     network = objective.network
     n_samples, n_steps = objective.inputs.shape[:2]
-    norms = np.empty((n_samples, n_steps))
-    predicted = np.empty((n_samples, n_steps)) if isinstance(network, WCRNN) else None
-    along = _by_hand if isinstance(network, WCRNN) else _by_autograd
-    carried = None
+    is_wcrnn = isinstance(network, WCRNN)
+    norms = {name: np.empty((n_samples, n_steps)) for name in (_NAMES if is_wcrnn else [""])}
+    along = _by_hand if is_wcrnn else _by_autograd
     for samples in tqdm(objective.batches, unit="batch", disable=not progress):
-        gradients = along(network, objective.inputs[samples], objective.targets[samples], loss)
-        for time in reversed(range(n_steps)):
-            gradient = next(gradients)
-            norms[samples, time] = torch.linalg.vector_norm(gradient, dim=1).cpu()
-            if predicted is not None:
-                carried = gradient if carried is None or time == n_steps - 1 else network.residual.transposed(carried)
-                predicted[samples, time] = torch.linalg.vector_norm(carried, dim=1).cpu()
+        given = network, objective.inputs[samples], objective.targets[samples], loss
+        for time, gradients in zip(reversed(range(n_steps)), along(*given), strict=True):
+            for of_kind, gradient in zip(norms.values(), gradients, strict=True):
+                of_kind[samples, time] = torch.linalg.vector_norm(gradient, dim=1).cpu()
 
     ds = xr.Dataset(
         coords={
@@ -89,34 +92,37 @@ def gradient_norms(
         | network.description
         | {"n_samples": n_samples, "references": "Dubinin & Effenberger 2024, Eq. 10 and 15"},
     )
-    for prefix, values in (("", norms), ("predicted_", predicted)):
-        if values is not None:
-            name = "‖a_T R^(T−t)‖ (Eq. 15)" if prefix else "‖∂L/∂h_t‖"
-            ds[f"{prefix}gradient_norm"] = (("sample", "time"), values, {"units": "1", "long_name": name})
-            attributes = {
-                "units": "nats per step",
-                "long_name": f"{prefix}decay rate of the gradient".replace("_", " "),
-            }
-            ds[f"{prefix}decay_rate"] = ("sample", _decay_rates(values), attributes)
+    for prefix, values in norms.items():
+        ds[f"{prefix}gradient_norm"] = (("sample", "time"), values, {"units": "1", "long_name": _NAMES[prefix]})
+        long_name = f"{prefix}decay rate of the gradient".replace("_", " ")
+        ds[f"{prefix}decay_rate"] = (
+            "sample",
+            _decay_rates(values),
+            {"units": "nats per step", "long_name": long_name},
+        )
     return ds
 
 
-def _by_hand(network: WCRNN, inputs: Tensor, targets: Tensor, loss: Loss) -> Iterator[Tensor]:
-    """Yield ∂L/∂h_t, (B, N), for t = T … 1."""
+def _by_hand(network: WCRNN, inputs: Tensor, targets: Tensor, loss: Loss) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield for t = T … 1 ∂L/∂h_t, a_T R^{T−t}, and a_T J̄^{T−t}, (B, N) each."""
     with torch.no_grad():
         unrolled = Unrolled(network, inputs)
     last = unrolled.states[-1].clone().requires_grad_()
     (of_last,) = torch.autograd.grad(_sum_of_losses(network.read(last), targets, loss), last)
+    residual = averaged = of_last
     with torch.no_grad():
         for _, gradient, _ in unrolled.back(of_last):
-            yield gradient
+            yield gradient, residual, averaged
+            residual = network.residual.transposed(residual)
+            averaged = unrolled.back_averaged(averaged)
 
 
-def _by_autograd(network: Network, inputs: Tensor, targets: Tensor, loss: Loss) -> Iterator[Tensor]:
-    """Yield ∂L/∂h_t, (B, N), for t = T … 1."""
+def _by_autograd(network: Network, inputs: Tensor, targets: Tensor, loss: Loss) -> Iterator[tuple[Tensor]]:
+    """Yield for t = T … 1 ∂L/∂h_t, (B, N)."""
     network.requires_grad_(True)  # so that the states are nodes of a graph
     states = list(network.states(inputs))
-    yield from reversed(torch.autograd.grad(_sum_of_losses(network.read(states[-1]), targets, loss), states))
+    for gradient in reversed(torch.autograd.grad(_sum_of_losses(network.read(states[-1]), targets, loss), states)):
+        yield (gradient,)
 
 
 def _sum_of_losses(outputs: Tensor, targets: Tensor, loss: Loss) -> Tensor:

@@ -8,11 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lyapkit.lyapunov import Array, checked_inputs
+from lyapkit.learning.memory import available_memory
+from lyapkit.learning.unrolled import Unrolled
+from lyapkit.lyapunov import Array, available_device, checked_inputs
 from lyapkit.models.network import Network, as_network
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-STATES_AT_ONCE = 10_000_000  # state variables of a micro-batch over all steps, 80 MB in float64
+STATES_AT_ONCE = 5_000_000  # state variables of a micro-batch over all steps, 40 MB in float64
+ARRAYS_KEPT = 8  # of the size of the states, of an unrolled WCRNN
+KEPT_SHARE = 0.5  # of the free memory that may be taken to keep them for the next product
 
 
 class Objective:
@@ -34,7 +38,7 @@ class Objective:
     parameters : "recurrent", "all", str or sequence of str
         The block: the recurrent weights, all parameters, or parameters by their names. Default "recurrent".
     batch_size : int, optional
-        Samples in a micro-batch. Default: as many as have 10 million state variables over all steps.
+        Samples in a micro-batch. Default: as many as have 5 million state variables over all steps.
     dtype, device : optional
         What to compute in, and where. Default: float64, where the model is.
 
@@ -65,7 +69,7 @@ class Objective:
         device: torch.device | str | None = None,
     ) -> None:
         network = as_network(model, _as_tensor(inputs))
-        self.device = torch.device(device) if device is not None else network.device
+        self.device = network.device if device is None else available_device(device)
         self.network: Network = network.converted(dtype, self.device).requires_grad_(False)
         self.inputs = torch.from_numpy(checked_inputs(inputs, network)).to(self.device, dtype)
         self.targets = _checked_targets(targets, len(self.inputs)).to(self.device)
@@ -85,6 +89,9 @@ class Objective:
         self.loss = checked_loss(loss, self._outputs, self.targets)
         (self._gradient,) = torch.autograd.grad(self.loss, self._outputs, create_graph=True)
         self.output_gradient = self._gradient.detach()
+        n_bytes = ARRAYS_KEPT * len(self.inputs) * n_states * self.inputs.element_size()
+        self._keeps = n_bytes < KEPT_SHARE * available_memory(self.device)
+        self._kept: dict[int, Unrolled] = {}
         self.is_samplewise = len(self.inputs) == 1 or self._couples_no_samples()
 
     def output_curvature(self, tangents: Tensor, samples: slice | None = None) -> Tensor:
@@ -102,6 +109,15 @@ class Objective:
             self._gradient, self._outputs, tangents, retain_graph=True, materialize_grads=True
         )
         return product if samples is None else product[samples]
+
+    def unrolled(self, samples: slice) -> Unrolled:
+        """Return the WCRNN unrolled along a micro-batch; kept for the next product if there is memory for all."""
+        if samples.start in self._kept:
+            return self._kept[samples.start]
+        unrolled = Unrolled(self.network, self.inputs[samples])
+        if self._keeps:
+            self._kept[samples.start] = unrolled
+        return unrolled
 
     def split(self, vector: Tensor) -> dict[str, Tensor]:
         """Return a vector (P,) as tensors of the parameters' names and shapes."""
@@ -121,7 +137,7 @@ class Objective:
             "n_parameters": self.size,
             "n_samples": len(self.inputs),
             "n_steps": self.inputs.shape[1],
-            "loss": float(self.loss),
+            "loss": float(self.loss.detach()),
         }
 
     def _couples_no_samples(self) -> bool:

@@ -9,8 +9,6 @@ from torch import Tensor
 from torch.func import functional_call, jvp
 
 from lyapkit.learning.objective import Objective
-from lyapkit.learning.unrolled import Unrolled
-from lyapkit.models.network import Network
 from lyapkit.models.wcrnn import WCRNN
 
 Pull = Callable[[Tensor | None, Tensor], Mapping[str, Tensor]]
@@ -31,7 +29,7 @@ def _product(objective: Objective, vector: Tensor, gauss_newton: bool) -> Tensor
     tangents = objective.split(vector)
 
     def along(samples: slice) -> tuple[Tensor, Pull]:
-        return linearized_outputs(objective.network, objective.inputs[samples], tangents)
+        return linearized_outputs(objective, samples, tangents)
 
     curvatures = None
     if not objective.is_samplewise:  # the way back of one sample needs the tangents of all
@@ -44,15 +42,15 @@ def _product(objective: Objective, vector: Tensor, gauss_newton: bool) -> Tensor
     return product
 
 
-def linearized_outputs(network: Network, inputs: Tensor, tangents: Mapping[str, Tensor]) -> tuple[Tensor, Pull]:
-    """Return the tangents of a network's outputs along tangents of its parameters, and the way back.
+def linearized_outputs(objective: Objective, samples: slice, tangents: Mapping[str, Tensor]) -> tuple[Tensor, Pull]:
+    """Return the tangents of a micro-batch's outputs, (B, O), along tangents of parameters, and the way back.
 
     Parameters
     ----------
-    network : Network
-        A WCRNN by hand, any other by automatic differentiation.
-    inputs : Tensor
-        (B, T, I).
+    objective : Objective
+        If its network is a WCRNN, derivatives are by hand, else by automatic differentiation.
+    samples : slice
+        The micro-batch.
     tangents : mapping
         Names of parameters to tangents of their shapes.
 
@@ -63,9 +61,10 @@ def linearized_outputs(network: Network, inputs: Tensor, tangents: Mapping[str, 
     pull : callable
         ``pull(output_gradient, output_curvature)``, see `Unrolled.pull`.
     """
-    if isinstance(network, WCRNN):
-        unrolled = Unrolled(network, inputs)
+    if isinstance(objective.network, WCRNN):
+        unrolled = objective.unrolled(samples)
         return unrolled.push(tangents), unrolled.pull
+    network, inputs = objective.network, objective.inputs[samples]
     parameters = {name: network.get_parameter(name).detach() for name in tangents}
 
     def outputs(parameters: Mapping[str, Tensor]) -> Tensor:

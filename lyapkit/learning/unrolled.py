@@ -8,6 +8,7 @@ diag(s_t) R + diag(g_t) W. Gradients a_t = ∂L/∂h_t go back by a_{t−1} = R�
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -40,13 +41,13 @@ class Unrolled:
         self.network = network
         self.inputs = inputs.transpose(0, 1)
         start = inputs.new_zeros(len(inputs), network.state_size)
-        states, self._u, self._z = network.unroll(start, inputs)
+        states, residual_parts, pre_activations = network.unroll(start, inputs)
         self.states = torch.cat([start[None], states])
-        gains = network.gains(self._u, self._z)
+        gains = network.gains(residual_parts, pre_activations)
         self.coupling_gain = gains.coupling.expand_as(states)
         self._residual_gain = None if network.kind == "linear" else gains.residual
-        if network.kind == "linear":
-            self._u = self._u[:1]  # not needed again
+        self._gain_slopes = network.gain_slopes(residual_parts, pre_activations)
+        self._gradients: tuple[Tensor, Tensor] | None = None
 
     @property
     def n_steps(self) -> int:
@@ -63,10 +64,22 @@ class Unrolled:
             through_u = gradient if self._residual_gain is None else self._residual_gain[time][shape] * gradient
             gradient = self.network.residual.transposed(through_u) + through_z @ weight
 
+    def back_averaged(self, gradient: Tensor) -> Tensor:
+        """Return a gradient, (B, N), carried one step back by each sample's time-averaged Jacobian."""
+        residual_gain, coupling_gain = self._mean_gains
+        through_u = gradient if residual_gain is None else residual_gain * gradient
+        through_z = coupling_gain * gradient
+        return self.network.residual.transposed(through_u) + through_z @ self.network.recurrent.weight
+
+    @functools.cached_property
+    def _mean_gains(self) -> tuple[Tensor | None, Tensor]:
+        residual_gain = None if self._residual_gain is None else self._residual_gain.mean(0)
+        return residual_gain, self.coupling_gain.mean(0)
+
     def push(self, tangents: Mapping[str, Tensor]) -> Tensor:
         """Return the tangents of the outputs, (B, O), along tangents of parameters; kept for `pull`."""
         network, previous = self.network, self.states[:-1]
-        drive = torch.zeros_like(self._z)
+        drive = torch.zeros_like(self.states[1:])
         if RECURRENT in tangents:
             drive += linear(previous, tangents[RECURRENT])
         if INPUT in tangents:
@@ -89,30 +102,38 @@ class Unrolled:
             outputs = outputs + tangents[READOUT_BIAS]
         return outputs
 
+    def _kept_gradients(self, last: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a_t and g_t a_t of all steps; computed once, since the loss's own gradient does not change."""
+        if self._gradients is None:
+            gradients, through_z = torch.empty_like(self.coupling_gain), torch.empty_like(self.coupling_gain)
+            for time, gradient, through in self.back(last):
+                gradients[time - 1], through_z[time - 1] = gradient, through
+            self._gradients = gradients, through_z
+        return self._gradients
+
     def pull(self, output_gradient: Tensor | None, output_curvature: Tensor) -> dict[str, Tensor]:
         """Return the derivative of the parameters' gradient along the tangents that were pushed.
 
         Parameters
         ----------
         output_gradient : Tensor or None
-            ∂L/∂o, (B, O). None leaves the second derivative of the network out: a Gauss–Newton product.
+            ∂L/∂o, (B, O), the same at every call. None leaves the second derivative of the network out: a Gauss–Newton
+            product.
         output_curvature : Tensor
             ∂²L/∂o² times the tangents of the outputs, (B, O).
         """
         network, tangents, previous = self.network, self._tangents, self.states[:-1]
         readout = network.readout.weight
         change = output_curvature @ readout  # of a_T; then, on the way back, of a_t
-        change_z = torch.zeros_like(self._z)  # of g_t a_t
+        change_z = torch.zeros_like(self.states[1:])  # of g_t a_t
         through_z = None
         from_gains = None  # what the gains' change adds to that of a_{t−1}
         if output_gradient is not None:
             if READOUT in tangents:
                 change = change + output_gradient @ tangents[READOUT]
-            gradients, through_z = torch.empty_like(self._z), torch.empty_like(self._z)
-            for time, gradient, through in self.back(output_gradient @ readout):
-                gradients[time - 1], through_z[time - 1] = gradient, through
+            gradients, through_z = self._kept_gradients(output_gradient @ readout)
             residual_tangent = None if network.kind == "linear" else network.residual(self._moved[:-1])
-            gain_tangents = network.gain_tangents(self._u, self._z, residual_tangent, self._z_tangent)
+            gain_tangents = network.gain_tangents(self._gain_slopes, residual_tangent, self._z_tangent)
             torch.mul(gain_tangents.coupling, gradients, out=change_z)
             if self._residual_gain is not None:
                 from_gains = network.residual.transposed(gain_tangents.residual * gradients)

@@ -1,7 +1,7 @@
 """Networks as systems: weakly coupled residual networks, PyTorch's recurrent modules, own cells, checkpoint files."""
 
 from lyapkit.models import residuals
-from lyapkit.models.checkpoint import CheckpointError, inspect_checkpoint, load_checkpoint
+from lyapkit.models.checkpoint import CheckpointError, inspect_checkpoint, load_checkpoint, load_network
 from lyapkit.models.network import Network, RecurrentNetwork, as_network
 from lyapkit.models.recurrent import Cell, Recurrent, from_module
 from lyapkit.models.residuals import Residual
@@ -20,6 +20,7 @@ __all__ = [
     "from_module",
     "inspect_checkpoint",
     "load_checkpoint",
+    "load_network",
     "residuals",
     "weakly_coupled_init",
 ]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from lyapkit.models.layers import GRULayer, LSTMLayer
+from lyapkit.models.network import Network, RecurrentNetwork
 from lyapkit.models.recurrent import Recurrent
 from lyapkit.models.wcrnn import WCRNN
 
@@ -22,6 +25,9 @@ _RECURRENT = re.compile(
 )
 _RESIDUAL = "residual.values"  # by which a WCRNN is known
 _OF_WCRNN = re.compile(r"^((recurrent|input|readout)\.(weight|bias)|residual\.values|coupling|_extra_state)$")
+
+
+T = TypeVar("T")
 
 
 class CheckpointError(ValueError):
@@ -54,7 +60,60 @@ def load_checkpoint(
         no `prefix`, or one that has no Lyapunov spectrum (a bidirectional one).
     """
     path = Path(path)
-    modules = recurrent_modules(read_tensors(path))
+    return _from_file(path, lambda: _network(_chosen(path, read_tensors(path), prefix)[1], nonlinearity, _source(path)))
+
+
+def load_network(
+    path: str | Path, *, prefix: str | None = None, nonlinearity: str | None = None, readout: str | None = None
+) -> Network:
+    """Return the recurrent network in a checkpoint file together with its readout, for what needs a loss.
+
+    Parameters
+    ----------
+    path, prefix, nonlinearity
+        As for `load_checkpoint`.
+    readout : str, optional
+        The linear layer that reads the uppermost layer's last hidden state, by the beginning of its tensors' names
+        ("decoder."). Needed only if several would fit.
+
+    Raises
+    ------
+    CheckpointError
+        As `load_checkpoint`; or if there is no readout, or several and none is chosen.
+    """
+    path = Path(path)
+    tensors = read_tensors(path)
+    wanted, parameters = _chosen(path, tensors, prefix)
+
+    def build() -> Network:
+        if _RESIDUAL in parameters:
+            return WCRNN.from_parameters(parameters, _source(path))
+        recurrent = _module(parameters, nonlinearity)
+        others = {name: tensor for name, tensor in tensors.items() if not name.startswith(wanted) or not wanted}
+        network = RecurrentNetwork(recurrent, _readout(others, recurrent.proj_size or recurrent.hidden_size, readout))
+        network.source = _source(path)
+        return network
+
+    return _from_file(path, build)
+
+
+def _from_file(path: Path, build: Callable[[], T]) -> T:
+    """Return what `build` makes of a file; what is wrong with it names the file."""
+    try:
+        return build()
+    except CheckpointError:
+        raise
+    except (ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def _source(path: Path) -> dict[str, str]:
+    return {"checkpoint": path.name, "checkpoint_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def _chosen(path: Path, tensors: Mapping[str, Tensor], prefix: str | None) -> tuple[str, dict[str, Tensor]]:
+    """Return the prefix and the parameters of the one recurrent module, or of the one asked for."""
+    modules = recurrent_modules(tensors)
     if not modules:
         raise CheckpointError(
             f"{path} holds no recurrent layer: no tensor is called weight_hh_l0 or weight_hh, as in nn.RNN, nn.GRU, "
@@ -69,11 +128,48 @@ def load_checkpoint(
         wanted = next(iter(modules))
     elif wanted not in modules:
         raise CheckpointError(f"{path} holds no recurrent module with prefix {prefix!r}, only {_listed(modules)}")
-    source = {"checkpoint": path.name, "checkpoint_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    try:
-        return _network(modules[wanted], nonlinearity, source)
-    except ValueError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+    return wanted, modules[wanted]
+
+
+def _module(parameters: Mapping[str, Tensor], nonlinearity: str | None) -> nn.RNNBase:
+    """Return the PyTorch module that a recurrent module's parameters, or a cell's, belong to."""
+    layers = Recurrent.from_parameters(parameters, nonlinearity).layers
+    named = {
+        name if name.rpartition("_l")[2].isdigit() else f"{name}_l0": tensor for name, tensor in parameters.items()
+    }
+    first = layers[0]
+    options = {"num_layers": len(layers), "bias": "bias_ih_l0" in named, "dtype": first.weight_hh.dtype}
+    if isinstance(first, LSTMLayer) and first.weight_hr is not None:
+        options["proj_size"] = first.sizes[0]
+    kind = nn.LSTM if isinstance(first, LSTMLayer) else nn.GRU if isinstance(first, GRULayer) else nn.RNN
+    if kind is nn.RNN:
+        options["nonlinearity"] = nonlinearity
+    module = kind(first.input_size, first.hidden_size, **options)
+    module.load_state_dict(named)
+    return module
+
+
+def _readout(tensors: Mapping[str, Tensor], size: int, wanted: str | None) -> nn.Linear:
+    """Return the linear layer among tensors that takes `size` features, or the one asked for."""
+    wanted = wanted if wanted is None or wanted.endswith(".") or not wanted else wanted + "."
+    found = {
+        name.removesuffix("weight"): tensor
+        for name, tensor in tensors.items()
+        if ("." + name).endswith(".weight") and tensor.ndim == 2 and tensor.shape[1] == size
+    }
+    if wanted is not None and wanted not in found:
+        raise ValueError(f"no linear layer {wanted!r} takes {size} features; these do: {_listed(found) or 'none'}")
+    if wanted is None and len(found) != 1:
+        raise ValueError(
+            f"several linear layers take the network's {size} features, {_listed(found)}: choose the readout"
+            if found
+            else f"there is no readout: no linear layer takes the network's {size} features"
+        )
+    prefix = next(iter(found)) if wanted is None else wanted
+    weight, bias = found[prefix], tensors.get(f"{prefix}bias")
+    readout = nn.Linear(size, len(weight), bias=bias is not None, dtype=weight.dtype)
+    readout.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}))
+    return readout
 
 
 def inspect_checkpoint(path: str | Path) -> dict[str, str]:

@@ -92,6 +92,7 @@ class RecurrentNetwork(Network):
             raise ValueError(f"expected an nn.RNN, nn.GRU, nn.LSTM or a cell of theirs, got {type(recurrent).__name__}")
         self.recurrent = recurrent
         self.readout = readout
+        self.source: dict[str, str] = {}
         nonlinearity = getattr(recurrent, "nonlinearity", None)
         system = Recurrent.from_parameters(dict(recurrent.named_parameters()), nonlinearity)
         in_stack = isinstance(recurrent, nn.RNNBase)
@@ -129,6 +130,11 @@ class RecurrentNetwork(Network):
     def read(self, state: Tensor) -> Tensor:
         """Return the outputs of last states: of the uppermost layer's hidden part of them."""
         return self.readout(state[:, self._output_slice])
+
+    @property
+    def description(self) -> dict[str, str]:
+        """Kind, sizes and the source of the weights."""
+        return {"system": str(self), **self.source}
 
     def __str__(self) -> str:
         return str(self._system())

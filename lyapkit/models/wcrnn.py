@@ -191,16 +191,21 @@ class WCRNN(Network):
         slope = self._slope(residual_part) if self.kind == "A" else torch.ones_like(z[:1])
         return Gains(slope, self._slope(z) * self.coupling)
 
-    def gain_tangents(self, residual_part: Tensor, z: Tensor, residual_tangent: Tensor, z_tangent: Tensor) -> Gains:
-        """Return how the `gains` change with R h and z, to first order: their derivative along two tangents."""
+    def gain_slopes(self, residual_part: Tensor, z: Tensor) -> Gains:
+        """Return the derivatives of the `gains` of steps with these R h and pre-activations z, for `gain_tangents`."""
+        if self.kind == "B":
+            slope = self._curvature(residual_part + self.coupling * z)
+            return Gains(slope, slope * self.coupling)
+        slope = self._curvature(residual_part) if self.kind == "A" else torch.zeros_like(z[:1])
+        return Gains(slope, self._curvature(z).mul_(self.coupling))
+
+    def gain_tangents(self, slopes: Gains, residual_tangent: Tensor, z_tangent: Tensor) -> Gains:
+        """Return how the gains change along tangents of R h and z, to first order."""
         if self.kind == "B":
             tangent = residual_tangent + self.coupling * z_tangent
-            tangent = self._curvature(residual_part + self.coupling * z).mul_(tangent)
-            return Gains(tangent, tangent * self.coupling)
-        through_z = self._curvature(z).mul_(z_tangent).mul_(self.coupling)
-        if self.kind == "A":
-            return Gains(self._curvature(residual_part).mul_(residual_tangent), through_z)
-        return Gains(torch.zeros_like(z[:1]), through_z)
+            return Gains(slopes.residual * tangent, slopes.coupling * tangent)
+        through_residual = slopes.residual * residual_tangent if self.kind == "A" else slopes.residual
+        return Gains(through_residual, slopes.coupling * z_tangent)
 
     @property
     def description(self) -> dict[str, str]:

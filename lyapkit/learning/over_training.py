@@ -1,0 +1,52 @@
+"""`over_training`: the same analysis of a series of checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import xarray as xr
+from torch import nn
+
+from lyapkit.models.checkpoint import load_network
+
+
+def over_training(
+    analysis: Callable[..., xr.Dataset],
+    checkpoints: Mapping[int, nn.Module | str | Path],
+    *arguments: object,
+    **options: object,
+) -> xr.Dataset:
+    """Return an analysis of a network at several steps of its training, along a dimension `step`.
+
+    Parameters
+    ----------
+    analysis : callable
+        ``analysis(model, *arguments, **options)`` that returns a dataset: `gradient_norms`, `hessian_eigenvalues`,
+        `ggn_eigenvalues`, `learning_rate_modulation`, `lyapunov_spectrum`, …
+    checkpoints : mapping
+        Training step to model, or to the path of a checkpoint that `load_network` reads.
+    *arguments, **options
+        Inputs, targets, loss, and so on, the same for all.
+
+    Returns
+    -------
+    xarray.Dataset
+        The variables of the analysis with a dimension `step`, ascending; attributes are those of the last step.
+
+    Raises
+    ------
+    ValueError
+        If there are no checkpoints.
+    """
+    if not checkpoints:
+        raise ValueError("there are no checkpoints: give a mapping of training steps to models or paths")
+    steps = sorted(checkpoints)
+    results = []
+    for step in steps:
+        model = checkpoints[step]
+        model = load_network(model) if isinstance(model, str | Path) else model
+        results.append(analysis(model, *arguments, **options))
+    ds = xr.concat(results, dim="step", data_vars="all", join="outer", combine_attrs="override")
+    ds.attrs = results[-1].attrs
+    return ds.assign_coords(step=("step", steps, {"units": "1", "long_name": "training step"}))
