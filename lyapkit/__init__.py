@@ -24,7 +24,14 @@ from lyapkit.models import (
     residuals,
     weakly_coupled_init,
 )
-from lyapkit.plots import plot_convergence, plot_spectrum, plot_weak_coupling
+from lyapkit.plots import (
+    plot_convergence,
+    plot_gradient_norms,
+    plot_hessian_eigenvalues,
+    plot_modulation,
+    plot_spectrum,
+    plot_weak_coupling,
+)
 from lyapkit.results import open, save
 from lyapkit.statistics import (
     coarsen,
@@ -74,6 +81,9 @@ __all__ = [
     "open",
     "over_training",
     "plot_convergence",
+    "plot_gradient_norms",
+    "plot_hessian_eigenvalues",
+    "plot_modulation",
     "plot_spectrum",
     "plot_weak_coupling",
     "read_inputs",

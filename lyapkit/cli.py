@@ -1,13 +1,16 @@
-"""The command line: `lyapkit spectrum`, `lyapkit validate`, `lyapkit inspect` and `lyapkit plot`."""
+"""The command line: `lyapkit spectrum`, `validate`, `gradients`, `curvature`, `inspect` and `plot`."""
 
 from __future__ import annotations
 
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 app = typer.Typer(
     add_completion=False,
@@ -19,6 +22,13 @@ Checkpoint = Annotated[Path, typer.Argument(help="A .safetensors file, or a .pt,
 Inputs = Annotated[Path, typer.Option(help="Input sequences (trajectory, time, feature): .npy .npz .nc .pt .csv")]
 Prefix = Annotated[str | None, typer.Option(help="Which recurrent module, if the file has several.")]
 Transient = Annotated[int, typer.Option("--transient", help="Leading steps that are not counted.")]
+Targets = Annotated[Path, typer.Option(help="One target per sample: .npy .npz .pt .csv")]
+LossName = Annotated[str, typer.Option(help="cross-entropy, mse, rms, l1, or FILE.py:FUNCTION of outputs and targets.")]
+ModuleHook = Annotated[
+    str | None, typer.Option(help="FILE.py:FUNCTION that returns your untrained module; CHECKPOINT is loaded into it.")
+]
+Readout = Annotated[str | None, typer.Option(help="Which linear layer reads the state, if several would fit.")]
+Nonlinearity = Annotated[str | None, typer.Option(help="tanh or relu, for an RNN.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 
 
@@ -33,7 +43,7 @@ def spectrum(
     ] = None,
     n_transient: Transient = 0,
     prefix: Prefix = None,
-    nonlinearity: Annotated[str | None, typer.Option(help="tanh or relu, for an RNN.")] = None,
+    nonlinearity: Nonlinearity = None,
     reorthonormalize: Annotated[str, typer.Option(help="'adaptive' or a number of steps.")] = "adaptive",
     initial_frame: Annotated[
         str, typer.Option(help="'identity', or 'random', better for stacked layers.")
@@ -101,6 +111,118 @@ def validate(
         print(f"\nwrote {lk.save(ds, output)}")
     if plot is not None:
         print(f"drew {save_figure(lk.plot_weak_coupling(ds), plot)}")
+
+
+@app.command()
+def gradients(
+    checkpoint: Checkpoint,
+    inputs: Inputs,
+    targets: Targets,
+    output: Annotated[Path | None, typer.Option(help="Write the norms to this netCDF file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw them to this .png, .pdf or .svg file.")] = None,
+    loss: LossName = "cross-entropy",
+    module: ModuleHook = None,
+    prefix: Prefix = None,
+    readout: Readout = None,
+    nonlinearity: Nonlinearity = None,
+    quiet: Quiet = False,
+) -> None:
+    """Compute how the gradients of the network in CHECKPOINT fade or grow on their way back (Eq. 10 and 15)."""
+    import lyapkit as lk
+    from lyapkit.plots import check_drawable, save_figure
+    from lyapkit.results import check_writable
+
+    if output is not None:
+        check_writable(output)
+    if plot is not None:
+        check_drawable(plot)
+    given = _learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity)
+    ds = lk.gradient_norms(*given, progress=not quiet)
+    print(f"{ds.attrs['system']}\n{ds.sizes['sample']} samples of {ds.sizes['time']} steps\n")
+    for name, label in {
+        "decay_rate": "measured",
+        "averaged_decay_rate": "averaged Jacobian (first order)",
+        "predicted_decay_rate": "residual alone (Eq. 15)",
+    }.items():
+        if name in ds:
+            spread = float(ds[name].std("sample"))
+            print(f"decay rate, {label:<32} {float(ds[name].mean()):+.5f} ± {spread:.5f} nats per step of distance")
+    _written(ds, output)
+    if plot is not None:
+        print(f"drew {save_figure(lk.plot_gradient_norms(ds), plot)}")
+
+
+@app.command()
+def curvature(
+    checkpoint: Checkpoint,
+    inputs: Inputs,
+    targets: Targets,
+    output: Annotated[Path | None, typer.Option(help="Write the eigenvalues to this netCDF file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw them to this .png, .pdf or .svg file.")] = None,
+    n_eigenvalues: Annotated[int, typer.Option("-k", "--n-eigenvalues", help="How many.")] = 10,
+    which: Annotated[str, typer.Option(help="magnitude, largest or smallest.")] = "magnitude",
+    parameters: Annotated[str, typer.Option(help="'recurrent', 'all', or names, separated by commas.")] = "recurrent",
+    loss: LossName = "cross-entropy",
+    module: ModuleHook = None,
+    prefix: Prefix = None,
+    readout: Readout = None,
+    nonlinearity: Nonlinearity = None,
+    seed: Annotated[int, typer.Option(help="Seeds the start vector.")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Compute leading Hessian eigenvalues of the loss of the network in CHECKPOINT (Eq. 6)."""
+    import lyapkit as lk
+    from lyapkit.plots import check_drawable, save_figure
+    from lyapkit.results import check_writable
+
+    if output is not None:
+        check_writable(output)
+    if plot is not None:
+        check_drawable(plot)
+    given = _learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity)
+    block = parameters.split(",") if "," in parameters else parameters
+    ds = lk.hessian_eigenvalues(*given, n_eigenvalues, which=which, parameters=block, seed=seed, progress=not quiet)
+    print(
+        f"{ds.attrs['system']}\nloss {ds.attrs['loss']:.5g} of {ds.attrs['n_samples']} samples, "
+        f"{ds.attrs['n_parameters']} parameters: {ds.attrs['block']}\n\n rank    eigenvalue      residual"
+    )
+    for rank in ds["eigenvalue"].values:
+        one = ds.sel(eigenvalue=rank)
+        note = "" if one["converged"] else "  not converged"
+        print(f"{rank:5d}  {float(one['hessian_eigenvalue']):12.5g}  {float(one['residual_norm']):12.2g}{note}")
+    print("\nloss per squared parameter")
+    _written(ds, output)
+    if plot is not None:
+        print(f"drew {save_figure(lk.plot_hessian_eigenvalues(ds), plot)}")
+
+
+def _learning_problem(
+    checkpoint: Path,
+    inputs: Path,
+    targets: Path,
+    loss: str,
+    module: str | None,
+    prefix: str | None,
+    readout: str | None,
+    nonlinearity: str | None,
+) -> tuple:
+    """Return model, inputs, targets and loss."""
+    import lyapkit as lk
+    from lyapkit.hooks import load_module, named_loss
+    from lyapkit.inputs import read_targets
+
+    if module is None:
+        model = lk.load_network(checkpoint, prefix=prefix, readout=readout, nonlinearity=nonlinearity)
+    else:
+        model = load_module(module, checkpoint)
+    return model, lk.read_inputs(inputs), read_targets(targets), named_loss(loss)
+
+
+def _written(ds: xr.Dataset, output: Path | None) -> None:
+    if output is not None:
+        import lyapkit as lk
+
+        print(f"\nwrote {lk.save(ds, output)}")
 
 
 @app.command()

@@ -1,8 +1,9 @@
-"""`read_inputs`: input sequences from the files that people keep them in."""
+"""`read_inputs` and `read_targets`: sequences and targets from the files that people keep them in."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,6 @@ import torch
 import xarray as xr
 
 from lyapkit.models.checkpoint import CheckpointError, read_torch
-
-SUFFIXES = (".npy", ".npz", ".nc", ".pt", ".csv")
-PREFERRED_NAME = "inputs"
 
 
 def read_inputs(path: str | Path) -> np.ndarray | xr.DataArray:
@@ -31,18 +29,45 @@ def read_inputs(path: str | Path) -> np.ndarray | xr.DataArray:
     ValueError
         If the file is missing, damaged, of another type, or does not hold one array.
     """
-    path = Path(path)
+    return _read(Path(path), "inputs", _csv_sequences)
+
+
+def read_targets(path: str | Path) -> np.ndarray:
+    """Return the targets in a file, one per sample: (sample,) classes, or (sample, …) values.
+
+    Parameters
+    ----------
+    path : str or Path
+        `.npy`: the array. `.npz`, `.nc`: the only array, or the one called `targets`. `.pt`: a tensor. `.csv`: one row
+        per sample, with or without a header; one column of whole numbers gives classes.
+
+    Raises
+    ------
+    ValueError
+        As `read_inputs`.
+    """
+    return np.asarray(_read(Path(path), "targets", _csv_rows))
+
+
+def _read(path: Path, name: str, read_csv: Callable[[Path], np.ndarray]) -> np.ndarray | xr.DataArray:
     if not path.is_file():
         raise ValueError(f"{path} does not exist" if not path.exists() else f"{path} is not a file")
-    if path.suffix not in SUFFIXES:
-        raise ValueError(f"{path}: unknown type {path.suffix!r} of inputs, expected one of {', '.join(SUFFIXES)}")
+    readers = {
+        ".npy": _read_npy,
+        ".npz": lambda path: _read_npz(path, name),
+        ".nc": lambda path: _read_nc(path, name),
+        ".pt": _read_pt,
+        ".csv": read_csv,
+    }
+    if path.suffix not in readers:
+        raise ValueError(f"{path}: unknown type {path.suffix!r} of {name}, expected one of {', '.join(readers)}")
     try:
-        return _READERS[path.suffix](path)
+        return readers[path.suffix](path)
     except CheckpointError as error:
         raise ValueError(str(error)) from error
     except Exception as error:  # damaged files raise whatever their bytes suggest
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path} is not a readable {path.suffix} file of inputs: {reason}") from error
+        raise ValueError(f"{path} is not a readable {path.suffix} file of {name}: {reason}") from error
 
 
 def _read_npy(path: Path) -> np.ndarray:
@@ -52,14 +77,14 @@ def _read_npy(path: Path) -> np.ndarray:
     return array
 
 
-def _read_npz(path: Path) -> np.ndarray:
+def _read_npz(path: Path, name: str) -> np.ndarray:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        return archive[_only(list(archive.files))]
+        return archive[_only(list(archive.files), name)]
 
 
-def _read_nc(path: Path) -> xr.DataArray:
+def _read_nc(path: Path, name: str) -> xr.DataArray:
     with xr.open_dataset(path, engine="netcdf4") as ds:
-        return ds[_only([str(name) for name in ds.data_vars])].load()
+        return ds[_only([str(variable) for variable in ds.data_vars], name)].load()
 
 
 def _read_pt(path: Path) -> np.ndarray:
@@ -69,7 +94,8 @@ def _read_pt(path: Path) -> np.ndarray:
     return content.numpy()
 
 
-def _read_csv(path: Path) -> np.ndarray:
+def _csv_table(path: Path) -> tuple[list[str] | None, np.ndarray]:
+    """Return header, if there is one, and values."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.reader(file) if row]
     if not rows:
@@ -77,7 +103,18 @@ def _read_csv(path: Path) -> np.ndarray:
     header = None if _is_number(rows[0][0]) else [name.strip() for name in rows.pop(0)]
     if not rows:
         raise ValueError("it has a header and no rows")
-    values = np.array(rows, dtype=float)
+    return header, np.array(rows, dtype=float)
+
+
+def _csv_rows(path: Path) -> np.ndarray:
+    values = _csv_table(path)[1]
+    if values.shape[1] == 1 and (values == values.round()).all():
+        return values[:, 0].astype(np.int64)
+    return values
+
+
+def _csv_sequences(path: Path) -> np.ndarray:
+    header, values = _csv_table(path)
     if header is None:
         return values[None]
     features = values[:, [index for index, name in enumerate(header) if name not in ("trajectory", "time")]]
@@ -90,14 +127,11 @@ def _read_csv(path: Path) -> np.ndarray:
     return np.stack(trajectories)
 
 
-_READERS = {".npy": _read_npy, ".npz": _read_npz, ".nc": _read_nc, ".pt": _read_pt, ".csv": _read_csv}
-
-
-def _only(names: list[str]) -> str:
-    if PREFERRED_NAME in names:
-        return PREFERRED_NAME
+def _only(names: list[str], preferred: str) -> str:
+    if preferred in names:
+        return preferred
     if len(names) != 1:
-        raise ValueError(f"it holds the arrays {names}: expected one, or one called {PREFERRED_NAME!r}")
+        raise ValueError(f"it holds the arrays {names}: expected one, or one called {preferred!r}")
     return names[0]
 
 

@@ -232,3 +232,97 @@ def test_installed_command_runs_without_a_display(files):
     assert done.returncode == 0, done.stderr
     assert "Kaplan–Yorke" in done.stdout
     assert (files / "a.svg").is_file()
+
+
+def _problem_files(tmp_path, network="linear"):
+    """Return the arguments of a checkpoint with a readout, its inputs and targets."""
+    torch.manual_seed(0)
+    if network == "linear":
+        model = lk.WCRNN(2, 6, 3, lk.residuals.scaled_identity(6, 0.9), 0.1)
+    else:
+        model = lk.RecurrentNetwork(nn.LSTM(2, 5), nn.Linear(5, 3))
+    safetensors.torch.save_file(model.state_dict(), tmp_path / "m.safetensors")
+    inputs, targets = torch.randn(7, 9, 2).numpy(), np.arange(7) % 3
+    np.savez(tmp_path / "task.npz", inputs=inputs, targets=targets)
+    task = tmp_path / "task.npz"
+    return model, inputs, targets, [str(tmp_path / "m.safetensors"), "--inputs", str(task), "--targets", str(task)]
+
+
+@pytest.mark.parametrize("network", ["linear", "LSTM"])
+def test_gradients(run, tmp_path, network):
+    model, inputs, targets, arguments = _problem_files(tmp_path, network)
+    code, out, err = run("gradients", *arguments, "--output", tmp_path / "g.nc", "--plot", tmp_path / "g.png", "-q")
+    assert code == 0, err
+    ds = lk.gradient_norms(model, inputs, targets, torch.nn.functional.cross_entropy)
+    np.testing.assert_allclose(lk.open(tmp_path / "g.nc").gradient_norm, ds.gradient_norm, rtol=1e-12)
+    assert f"{float(ds.decay_rate.mean()):+.5f}" in out
+    assert (tmp_path / "g.png").stat().st_size > 1000
+
+
+def test_curvature(run, tmp_path):
+    model, inputs, targets, arguments = _problem_files(tmp_path, "LSTM")
+    code, out, err = run(
+        "curvature", *arguments, "-k", "3", "--output", tmp_path / "c.nc", "--plot", tmp_path / "c.png", "-q"
+    )
+    assert code == 0, err
+    ds = lk.hessian_eigenvalues(model, inputs, targets, torch.nn.functional.cross_entropy, 3)
+    for value in ds.hessian_eigenvalue.values:
+        assert f"{value:.5g}" in out
+    assert lk.open(tmp_path / "c.nc").sizes["eigenvalue"] == 3
+
+
+HOOKS = """
+import torch
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.recurrent = torch.nn.LSTM(2, 5, batch_first=True)
+        self.readout = torch.nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.readout(self.recurrent(x)[0][:, -1])
+
+def double(outputs, targets):
+    return 2 * torch.nn.functional.cross_entropy(outputs, targets)
+
+number = 5
+"""
+
+
+def test_hooks(run, tmp_path):
+    """A module and a loss of the user's own."""
+    _, _, _, arguments = _problem_files(tmp_path, "LSTM")
+    (tmp_path / "my.py").write_text(HOOKS)
+    _, plain, _ = run("curvature", *arguments, "-k", "1", "-q")
+    hooks = ["--module", f"{tmp_path / 'my.py'}:Model", "--loss", f"{tmp_path / 'my.py'}:double"]
+    code, mine, err = run("curvature", *arguments, "-k", "1", "-q", *hooks)
+    assert code == 0, err
+    leading = [float(out.split("residual\n")[1].split()[1]) for out in (plain, mine)]
+    assert leading[1] == pytest.approx(2 * leading[0], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--loss", "hinge"], "unknown loss 'hinge'"),
+        (["--loss", "missing.py:loss"], "missing.py does not exist"),
+        (["-k", "100"], "between 1 and the 36 parameters"),
+        (["--parameters", "nothing"], "unknown parameters nothing"),
+        (["--which", "all"], "which must be one of"),
+    ],
+)
+def test_learning_errors(run, tmp_path, options, message):
+    _, _, _, arguments = _problem_files(tmp_path)
+    code, _, err = run("curvature", *arguments, *options, "-q")
+    assert code == 2
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_checkpoint_without_readout(run, tmp_path):
+    _, _, _, arguments = _problem_files(tmp_path, "LSTM")
+    torch.save(nn.LSTM(2, 5).state_dict(), tmp_path / "bare.pt")
+    code, _, err = run("gradients", tmp_path / "bare.pt", *arguments[1:])
+    assert code == 2
+    assert "there is no readout" in err
