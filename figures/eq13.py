@@ -3,7 +3,7 @@
     python figures/eq13.py                              # figures/output/eq13.png and .pdf
     python figures/eq13.py --data output/eq13_quick.nc  # of another run
 
-The data are made by `python analyses/eq13.py` (an hour and a half on two CPU cores; `--quick`: under a minute).
+The data are made by `python analyses/eq13.py` (20 minutes on two CPU cores; `--quick`: under a minute).
 """
 
 from __future__ import annotations
@@ -349,7 +349,7 @@ def main() -> None:
     options = parser.parse_args()
     matplotlib.use("Agg")
     if not options.data.is_file():
-        raise SystemExit(f"{options.data} does not exist: python analyses/eq13.py makes it (an hour and a half)")
+        raise SystemExit(f"{options.data} does not exist: python analyses/eq13.py makes it (20 minutes)")
     ds = lk.open(options.data)
     print(numbers(ds))
     options.output.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,112 @@
+"""Draw the learning-rate modulation of rotational residuals (Figure 4B of the paper), from data/modulation.nc.
+
+    python figures/modulation.py                                     # figures/output/modulation.png and .pdf
+    python figures/modulation.py --data output/quick_modulation.nc   # of another run
+
+The data are made by `python analyses/modulation.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+import xarray as xr
+from matplotlib.figure import Figure
+
+import lyapkit as lk
+from lyapkit.plots import STYLE, save_figure
+
+ROOT = Path(__file__).resolve().parent.parent
+CURVES = {
+    "modulation": "m(t) / vᵀHv: share of the curvature",
+    "alignment": "c(t): share of the gradient",
+}
+
+
+def spectrum(curve: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return frequencies (rad per step) and power of a curve without its trend (a cubic), tapered."""
+    time = np.arange(len(curve))
+    left = (curve - np.polyval(np.polyfit(time, curve, 3), time)) * np.hanning(len(curve))
+    return 2 * np.pi * np.fft.rfftfreq(len(curve)), np.abs(np.fft.rfft(left)) ** 2
+
+
+def shares(ds: xr.Dataset, name: str) -> xr.DataArray:
+    """Return curves as shares of their sums, (frequency, network, time)."""
+    return (ds[name] / ds[name].sum("time")).transpose("frequency", "network", "time")
+
+
+def make(ds: xr.Dataset) -> Figure:
+    """Return the figure of a dataset of `analyses/modulation.py`."""
+    if missing := set(CURVES) - set(ds.data_vars):
+        raise SystemExit(f"these data are not of analyses/modulation.py: they lack {sorted(missing)}")
+    frequencies = ds["frequency"].values
+    colours = sns.color_palette("colorblind", len(frequencies))
+    with plt.style.context(STYLE):
+        figure, axes = plt.subplots(
+            len(frequencies), 4, figsize=(13, 2.1 * len(frequencies) + 0.8), layout="constrained"
+        )
+        for row, frequency, colour in zip(axes, frequencies, colours, strict=True):
+            for ax, (name, label) in zip(row[[0, 2]], CURVES.items(), strict=True):
+                curves = shares(ds, name).sel(frequency=frequency)
+                ax.plot(ds["time"], curves.T, color="0.7", linewidth=0.6)
+                ax.plot(ds["time"], curves.isel(network=0), color=colour, linewidth=1)
+                ax.axhline(0.0, color="black", linewidth=0.6)
+                ax.set_ylabel(f"ω = {frequency:.3g}" if name == "modulation" else "")
+                if row is axes[0]:
+                    ax.set_title(label)
+            for ax, name, factor in ((row[1], "modulation", 2), (row[3], "alignment", 1)):
+                powers = [spectrum(curve) for curve in shares(ds, name).sel(frequency=frequency).values]
+                ax.plot(powers[0][0], np.mean([p / p.sum() for _, p in powers], axis=0), color=colour, linewidth=1)
+                if frequency:
+                    ax.axvline(factor * frequency, color="black", linewidth=0.8, linestyle="--")
+                ax.set(yscale="log", xlim=(0, 1.2 * factor * frequencies[-1]), ylim=(1e-6, 1))
+                if row is axes[0]:
+                    ax.set_title("its power spectrum (dashed: " + ("2ω)" if factor == 2 else "ω)"))
+        for ax in axes[-1, [0, 2]]:
+            ax.set_xlabel("time t (steps)")
+        for ax in axes[-1, [1, 3]]:
+            ax.set_xlabel("frequency (rad/step)")
+        figure.suptitle(
+            f"What unrolled layers contribute, along the leading eigenvector of the Hessian: rotations of frequency ω, "
+            f"{ds.sizes['network']} networks, {ds.attrs['n_samples']} samples (scale: {ds.attrs['scale']})"
+        )
+    return figure
+
+
+def numbers(ds: xr.Dataset) -> str:
+    """Return where the spectra peak, as Markdown."""
+    lines = ["| ω (rad/step) | peak of the modulation's spectrum / ω | of the alignment's / ω |", "|---|---|---|"]
+    for frequency in ds["frequency"].values:
+        if frequency:
+            peaks = []
+            for name in CURVES:
+                powers = [spectrum(curve) for curve in shares(ds, name).sel(frequency=frequency).values]
+                peaks.append(", ".join(f"{f[p.argmax()] / frequency:.2f}" for f, p in powers))
+            lines.append(f"| {frequency:.4f} | {peaks[0]} | {peaks[1]} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Draw, and print the numbers."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=ROOT / "data" / "modulation.nc")
+    parser.add_argument("--output", type=Path, default=ROOT / "figures" / "output", help="folder")
+    options = parser.parse_args()
+    matplotlib.use("Agg")
+    if not options.data.is_file():
+        raise SystemExit(f"{options.data} does not exist: python analyses/modulation.py makes it")
+    ds = lk.open(options.data)
+    print(numbers(ds))
+    options.output.mkdir(parents=True, exist_ok=True)
+    for suffix in (".png", ".pdf"):
+        path = save_figure(make(ds).axes[0], options.output / f"modulation{suffix}")
+        print(f"drew {path} from {options.data} (scale: {ds.attrs['scale']})")
+
+
+if __name__ == "__main__":
+    main()
