@@ -1,30 +1,21 @@
 """The analysis and the figure of Eq. 13, on a grid small enough for a test."""
 
-import importlib.util
 import re
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 import xarray as xr
+from scripts import script
 
 import lyapkit as lk
 from lyapkit.sweeps import join_cells, run_cells
 
-ROOT = Path(__file__).resolve().parents[2]
 COUPLINGS = [1e-4, 1e-3, 1e-2]
 
 
-def _script(folder):
-    spec = importlib.util.spec_from_file_location(f"{folder}_eq13", ROOT / folder / "eq13.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-analysis, figure = _script("analyses"), _script("figures")
+analysis, figure = script("analyses", "eq13"), script("figures", "eq13")
 
 
 def _cell(model, inputs, radius, network, couplings):
