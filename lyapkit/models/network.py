@@ -115,8 +115,9 @@ class RecurrentNetwork(Network):
         """Return the next state."""
         return self._system().step(state, input)
 
+    @torch.no_grad()
     def push(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the next state and the tangent vectors, by products with the weights themselves."""
+        """Return the next state and the tangent vectors, by products with the weights themselves; no graph is kept."""
         return self._system().push(state, input, tangent)
 
     def states(self, inputs: Tensor) -> Iterator[Tensor]:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from problems import problem
 from torch.nn.functional import cross_entropy
 
 import lyapkit as lk
@@ -34,6 +35,47 @@ def test_decay_rate_without_coupling_is_log_r():
     model = lk.WCRNN(1, 6, 3, lk.residuals.rotation(6, 0.4, 0.93), 0.0)
     ds = gradient_norms(model, torch.randn(4, 50, 1), torch.tensor([0, 1, 2, 0]), cross_entropy)
     np.testing.assert_allclose(ds.decay_rate, np.log(0.93), atol=1e-12)
+
+
+@pytest.mark.parametrize("network", ["linear", "A", "B", "RNN", "GRU", "LSTM", "LSTM, two layers"])
+@pytest.mark.parametrize("batch_size", [None, 3])
+def test_gradients_are_those_of_the_variational_term(network, batch_size):
+    """Eq. 10: a_t = a_T V_{T,t}, with V from the engine's own push of a basis."""
+    model, inputs, targets, loss = problem(network, "cross-entropy")
+    ds = gradient_norms(model, inputs, targets, loss, batch_size=batch_size)
+    n = model.state_size
+    for sample in (0, 4):
+        state, states = torch.zeros(1, n), []
+        with torch.no_grad():
+            for time in range(inputs.shape[1]):
+                states.append(state)
+                state = model.step(state, inputs[sample : sample + 1, time])
+        last = state.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(loss(model.read(last), targets[sample : sample + 1]), last)
+        for start in (3, 9, 14):
+            tangent = torch.eye(n)[None]
+            for time in range(start, inputs.shape[1]):
+                _, tangent = model.push(states[time], inputs[sample : sample + 1, time], tangent)
+            expected = torch.linalg.vector_norm(tangent[0].detach() @ gradient[0])  # rows are V's columns
+            assert float(ds.gradient_norm[sample, start - 1]) == pytest.approx(float(expected), rel=1e-11)
+
+
+def test_predictions_of_a_wcrnn():
+    """Eq. 15, by matrix powers; and with the Jacobian averaged over time."""
+    model, inputs, targets, loss = problem("A", "cross-entropy")
+    ds = gradient_norms(model, inputs, targets, loss)
+    _, gains = model.linearized(torch.zeros(len(inputs), 6), inputs)
+    residual, weight = model.residual.matrix, model.recurrent.weight.detach()
+    for sample in (0, 3):
+        last = list(model.states(inputs[sample : sample + 1]))[-1].detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(loss(model.read(last), targets[sample : sample + 1]), last)
+        s, g = gains.residual[sample].mean(0).detach(), gains.coupling[sample].mean(0).detach()
+        averaged = s[:, None] * residual + g[:, None] * weight
+        for time in (1, 8, 15):
+            powers = [torch.linalg.matrix_power(matrix, 15 - time) for matrix in (residual, averaged)]
+            norms = [float((gradient @ power).norm()) for power in powers]
+            got = [float(ds[f"{name}_gradient_norm"][sample, time - 1]) for name in ("predicted", "averaged")]
+            np.testing.assert_allclose(got, norms, rtol=1e-11)
 
 
 def test_vanished_gradient_has_no_decay_rate():
