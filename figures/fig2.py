@@ -55,7 +55,7 @@ def draw_convergence(ax: Axes, ds: xr.Dataset) -> None:
         ax.axhline(np.log(radius), color="black", linewidth=0.8, linestyle="--")
     ax.plot([], [], color="black", linewidth=0.8, linestyle="--", label="log r")
     ax.set(xlabel="time T (steps)", ylabel="running exponents (nats/step)", title="Lyapunov exponents")
-    ax.legend(fontsize=7, loc="center right")
+    ax.legend(fontsize=7, loc="center right", bbox_to_anchor=(1.0, 0.68))
 
 
 def draw_eigenvalues(ax: Axes, ds: xr.Dataset) -> None:
@@ -86,7 +86,7 @@ def draw_gradients(ax: Axes, ds: xr.Dataset) -> None:
     ax.plot([], [], color="black", linestyle="--", linewidth=0.8, label="slope log r (Eq. 15)")
     ax.plot([], [], color="black", linestyle=":", linewidth=1.2, label="averaged Jacobian (first order)")
     ax.set(yscale="log", xlabel="time t (steps)", ylabel="‖∂L/∂h_t‖ / ‖∂L/∂h_T‖", title="gradient propagation")
-    ax.legend(fontsize=7)
+    ax.legend(fontsize=7, loc="lower right")
 
 
 def draw_rates(ax: Axes, ds: xr.Dataset) -> None:
@@ -100,10 +100,10 @@ def draw_rates(ax: Axes, ds: xr.Dataset) -> None:
         ax.plot(radius, ds[name].mean("network") - log_r, markersize=4, **style)
     exponents = ds["lyapunov_exponent"]
     mean = exponents.mean("network") - xr.DataArray(log_r, dims="radius")
-    ax.fill_between(radius, mean.min("exponent"), mean.max("exponent"), color="0.85", label="exponents, all")
+    ax.fill_between(radius, mean.min("exponent"), mean.max("exponent"), color="0.88", label="range of the exponents")
     ax.axhline(0.0, color="black", linewidth=0.8, linestyle="--")
     ax.set(xlabel="radius r", ylabel="rate − log r (nats/step)", title="deviation from log r")
-    ax.legend(fontsize=7)
+    ax.legend(fontsize=7, loc="lower left")
 
 
 def draw_growth(ax: Axes, ds: xr.Dataset) -> None:

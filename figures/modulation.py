@@ -50,22 +50,22 @@ def make(ds: xr.Dataset) -> Figure:
         figure, axes = plt.subplots(
             len(frequencies), 4, figsize=(13, 2.1 * len(frequencies) + 0.8), layout="constrained"
         )
-        for row, frequency, colour in zip(axes, frequencies, colours, strict=True):
+        for index, (row, frequency, colour) in enumerate(zip(axes, frequencies, colours, strict=True)):
             for ax, (name, label) in zip(row[[0, 2]], CURVES.items(), strict=True):
                 curves = shares(ds, name).sel(frequency=frequency)
                 ax.plot(ds["time"], curves.T, color="0.7", linewidth=0.6)
                 ax.plot(ds["time"], curves.isel(network=0), color=colour, linewidth=1)
                 ax.axhline(0.0, color="black", linewidth=0.6)
                 ax.set_ylabel(f"ω = {frequency:.3g}" if name == "modulation" else "")
-                if row is axes[0]:
+                if index == 0:
                     ax.set_title(label)
             for ax, name, factor in ((row[1], "modulation", 2), (row[3], "alignment", 1)):
                 powers = [spectrum(curve) for curve in shares(ds, name).sel(frequency=frequency).values]
                 ax.plot(powers[0][0], np.mean([p / p.sum() for _, p in powers], axis=0), color=colour, linewidth=1)
                 if frequency:
                     ax.axvline(factor * frequency, color="black", linewidth=0.8, linestyle="--")
-                ax.set(yscale="log", xlim=(0, 1.2 * factor * frequencies[-1]), ylim=(1e-6, 1))
-                if row is axes[0]:
+                ax.set(yscale="log", xlim=(0, 1.2 * factor * frequencies[-1]), ylim=(1e-5, 1))
+                if index == 0:
                     ax.set_title("its power spectrum (dashed: " + ("2ω)" if factor == 2 else "ω)"))
         for ax in axes[-1, [0, 2]]:
             ax.set_xlabel("time t (steps)")
