@@ -7,7 +7,8 @@ Networks with residual r·I and random weights, N = 100, α = 0.01, that read 10
 (784 steps):
 
 - for every radius r and weight seed: the Lyapunov exponents along the first 100 of the digits, the norms of the
-  gradients of all 1000 samples' losses, and the eigenvalues of the Jacobian of one step;
+  gradients of all 1000 samples' losses (but those that have none left, where a softmax saturates), and the
+  eigenvalues of the Jacobian of one step;
 - for three radii and three seeds, or all of them with --all: the leading eigenvalues of the Hessian of the mean loss of
   all 1000 samples with respect to the recurrent weights.
 
@@ -87,17 +88,19 @@ def propagation(radius: float, seed: int, scale: str, dataset: str) -> xr.Datase
 
     norms = lk.gradient_norms(model, inputs, labels, cross_entropy)
     for prefix in ("", "predicted_", "averaged_"):
-        logs = np.log(norms[f"{prefix}gradient_norm"])
+        logs = np.log(norms[f"{prefix}gradient_norm"].where(norms["gradient_norm"].min("time") > 0))
         attributes = {"units": "1", "long_name": f"log {norms[f'{prefix}gradient_norm'].attrs['long_name']}, mean"}
         ds[f"{prefix}log_gradient_norm"] = logs.mean("sample").astype("float32").assign_attrs(attributes)
         rate = norms[f"{prefix}decay_rate"]
         ds[f"{prefix}decay_rate"] = rate.mean("sample").assign_attrs(rate.attrs)
     ds["log_gradient_norm_deviation"] = (
-        np.log(norms["gradient_norm"])
+        np.log(norms["gradient_norm"].where(norms["gradient_norm"].min("time") > 0))
         .std("sample")
         .astype("float32")
         .assign_attrs(units="1", long_name="standard deviation of log ‖∂L/∂h_t‖ over samples")
     )
+    vanished = {"units": "1", "long_name": "share of samples whose loss has no gradient left, to the last digit"}
+    ds["vanished"] = (norms["gradient_norm"].min("time") == 0).mean("sample").assign_attrs(vanished)
     ds["jacobian_eigenvalue"] = one_jacobian(model, torch.from_numpy(inputs[:1]))
     return ds
 

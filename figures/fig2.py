@@ -3,7 +3,7 @@
     python figures/fig2.py                                         # figures/output/fig2.png and .pdf
     python figures/fig2.py --data output/quick_before_training.nc  # of another run
 
-The data are made by `python analyses/before_training.py` (20 minutes on two CPU cores; `--quick`: ten seconds).
+The data are made by `python analyses/before_training.py` (35 minutes on two CPU cores; `--quick`: ten seconds).
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def numbers(ds: xr.Dataset) -> str:
     """Return what the figure says in numbers, as Markdown."""
     check(ds)
     lines = [
-        "| r | log r | exponents, mean (smallest … largest) | gradient rate | averaged Jacobian | largest Hessian |",
+        "| r | log r | exponents, mean (smallest … largest) | gradient rate | averaged Jacobian | Hessian, largest |",
         "|---|---|---|---|---|---|",
     ]
     off = []
@@ -154,7 +154,7 @@ def numbers(ds: xr.Dataset) -> str:
         exponents, log_r = one["lyapunov_exponent"], float(np.log(radius))
         rate, averaged = float(one["decay_rate"]), float(one["averaged_decay_rate"])
         leading = ds["hessian_eigenvalue"].sel(radius=radius).isel(eigenvalue=0).dropna("network")
-        curvature = f"{float(leading.mean()):.3g}" if len(leading) else ""
+        curvature = f"{float(np.abs(leading).mean()):.3g}" if len(leading) else ""
         lines.append(
             f"| {radius:g} | {log_r:+.5f} | {float(exponents.mean()):+.5f} ({float(exponents.min()):+.5f} … "
             f"{float(exponents.max()):+.5f}) | {rate:+.5f} | {averaged:+.5f} | {curvature} |"
@@ -166,6 +166,11 @@ def numbers(ds: xr.Dataset) -> str:
                 f"Jacobian (first order in α) explains {explained:.1%} of that"
             )
     leading = np.abs(ds["hessian_eigenvalue"].isel(eigenvalue=0)).dropna("radius", how="all").dropna("network")
+    for radius, share in zip(ds["radius"].values, ds["vanished"].mean("network").values, strict=True):
+        if share > 0:
+            off.append(
+                f"- r = {radius:g}: {share:.1%} of the samples have no gradient left (softmax), and are left out"
+            )
     grows = bool((leading.sortby("radius").diff("radius") > 0).all())
     lines += ["", *off]
     verdict = "grows" if grows else "does NOT grow"
@@ -186,7 +191,7 @@ def main() -> None:
     options = parser.parse_args()
     matplotlib.use("Agg")
     if not options.data.is_file():
-        raise SystemExit(f"{options.data} does not exist: python analyses/before_training.py makes it (20 minutes)")
+        raise SystemExit(f"{options.data} does not exist: python analyses/before_training.py makes it (35 minutes)")
     ds = lk.open(options.data)
     print(numbers(ds))
     options.output.mkdir(parents=True, exist_ok=True)
