@@ -163,6 +163,7 @@ class Unrolled:
             else:
                 product = output_curvature.sum(0)
             products[name] = product
+        self._moved = self._z_tangent = None  # a micro-batch may be kept for long
         return products
 
 
