@@ -23,6 +23,7 @@ lint: $(VENV)/.installed-dev
 
 benchmark: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/lyapunov.py
+	$(BIN)/python benchmarks/learning.py
 
 clean:
 	rm -rf $(VENV) output
