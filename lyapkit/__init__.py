@@ -27,6 +27,7 @@ from lyapkit.models import (
 from lyapkit.plots import (
     plot_convergence,
     plot_gradient_norms,
+    plot_hessian_density,
     plot_hessian_eigenvalues,
     plot_modulation,
     plot_spectrum,
@@ -82,6 +83,7 @@ __all__ = [
     "over_training",
     "plot_convergence",
     "plot_gradient_norms",
+    "plot_hessian_density",
     "plot_hessian_eigenvalues",
     "plot_modulation",
     "plot_spectrum",

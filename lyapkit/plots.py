@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def plot_spectrum(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
         ax.annotate(
             f"{n_dead} exponents of −∞ not shown", (0.98, 0.94), xycoords="axes fraction", ha="right", fontsize=8
         )
-    ax.set(xlabel="exponent (rank)", ylabel=_exponent_label(ds), title=ds.attrs.get("system", ""))
+    ax.set(xlabel="exponent (rank)", ylabel=_exponent_label(ds), title=_title(ds))
     ax.margins(x=0.02 if len(rank) > FEW_EXPONENTS else 0.1)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
     return ax
@@ -114,7 +115,7 @@ def plot_convergence(ds: xr.Dataset, ax: Axes | None = None, n_exponents: int = 
     ax.set(
         xlabel="time (steps)" if unit == "step" else f"time ({unit})",
         ylabel=f"running {_exponent_label(ds)}",
-        title=ds.attrs.get("system", ""),
+        title=_title(ds),
     )
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax
@@ -147,7 +148,7 @@ def plot_weak_coupling(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     errors = mean["standard_error"].fillna(0.0).values
     style = {"color": MEAN_COLOUR, "markersize": 4, "linewidth": 1, "label": "measured ± standard error"}
     ax.errorbar(rank, _finite(mean["lyapunov_exponent"]), errors, fmt=".", **style)
-    ax.set(xlabel="exponent (rank)", ylabel=_exponent_label(ds), title=ds.attrs.get("system", ""))
+    ax.set(xlabel="exponent (rank)", ylabel=_exponent_label(ds), title=_title(ds))
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
     return ax
 
@@ -188,7 +189,7 @@ def plot_gradient_norms(ds: xr.Dataset, ax: Axes | None = None, n_samples: int =
     for name, style in styles.items():
         if name in ds:
             ax.plot(time, np.exp(np.log(ds[name].where(ds[name] > 0)).mean("sample")), **style)
-    ax.set(yscale="log", xlabel="time t (steps)", ylabel="‖∂L/∂h_t‖", title=ds.attrs.get("system", ""))
+    ax.set(yscale="log", xlabel="time t (steps)", ylabel="‖∂L/∂h_t‖", title=_title(ds))
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
     return ax
 
@@ -230,7 +231,34 @@ def plot_hessian_eigenvalues(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
         ax.set(xlabel="rank", ylabel=label)
         if few:
             ax.set_xticks(values["eigenvalue"])
-    ax.set_title(ds.attrs.get("system", ""))
+    ax.set_title(_title(ds))
+    return ax
+
+
+@_styled
+def plot_hessian_density(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Plot the density of the Hessian's eigenvalues ± standard error, on a logarithmic axis.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        What `hessian_density` returned.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw. Default: a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = _axes(ax)
+    value, density, error = ds["value"].values, ds["density"].values, ds["standard_error"].fillna(0.0).values
+    low = 1e-6 * density.max()
+    ax.plot(value, density, color=MEAN_COLOUR, label="density")
+    label = "± standard error"
+    ax.fill_between(value, np.maximum(density - error, low), density + error, color=MEAN_COLOUR, alpha=0.3, label=label)
+    ax.set(yscale="log", ylim=(low, None), title=_title(ds))
+    ax.set(xlabel=f"eigenvalue ({ds['value'].attrs['units']})", ylabel=f"density ({ds['density'].attrs['units']})")
+    ax.legend()
     return ax
 
 
@@ -256,7 +284,7 @@ def plot_modulation(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
         label = f"direction {vector}, sum {total:.3g}"
         ax.plot(ds["time"], rates.sel(eigenvector=vector), color=colour, linewidth=1, label=label)
     ax.axhline(0.0, color="black", linewidth=0.8, linestyle="--")
-    ax.set(xlabel="time t (steps)", ylabel="effective learning rate η m(t)", title=ds.attrs.get("system", ""))
+    ax.set(xlabel="time t (steps)", ylabel="effective learning rate η m(t)", title=_title(ds))
     ax.legend()
     return ax
 
@@ -290,6 +318,11 @@ def check_drawable(path: str | Path) -> Path:
 
 def _axes(ax: Axes | None) -> Axes:
     return plt.subplots()[1] if ax is None else ax
+
+
+def _title(ds: xr.Dataset) -> str:
+    """Return what was measured, in lines that fit above a picture."""
+    return textwrap.fill(ds.attrs.get("system", ""), 68)
 
 
 def _finite(values: xr.DataArray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 import lyapkit as lk
@@ -106,3 +107,61 @@ def test_table(few, many):
     long = lk.spectrum_table(many)
     assert "…" in long
     assert f"{float(many.lyapunov_exponent[:, -1].mean()):.5f}" in long
+
+
+def _learning_problem():
+    torch.manual_seed(0)
+    model = lk.WCRNN(1, 8, 3, lk.residuals.rotation(8, 0.3, 0.95), 0.1)
+    return model, torch.randn(6, 40, 1), torch.arange(6) % 3, torch.nn.functional.cross_entropy
+
+
+def test_plot_gradient_norms():
+    ds = lk.gradient_norms(*_learning_problem())
+    ax = lk.plot_gradient_norms(ds)
+    lines = {line.get_label(): line for line in ax.lines}
+    assert len(ax.lines) == 6 + 3
+    mean = next(line for label, line in lines.items() if label.startswith("geometric mean"))
+    np.testing.assert_allclose(mean.get_ydata(), np.exp(np.log(ds.gradient_norm).mean("sample")))
+    predicted = lines["residual alone (Eq. 15)"].get_ydata()
+    np.testing.assert_allclose(np.diff(np.log(predicted)), -np.log(0.95), rtol=1e-9)
+    assert ax.get_yscale() == "log"
+    assert ax.get_xlabel() == "time t (steps)"
+
+
+def test_plot_hessian_eigenvalues():
+    problem = _learning_problem()
+    ds = lk.hessian_eigenvalues(*problem, 4)
+    drawn = lk.plot_hessian_eigenvalues(ds).containers[0].lines[0]
+    np.testing.assert_array_equal(drawn.get_ydata(), ds.hessian_eigenvalue)
+    full = lk.ggn_eigenvalues(*problem)
+    ax = lk.plot_hessian_eigenvalues(full)
+    np.testing.assert_array_equal(ax.containers[0].lines[0].get_ydata(), full.ggn_eigenvalue)
+    assert "GGN" in ax.get_ylabel()
+    series = lk.over_training(lk.hessian_eigenvalues, {0: problem[0], 7: problem[0]}, *problem[1:], k=2)
+    ax = lk.plot_hessian_eigenvalues(series)
+    np.testing.assert_array_equal(ax.lines[1].get_xdata(), [0, 7])
+    np.testing.assert_array_equal(ax.lines[1].get_ydata(), series.hessian_eigenvalue.sel(eigenvalue=2))
+
+
+def test_eigenvalues_that_did_not_converge_are_marked():
+    ds = lk.hessian_eigenvalues(*_learning_problem(), 4)
+    ds["converged"][1] = False
+    ax = lk.plot_hessian_eigenvalues(ds)
+    marked = next(line for line in ax.lines if line.get_label() == "not converged").get_ydata()
+    np.testing.assert_array_equal(np.isfinite(marked), [False, True, False, False])
+
+
+def test_plot_modulation():
+    ds = lk.learning_rate_modulation(*_learning_problem(), k=2, learning_rate=0.1)
+    ax = lk.plot_modulation(ds)
+    for line, curve in zip(ax.lines, 0.1 * ds.modulation.values, strict=False):
+        np.testing.assert_allclose(line.get_ydata(), curve)
+    assert f"sum {0.1 * float(ds.directional_curvature[0]):.3g}" in ax.get_legend().get_texts()[0].get_text()
+
+
+def test_plot_hessian_density():
+    ds = lk.hessian_density(*_learning_problem(), n_steps=10, n_vectors=3)
+    ax = lk.plot_hessian_density(ds)
+    np.testing.assert_array_equal(ax.lines[0].get_xdata(), ds.value)
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), ds.density)
+    assert ax.get_yscale() == "log"
