@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import xarray as xr
+    from matplotlib.axes import Axes
 
 app = typer.Typer(
     add_completion=False,
@@ -55,13 +58,8 @@ def spectrum(
 ) -> None:
     """Compute the Lyapunov spectrum of the recurrent network in CHECKPOINT along the sequences in --inputs."""
     import lyapkit as lk
-    from lyapkit.plots import check_drawable, save_figure
-    from lyapkit.results import check_writable
 
-    if output is not None:
-        check_writable(output)
-    if plot is not None:
-        check_drawable(plot)
+    _check_paths(output, plot)
     system = lk.load_checkpoint(checkpoint, prefix=prefix, nonlinearity=nonlinearity)
     ds = lk.lyapunov_spectrum(
         system,
@@ -76,10 +74,7 @@ def spectrum(
         progress=not quiet,
     )
     print(lk.spectrum_table(ds))
-    if output is not None:
-        print(f"\nwrote {lk.save(ds, output)}")
-    if plot is not None:
-        print(f"drew {save_figure(lk.plot_spectrum(ds), plot)}")
+    _finish(ds, output, plot, lk.plot_spectrum)
 
 
 @app.command()
@@ -94,23 +89,15 @@ def validate(
 ) -> None:
     """Check on the WCRNN in CHECKPOINT that its exponents are those of its residual (Eq. 13)."""
     import lyapkit as lk
-    from lyapkit.plots import check_drawable, save_figure
-    from lyapkit.results import check_writable
 
-    if output is not None:
-        check_writable(output)
-    if plot is not None:
-        check_drawable(plot)
+    _check_paths(output, plot)
     system = lk.load_checkpoint(checkpoint, prefix=prefix, nonlinearity="tanh")
     if not isinstance(system, lk.WCRNN):
         raise ValueError(f"{checkpoint} holds a network without a residual, {system}: only a WCRNN can be validated")
     ds = lk.validate_weak_coupling(system, lk.read_inputs(inputs), n_transient=n_transient, progress=not quiet)
     print(lk.spectrum_table(ds))
     print(f"\n{ds.attrs['verdict']}")
-    if output is not None:
-        print(f"\nwrote {lk.save(ds, output)}")
-    if plot is not None:
-        print(f"drew {save_figure(lk.plot_weak_coupling(ds), plot)}")
+    _finish(ds, output, plot, lk.plot_weak_coupling)
 
 
 @app.command()
@@ -129,13 +116,8 @@ def gradients(
 ) -> None:
     """Compute how the gradients of the network in CHECKPOINT fade or grow on their way back (Eq. 10 and 15)."""
     import lyapkit as lk
-    from lyapkit.plots import check_drawable, save_figure
-    from lyapkit.results import check_writable
 
-    if output is not None:
-        check_writable(output)
-    if plot is not None:
-        check_drawable(plot)
+    _check_paths(output, plot)
     given = _learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity)
     ds = lk.gradient_norms(*given, progress=not quiet)
     print(f"{ds.attrs['system']}\n{ds.sizes['sample']} samples of {ds.sizes['time']} steps\n")
@@ -147,9 +129,7 @@ def gradients(
         if name in ds:
             spread = float(ds[name].std("sample"))
             print(f"decay rate, {label:<32} {float(ds[name].mean()):+.5f} ± {spread:.5f} nats per step of distance")
-    _written(ds, output)
-    if plot is not None:
-        print(f"drew {save_figure(lk.plot_gradient_norms(ds), plot)}")
+    _finish(ds, output, plot, lk.plot_gradient_norms)
 
 
 @app.command()
@@ -172,13 +152,8 @@ def curvature(
 ) -> None:
     """Compute leading Hessian eigenvalues of the loss of the network in CHECKPOINT (Eq. 6)."""
     import lyapkit as lk
-    from lyapkit.plots import check_drawable, save_figure
-    from lyapkit.results import check_writable
 
-    if output is not None:
-        check_writable(output)
-    if plot is not None:
-        check_drawable(plot)
+    _check_paths(output, plot)
     given = _learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity)
     block = parameters.split(",") if "," in parameters else parameters
     ds = lk.hessian_eigenvalues(*given, n_eigenvalues, which=which, parameters=block, seed=seed, progress=not quiet)
@@ -191,9 +166,7 @@ def curvature(
         note = "" if one["converged"] else "  not converged"
         print(f"{rank:5d}  {float(one['hessian_eigenvalue']):12.5g}  {float(one['residual_norm']):12.2g}{note}")
     print("\nloss per squared parameter")
-    _written(ds, output)
-    if plot is not None:
-        print(f"drew {save_figure(lk.plot_hessian_eigenvalues(ds), plot)}")
+    _finish(ds, output, plot, lk.plot_hessian_eigenvalues)
 
 
 def _learning_problem(
@@ -218,11 +191,26 @@ def _learning_problem(
     return model, lk.read_inputs(inputs), read_targets(targets), named_loss(loss)
 
 
-def _written(ds: xr.Dataset, output: Path | None) -> None:
-    if output is not None:
-        import lyapkit as lk
+def _check_paths(output: Path | None, plot: Path | None) -> None:
+    """Find out before the work starts whether its results can be written."""
+    from lyapkit.plots import check_drawable
+    from lyapkit.results import check_writable
 
+    if output is not None:
+        check_writable(output)
+    if plot is not None:
+        check_drawable(plot)
+
+
+def _finish(ds: xr.Dataset, output: Path | None, plot: Path | None, draw: Callable[[xr.Dataset], Axes]) -> None:
+    """Write and draw what was asked for."""
+    import lyapkit as lk
+    from lyapkit.plots import save_figure
+
+    if output is not None:
         print(f"\nwrote {lk.save(ds, output)}")
+    if plot is not None:
+        print(f"drew {save_figure(draw(ds), plot)}")
 
 
 @app.command()
