@@ -233,22 +233,28 @@ def inspect(checkpoint: Checkpoint) -> None:
 
 @app.command()
 def plot(
-    file: Annotated[Path, typer.Argument(help="A netCDF file that `lyapkit spectrum` or `validate` wrote.")],
+    file: Annotated[Path, typer.Argument(help="A netCDF file that another command wrote.")],
     folder: Annotated[Path | None, typer.Option(help="Where the pictures go. Default: beside FILE.")] = None,
     suffix: Annotated[str, typer.Option("--format", help="png, pdf or svg.")] = "png",
 ) -> None:
-    """Draw a saved spectrum, its convergence and, if it has them, its predictions: pictures beside FILE."""
+    """Draw what is in FILE, spectrum and convergence, gradients or eigenvalues: pictures beside it."""
     import lyapkit as lk
     from lyapkit.plots import save_figure
 
     ds = lk.open(file)
-    missing = {"lyapunov_exponent", "standard_error", "log_growth"} - set(ds.data_vars)
-    if missing:
-        raise ValueError(f"{file} holds no spectrum: it lacks {', '.join(sorted(missing))}")
+    known = {
+        "log_growth": {"spectrum": lk.plot_spectrum, "convergence": lk.plot_convergence},
+        "predicted_exponent": {"weak_coupling": lk.plot_weak_coupling},
+        "gradient_norm": {"gradients": lk.plot_gradient_norms},
+        "hessian_eigenvalue": {"eigenvalues": lk.plot_hessian_eigenvalues},
+        "ggn_eigenvalue": {"eigenvalues": lk.plot_hessian_eigenvalues},
+        "density": {"density": lk.plot_hessian_density},
+        "modulation": {"modulation": lk.plot_modulation},
+    }
+    pictures = {name: draw for variable, draws in known.items() if variable in ds for name, draw in draws.items()}
+    if not pictures or "network" in ds.dims:
+        raise ValueError(f"{file} holds no spectrum, gradient norms, eigenvalues, density or modulation of one network")
     folder = file.parent if folder is None else folder
-    pictures = {"spectrum": lk.plot_spectrum, "convergence": lk.plot_convergence}
-    if "predicted_exponent" in ds:
-        pictures["weak_coupling"] = lk.plot_weak_coupling
     for name, draw in pictures.items():
         print(f"drew {save_figure(draw(ds), folder / f'{file.stem}_{name}.{suffix}')}")
 

@@ -215,7 +215,7 @@ def test_file_without_a_spectrum(run, files):
     import xarray as xr
 
     xr.Dataset({"a": ("x", [1.0])}).to_netcdf(files / "a.nc")
-    _is_one_line_error(run("plot", files / "a.nc"), "holds no spectrum", "lyapunov_exponent")
+    _is_one_line_error(run("plot", files / "a.nc"), "holds no spectrum", "gradient norms")
 
 
 def test_usage_errors(run, files):
@@ -269,6 +269,9 @@ def test_curvature(run, tmp_path):
     for value in ds.hessian_eigenvalue.values:
         assert f"{value:.5g}" in out
     assert lk.open(tmp_path / "c.nc").sizes["eigenvalue"] == 3
+    code, out, err = run("plot", tmp_path / "c.nc")
+    assert (code, err) == (0, "")
+    assert (tmp_path / "c_eigenvalues.png").stat().st_size > 1000
 
 
 HOOKS = """
