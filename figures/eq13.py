@@ -8,23 +8,18 @@ The data are made by `python analyses/eq13.py` (20 minutes on two CPU cores; `--
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 import xarray as xr
+from drawing import draw_figure
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from scipy.stats import t as student
 
-import lyapkit as lk
-from lyapkit.plots import STYLE, save_figure
+from lyapkit.plots import STYLE
 
-ROOT = Path(__file__).resolve().parent.parent
 LINEAR = ("identity", "rotation", "heterogeneous", "orthogonal")
 NOT_NORMAL = "rotation × radii"
 UNCOUPLED = "any (α = 0)"
@@ -341,21 +336,7 @@ def numbers(ds: xr.Dataset) -> str:
 
 def main() -> None:
     """Draw, and print the numbers."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=ROOT / "data" / "eq13.nc", help="default: data/eq13.nc")
-    parser.add_argument(
-        "--output", type=Path, default=ROOT / "figures" / "output", help="folder; default: figures/output"
-    )
-    options = parser.parse_args()
-    matplotlib.use("Agg")
-    if not options.data.is_file():
-        raise SystemExit(f"{options.data} does not exist: python analyses/eq13.py makes it (20 minutes)")
-    ds = lk.open(options.data)
-    print(numbers(ds))
-    options.output.mkdir(parents=True, exist_ok=True)
-    for suffix in (".png", ".pdf"):
-        path = save_figure(make(ds).axes[0], options.output / f"eq13{suffix}")
-        print(f"drew {path} from {options.data} (scale: {ds.attrs['scale']})")
+    draw_figure("eq13", "eq13", "20 minutes", make, numbers, __doc__)
 
 
 if __name__ == "__main__":

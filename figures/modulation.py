@@ -8,20 +8,15 @@ The data are made by `python analyses/modulation.py`.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 import xarray as xr
+from drawing import draw_figure
 from matplotlib.figure import Figure
 
-import lyapkit as lk
-from lyapkit.plots import STYLE, save_figure
+from lyapkit.plots import STYLE
 
-ROOT = Path(__file__).resolve().parent.parent
 CURVES = {
     "modulation": "m(t) / vᵀHv: share of the curvature",
     "alignment": "c(t): share of the gradient",
@@ -93,19 +88,7 @@ def numbers(ds: xr.Dataset) -> str:
 
 def main() -> None:
     """Draw, and print the numbers."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=ROOT / "data" / "modulation.nc")
-    parser.add_argument("--output", type=Path, default=ROOT / "figures" / "output", help="folder")
-    options = parser.parse_args()
-    matplotlib.use("Agg")
-    if not options.data.is_file():
-        raise SystemExit(f"{options.data} does not exist: python analyses/modulation.py makes it")
-    ds = lk.open(options.data)
-    print(numbers(ds))
-    options.output.mkdir(parents=True, exist_ok=True)
-    for suffix in (".png", ".pdf"):
-        path = save_figure(make(ds).axes[0], options.output / f"modulation{suffix}")
-        print(f"drew {path} from {options.data} (scale: {ds.attrs['scale']})")
+    draw_figure("modulation", "modulation", "5 minutes", make, numbers, __doc__)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def script(folder, name):
-    """Return the module that a script is; analyses may import each other."""
-    if str(ROOT / "analyses") not in sys.path:
-        sys.path.append(str(ROOT / "analyses"))
+    """Return the module that a script is; scripts of a folder may import each other."""
+    if str(ROOT / folder) not in sys.path:
+        sys.path.append(str(ROOT / folder))
     spec = importlib.util.spec_from_file_location(f"{folder}_{name}", ROOT / folder / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
