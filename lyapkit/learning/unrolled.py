@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from lyapkit.models.wcrnn import WCRNN
+from lyapkit.models.wcrnn import WCRNN, Gains
 
 RECURRENT, INPUT, BIAS = "recurrent.weight", "input.weight", "recurrent.bias"
 READOUT, READOUT_BIAS = "readout.weight", "readout.bias"
@@ -46,7 +46,8 @@ class Unrolled:
         gains = network.gains(residual_parts, pre_activations)
         self.coupling_gain = gains.coupling.expand_as(states)
         self._residual_gain = None if network.kind == "linear" else gains.residual
-        self._gain_slopes = network.gain_slopes(residual_parts, pre_activations)
+        # until the first Hessian product asks for slopes; those of the kind "linear" need no R h
+        self._arguments = (residual_parts[:1] if network.kind == "linear" else residual_parts), pre_activations
         self._gradients: tuple[Tensor, Tensor] | None = None
 
     @property
@@ -56,20 +57,27 @@ class Unrolled:
 
     def back(self, gradient: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Yield t = T … 1 with a_t and g_t a_t, given a_T; (B, N) or, for several gradients per sample, (B, k, N)."""
-        weight = self.network.recurrent.weight
         shape = (slice(None), None) if gradient.ndim == 3 else ...
         for time in reversed(range(self.n_steps)):
             through_z = self.coupling_gain[time][shape] * gradient
             yield time + 1, gradient, through_z
-            through_u = gradient if self._residual_gain is None else self._residual_gain[time][shape] * gradient
-            gradient = self.network.residual.transposed(through_u) + through_z @ weight
+            gain = None if self._residual_gain is None else self._residual_gain[time][shape]
+            gradient = self._one_step_back(gradient, gain, through_z)
 
     def back_averaged(self, gradient: Tensor) -> Tensor:
         """Return a gradient, (B, N), carried one step back by each sample's time-averaged Jacobian."""
         residual_gain, coupling_gain = self._mean_gains
+        return self._one_step_back(gradient, residual_gain, coupling_gain * gradient)
+
+    def _one_step_back(self, gradient: Tensor, residual_gain: Tensor | None, through_z: Tensor) -> Tensor:
         through_u = gradient if residual_gain is None else residual_gain * gradient
-        through_z = coupling_gain * gradient
         return self.network.residual.transposed(through_u) + through_z @ self.network.recurrent.weight
+
+    @functools.cached_property
+    def _gain_slopes(self) -> Gains:
+        slopes = self.network.gain_slopes(*self._arguments)
+        del self._arguments
+        return slopes
 
     @functools.cached_property
     def _mean_gains(self) -> tuple[Tensor | None, Tensor]:
