@@ -103,7 +103,7 @@ def memory_worker(way: str, n_samples: int, n_steps: int) -> None:
     small = problem(2, 3)  # whatever a first call loads
     double_backward(*small, vector)
     hessian_product(Objective(*small, cross_entropy), vector)
-    before = peak_KiB()
+    before = peak_memory_here()
     if way == "by_hand":
         objective = Objective(model, inputs, targets, cross_entropy)
     for _ in range(2):
@@ -111,11 +111,11 @@ def memory_worker(way: str, n_samples: int, n_steps: int) -> None:
             hessian_product(objective, vector)
         else:
             double_backward(model, inputs, targets, vector)
-    print((peak_KiB() - before) / 1024)
+    print((peak_memory_here() - before) / 1024)
 
 
-def peak_KiB() -> int:  # noqa: N802 a unit
-    """Return the peak memory of this process; what getrusage says would include the process that started it."""
+def peak_memory_here() -> int:
+    """Return the peak memory of this process in KiB; what getrusage says would include the process that started it."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
@@ -131,7 +131,7 @@ def hessian(n_samples: int, n_steps: int, k: int) -> dict[str, float]:
         "n_products": ds.attrs["n_products"],
         "largest_relative_residual": float((ds.residual_norm / np.abs(ds.hessian_eigenvalue)).max()),
         "largest": float(ds.hessian_eigenvalue[0]),
-        "peak_GiB": peak_KiB() / MIB,
+        "peak_GiB": peak_memory_here() / MIB,
     }
     print(
         f"top {k} Hessian eigenvalues, {n_samples} samples: {result['seconds']:.0f} s, {result['n_products']} "
@@ -149,7 +149,7 @@ def full_ggn(n_samples: int, n_steps: int) -> dict[str, float]:
         "n_eigenvalues": ds.sizes["eigenvalue"],
         "seconds": time.perf_counter() - started,
         "expected_memory": ds.attrs["memory"],
-        "peak_GiB": peak_KiB() / MIB,
+        "peak_GiB": peak_memory_here() / MIB,
         "largest": float(ds.ggn_eigenvalue[0]),
     }
     print(
