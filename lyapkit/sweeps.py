@@ -23,7 +23,7 @@ Cell = Mapping[str, Any]  # what distinguishes a cell: dimension to value
 
 
 def run_cells(
-    compute: Callable[..., xr.Dataset],
+    compute: Callable[..., xr.Dataset | None],
     cells: list[Cell],
     folder: Path,
     *,
@@ -31,14 +31,15 @@ def run_cells(
     executor: Executor | None = None,
     progress: bool = True,
 ) -> list[Path]:
-    """Compute the cells that are not done yet, each into a file in `folder`, and return all files in order.
+    """Compute the cells that are not done yet, each into a file in `folder`, and return the files in order.
 
     A run that was stopped goes on where it was. A file counts as done if it says that it is of the same cell.
 
     Parameters
     ----------
     compute : callable
-        ``compute(**cell)``, importable by other processes, returns the cell's dataset.
+        ``compute(**cell)``, importable by other processes, returns the cell's dataset; or None, if it ran out of time
+        and the cell is to be gone on with in another run. It then has no file yet.
     cells : list of mapping
         Keyword arguments, that JSON can hold; those that are not lists name the cell's file.
     folder : Path
@@ -46,7 +47,7 @@ def run_cells(
     n_workers : int, optional
         Processes, each with its share of the cores. Default: as many as there are cores; 1 computes in this process.
     executor : concurrent.futures.Executor, optional
-        Where to compute instead, a Dask client's `get_executor()` for instance.
+        Where to compute instead, a Dask client's `get_executor()` for instance; its machines must share the folder.
     progress : bool
         Show a progress bar.
 
@@ -56,8 +57,8 @@ def run_cells(
         Naming the cells that failed, after all others are done.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{_name(cell)}.nc" for cell in cells]
-    waiting = [(cell, path) for cell, path in zip(cells, paths, strict=True) if not _is_done(cell, path)]
+    paths = [cell_path(folder, cell) for cell in cells]
+    waiting = [(cell, path) for cell, path in zip(cells, paths, strict=True) if not is_done(cell, path)]
     cores = os.cpu_count() or 1
     n_workers = min(n_workers or cores, max(1, len(waiting)))
     failed: dict[str, BaseException] = {}
@@ -69,7 +70,7 @@ def run_cells(
             for cell, path in waiting:
                 _compute_cell(compute, cell, path)
                 bar.update()
-            return paths
+            return [path for path in paths if path.is_file()]
         if executor is None:
             context = multiprocessing.get_context("spawn")  # a fork would copy the locks of torch's threads
             threads = max(1, cores // n_workers)
@@ -85,7 +86,7 @@ def run_cells(
         raise RuntimeError(
             f"{len(failed)} of {len(cells)} cells failed: {', '.join(failed)}; {name}: {error}"
         ) from error
-    return paths
+    return [path for path in paths if path.is_file()]
 
 
 def join_cells(paths: list[Path], dims: list[str]) -> xr.Dataset:
@@ -122,14 +123,23 @@ def join_cells(paths: list[Path], dims: list[str]) -> xr.Dataset:
     return xr.Dataset(joined, coords | within, {"git_commit": ", ".join(commits), "n_cells": len(parts)})
 
 
-def _compute_cell(compute: Callable[..., xr.Dataset], cell: Cell, path: Path) -> None:
-    ds = compute(**cell)
+def save_cell(cell: Cell, ds: xr.Dataset, path: Path) -> None:
+    """Write a cell's dataset to its file, with where it comes from and which cell it is."""
     save(ds.assign_attrs(provenance() | ds.attrs | {"cell": json.dumps(dict(cell))}), path)
 
 
-def _name(cell: Cell) -> str:
-    return "_".join(str(value).replace(" ", "-") for value in cell.values() if not isinstance(value, list))
+def cell_path(folder: Path, cell: Cell) -> Path:
+    """Return where a cell is kept."""
+    name = "_".join(str(value).replace(" ", "-") for value in cell.values() if not isinstance(value, list))
+    return folder / f"{name.replace('/', '-')}.nc"
 
 
-def _is_done(cell: Cell, path: Path) -> bool:
+def is_done(cell: Cell, path: Path) -> bool:
+    """Return whether a file is that of a cell."""
     return path.is_file() and open(path).attrs.get("cell") == json.dumps(dict(cell))
+
+
+def _compute_cell(compute: Callable[..., xr.Dataset | None], cell: Cell, path: Path) -> None:
+    ds = compute(**cell)
+    if ds is not None:
+        save_cell(cell, ds, path)

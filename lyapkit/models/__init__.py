@@ -1,21 +1,28 @@
 """Networks as systems: weakly coupled residual networks, PyTorch's recurrent modules, own cells, checkpoint files."""
 
 from lyapkit.models import residuals
+from lyapkit.models.architectures import ARCHITECTURES, build_network
 from lyapkit.models.checkpoint import CheckpointError, inspect_checkpoint, load_checkpoint, load_network
 from lyapkit.models.network import Network, RecurrentNetwork, as_network
 from lyapkit.models.recurrent import Cell, Recurrent, from_module
+from lyapkit.models.refined_lstm import RefinedLSTM
 from lyapkit.models.residuals import Residual
+from lyapkit.models.s4 import S4
 from lyapkit.models.wcrnn import WCRNN, elman_with_identity_residual, weakly_coupled_init
 
 __all__ = [
+    "ARCHITECTURES",
+    "S4",
     "WCRNN",
     "Cell",
     "CheckpointError",
     "Network",
     "Recurrent",
     "RecurrentNetwork",
+    "RefinedLSTM",
     "Residual",
     "as_network",
+    "build_network",
     "elman_with_identity_residual",
     "from_module",
     "inspect_checkpoint",

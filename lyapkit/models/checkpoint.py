@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from lyapkit.models.layers import GRULayer, LSTMLayer
 from lyapkit.models.network import Network, RecurrentNetwork
 from lyapkit.models.recurrent import Recurrent
+from lyapkit.models.refined_lstm import RefinedLSTM
+from lyapkit.models.s4 import S4
 from lyapkit.models.wcrnn import WCRNN
 
 TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
@@ -23,9 +25,14 @@ _WRAPPINGS = ("state_dict", "model_state_dict", "model")
 _RECURRENT = re.compile(
     r"^(?P<prefix>(?:.*\.)?)(?P<name>(?:weight_(?:ih|hh|hr)|bias_(?:ih|hh))(?:_l\d+)?(?:_reverse)?)$"
 )
-_RESIDUAL = "residual.values"  # by which a WCRNN is known
-_OF_WCRNN = re.compile(r"^((recurrent|input|readout)\.(weight|bias)|residual\.values|coupling|_extra_state)$")
-
+_OWN = {  # lyapkit's networks, by a tensor that no other has; and the names of all their tensors
+    "residual.values": (
+        WCRNN,
+        re.compile(r"((recurrent|input|readout)\.(weight|bias)|residual\.values|coupling|_extra_state)"),
+    ),
+    "gates.recurrent.weight": (RefinedLSTM, re.compile(r"(gates\.(input|recurrent)|readout)\.(weight|bias)")),
+    "log_step": (S4, re.compile(r"A|log_step|(in|out)put_weight|(input|readout)\.(weight|bias)")),
+}
 
 T = TypeVar("T")
 
@@ -36,11 +43,12 @@ class CheckpointError(ValueError):
 
 def load_checkpoint(
     path: str | Path, *, prefix: str | None = None, nonlinearity: str | None = None
-) -> Recurrent | WCRNN:
+) -> Recurrent | Network:
     """Return the recurrent network in a checkpoint file.
 
-    What it is, an RNN, a GRU, an LSTM or a WCRNN, its sizes, layers, biases and projection, is read off the names and
-    shapes of the tensors. Nothing in the file can run code: pickled files are read with ``weights_only=True``.
+    What it is, an RNN, a GRU, an LSTM or a network of lyapkit's own (WCRNN, UR-LSTM, S4), its sizes, layers, biases and
+    projection, is read off the names and shapes of the tensors. Nothing in the file can run code: pickled files are
+    read with ``weights_only=True``.
 
     Parameters
     ----------
@@ -86,8 +94,8 @@ def load_network(
     wanted, parameters = _chosen(path, tensors, prefix)
 
     def build() -> Network:
-        if _RESIDUAL in parameters:
-            return WCRNN.from_parameters(parameters, _source(path))
+        if (kind := _own_kind(parameters)) is not None:
+            return kind.from_parameters(parameters, _source(path))
         recurrent = _module(parameters, nonlinearity)
         others = {name: tensor for name, tensor in tensors.items() if not name.startswith(wanted) or not wanted}
         network = RecurrentNetwork(recurrent, _readout(others, recurrent.proj_size or recurrent.hidden_size, readout))
@@ -117,7 +125,7 @@ def _chosen(path: Path, tensors: Mapping[str, Tensor], prefix: str | None) -> tu
     if not modules:
         raise CheckpointError(
             f"{path} holds no recurrent layer: no tensor is called weight_hh_l0 or weight_hh, as in nn.RNN, nn.GRU, "
-            f"nn.LSTM and their cells, or residual.values, as in a WCRNN; 'lyapkit inspect {path}' lists what it holds"
+            f"nn.LSTM and their cells, or as in lyapkit's own networks; 'lyapkit inspect {path}' lists what it holds"
         )
     wanted = prefix if prefix is None or prefix.endswith(".") or not prefix else prefix + "."
     if wanted is None:
@@ -196,18 +204,24 @@ def recurrent_modules(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tens
         if match := _RECURRENT.match(full_name):
             modules.setdefault(match["prefix"], {})[match["name"]] = tensor
     modules = {prefix: module for prefix, module in modules.items() if any(n.startswith("weight_hh") for n in module)}
-    for prefix in [name.removesuffix(_RESIDUAL) for name in tensors if ("." + name).endswith("." + _RESIDUAL)]:
-        own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-        modules[prefix] = {name: tensor for name, tensor in own.items() if _OF_WCRNN.match(name)}
+    for known_by, (_, names) in _OWN.items():
+        for prefix in [name.removesuffix(known_by) for name in tensors if ("." + name).endswith("." + known_by)]:
+            own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+            modules[prefix] = {name: tensor for name, tensor in own.items() if names.fullmatch(name)}
     return modules
+
+
+def _own_kind(parameters: Mapping[str, Tensor]) -> type[WCRNN | RefinedLSTM | S4] | None:
+    """Return which of lyapkit's own networks the parameters are of, if any."""
+    return next((kind for known_by, (kind, _) in _OWN.items() if known_by in parameters), None)
 
 
 def _network(
     parameters: Mapping[str, Tensor], nonlinearity: str | None, source: Mapping[str, str] | None = None
-) -> Recurrent | WCRNN:
+) -> Recurrent | Network:
     """Return the network that a recurrent module's parameters describe."""
-    if _RESIDUAL in parameters:
-        return WCRNN.from_parameters(parameters, source)
+    if (kind := _own_kind(parameters)) is not None:
+        return kind.from_parameters(parameters, source)
     return Recurrent.from_parameters(parameters, nonlinearity, source)
 
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from lyapkit.tasks.task import Task
+
+N_TEST = 10_000
+_TRAIN, _TEST = 0, 1  # which stream of random numbers
+
 
 def adding(n_samples: int, length: int, rng: np.random.Generator | int) -> tuple[np.ndarray, np.ndarray]:
     """Return sequences of the adding problem, and their targets.
@@ -37,3 +42,30 @@ def adding(n_samples: int, length: int, rng: np.random.Generator | int) -> tuple
     for marked in (rng.integers(0, half, n_samples), rng.integers(half, length, n_samples)):
         inputs[samples, marked, 1] = 1.0
     return inputs, (inputs[:, :, 0] * inputs[:, :, 1]).sum(axis=1, keepdims=True)
+
+
+class AddingTask(Task):
+    """The adding problem of one length, with new samples at every iteration.
+
+    Parameters
+    ----------
+    length : int
+        Steps of a sequence.
+    """
+
+    input_size, output_size = 2, 1
+    kind = "regression"
+    samples_per_epoch = 12_800  # chosen: 100 batches of 128
+
+    def __init__(self, length: int) -> None:
+        adding(1, length, 0)  # raises if it is too short
+        self.name, self.n_steps = f"add{length}", length
+
+    def batch(self, iteration: int, batch_size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Return the samples of an iteration."""
+        return adding(batch_size, self.n_steps, np.random.default_rng([_TRAIN, seed, iteration]))
+
+    def test_samples(self, n_samples: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first of 10 000 samples that are always the same."""
+        inputs, targets = adding(N_TEST, self.n_steps, np.random.default_rng([_TEST]))
+        return inputs[:n_samples], targets[:n_samples]

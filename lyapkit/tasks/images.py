@@ -1,23 +1,18 @@
-"""Images read as sequences, row by row or pixel by pixel: scikit-learn's digits and MNIST."""
+"""Images read as sequences, row by row or pixel by pixel: scikit-learn's digits, MNIST and grayscale CIFAR-10."""
 
 from __future__ import annotations
 
-import gzip
-import os
+import functools
+import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-DATA_VARIABLE = "LYAPKIT_DATA"
+from lyapkit.tasks import files
+from lyapkit.tasks.task import Task
+
 N_TEST_DIGITS = 360
-_MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
-_MNIST_SHA256 = {
-    "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-    "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-    "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-    "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-}
+PERMUTATION_SEED = 0  # of the one fixed order in which psMNIST reads pixels
 
 
 @dataclass(frozen=True)
@@ -54,15 +49,31 @@ def load_mnist() -> Images:
     """Return MNIST, 60 000 images to train and 10 000 to test, 28×28.
 
     Read from the folder `mnist` of the folder that the environment variable LYAPKIT_DATA names, if it is set; else
-    downloaded once, and checked, by pooch.
+    downloaded once by pooch. Either way the files' SHA-256 are checked.
 
     Raises
     ------
     FileNotFoundError
         If LYAPKIT_DATA is set and the files are not there.
+    ValueError
+        If a file is damaged.
     """
-    arrays = [_read_idx(_mnist_file(name)) for name in _MNIST_SHA256]
-    return Images(arrays[0] / 255.0, arrays[1].astype(np.int64), arrays[2] / 255.0, arrays[3].astype(np.int64))
+    return _images(files.read_mnist())
+
+
+def load_cifar10() -> Images:
+    """Return CIFAR-10 in gray, 50 000 images to train and 10 000 to test, 32×32.
+
+    Read from `cifar10_gray.npz` in the folder that LYAPKIT_DATA names, if it is set; else downloaded once by pooch, as
+    the binary version of the data set, whose colours become gray by ITU-R 601-2 luma. The images are the same, but in
+    another order: that of the data set's Python version in the first case, of its binary version in the second.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `load_mnist`.
+    """
+    return _images(files.read_cifar10())
 
 
 def as_sequences(images: np.ndarray, order: str = "rows") -> np.ndarray:
@@ -82,21 +93,86 @@ def as_sequences(images: np.ndarray, order: str = "rows") -> np.ndarray:
     raise ValueError(f"order must be 'rows' or 'pixels', got {order!r}")
 
 
-def _mnist_file(name: str) -> Path:
-    if folder := os.environ.get(DATA_VARIABLE):
-        path = Path(folder) / "mnist" / name
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} does not exist: {DATA_VARIABLE} is set to {folder}, which lacks it")
-        return path
-    import pooch
+def downsampled(images: np.ndarray, factor: int) -> np.ndarray:
+    """Return images with every `factor` × `factor` pixels replaced by their mean.
 
-    url, known_hash = _MNIST_URL + name, f"sha256:{_MNIST_SHA256[name]}"
-    return Path(pooch.retrieve(url, known_hash, fname=name, path=pooch.os_cache("lyapkit") / "mnist"))
+    Raises
+    ------
+    ValueError
+        If the factor does not divide the images' height and width.
+    """
+    rows, columns = images.shape[1:]
+    if factor < 1 or rows % factor or columns % factor:
+        raise ValueError(f"downsample must divide the size of the images, {rows}×{columns}, got {factor}")
+    return images.reshape(len(images), rows // factor, factor, columns // factor, factor).mean((2, 4))
 
 
-def _read_idx(path: Path) -> np.ndarray:
-    """Return the array in a gzip-compressed IDX file: big-endian header (type, dimensions, sizes), then bytes."""
-    content = gzip.decompress(path.read_bytes())
-    n_dims = content[3]
-    shape = np.frombuffer(content, ">i4", count=n_dims, offset=4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * n_dims).reshape(shape)
+class ImageTask(Task):
+    """Images to be recognised from their pixels, one per step, in scan-line order or in one fixed random order.
+
+    Parameters
+    ----------
+    name : str
+        Of the task.
+    images : Images
+        To learn from and to be tested on.
+    permuted : bool
+        Read pixels in a random order, the same for all images, always the same.
+    downsample : int
+        Replace squares of so many pixels a side by their mean. The name then says so: "smnist/2" has 196 steps.
+    """
+
+    input_size = 1
+    kind = "classification"
+
+    def __init__(self, name: str, images: Images, *, permuted: bool = False, downsample: int = 1) -> None:
+        self.name = name if downsample == 1 else f"{name}/{downsample}"
+        splits = (downsampled(part, downsample) for part in (images.train_images, images.test_images))
+        train, test = (as_sequences(part, "pixels").astype(np.float32) for part in splits)
+        self.row_length = images.train_images.shape[2] // downsample
+        self.n_steps = train.shape[1]
+        self.permutation = pixel_order(self.n_steps) if permuted else None
+        if permuted:
+            train, test = train[:, self.permutation], test[:, self.permutation]
+        self._train, self._train_labels, self._test, self._test_labels = (
+            train,
+            images.train_labels,
+            test,
+            images.test_labels,
+        )
+        self.samples_per_epoch = len(train)
+        self.output_size = int(images.train_labels.max()) + 1
+        self._order = functools.lru_cache(maxsize=2)(self._order_of_epoch)
+
+    def _order_of_epoch(self, epoch: int, seed: int) -> np.ndarray:
+        return np.random.default_rng([seed, epoch]).permutation(self.samples_per_epoch)
+
+    def batch(self, iteration: int, batch_size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Return the samples of an iteration; what is left over at the end of an epoch is left out of it."""
+        epoch, index = divmod(iteration, self.iterations_per_epoch(batch_size))
+        chosen = self._order(epoch, seed)[index * batch_size : (index + 1) * batch_size]
+        return self._train[chosen], self._train_labels[chosen]
+
+    def test_samples(self, n_samples: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first test samples, or all."""
+        return self._test[:n_samples], self._test_labels[:n_samples]
+
+    @property
+    def description(self) -> dict[str, str | int]:
+        """Name, length and, for permuted pixels, the seed and the SHA-256 of their order."""
+        if self.permutation is None:
+            return super().description
+        sha256 = hashlib.sha256(self.permutation.astype("<i8").tobytes()).hexdigest()
+        return super().description | {"permutation_seed": PERMUTATION_SEED, "permutation_sha256": sha256}
+
+
+def pixel_order(n_pixels: int) -> np.ndarray:
+    """Return the fixed random order in which permuted tasks read so many pixels."""
+    return np.random.default_rng(PERMUTATION_SEED).permutation(n_pixels)
+
+
+def _images(arrays: tuple[np.ndarray, ...]) -> Images:
+    train_images, train_labels, test_images, test_labels = arrays
+    return Images(
+        train_images / 255.0, train_labels.astype(np.int64), test_images / 255.0, test_labels.astype(np.int64)
+    )

@@ -1,0 +1,434 @@
+"""Train the paper's networks on its tasks, over a grid of residuals and weight seeds (Figures 3 to 6, both tables).
+
+    python analyses/expressivity.py --task smnist --sweep radius   # into data/expressivity/quick/smnist_radius.nc
+    python analyses/expressivity.py --scale paper --device cuda    # everything, in the order of ORDER
+    python analyses/expressivity.py --dry-run                      # the queue, what is done, what the rest costs
+
+A cell is one network: a task, an architecture, a value of the swept parameter and a weight seed. Each has a file of its
+own, and a folder with its state and checkpoints; what is done is not done again, and a run that was stopped goes on with
+the iteration it had reached. On a GPU all cells of a sweep are trained as one ensemble; on CPUs one process per core
+takes one cell after the other; on a Dask cluster (--scheduler ADDRESS) the workers do, which must share the folder.
+
+Scale "paper" is that of the paper (N = 100, batches of 128, full length, 5 seeds), as far as it can be known; "quick"
+is what two CPU cores can do in an hour or two, and says in the file what it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import hashlib
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+
+import lyapkit as lk
+from lyapkit.models import ARCHITECTURES, build_network
+from lyapkit.models.network import Network
+from lyapkit.provenance import provenance
+from lyapkit.sweeps import Cell, cell_path, is_done, join_cells, run_cells, save_cell
+from lyapkit.tasks import Task, task
+from lyapkit.tasks.task import as_tensors
+from lyapkit.training import Ensemble, checkpoints, train
+
+ROOT = Path(__file__).resolve().parent.parent
+ROW = 2 * np.pi  # divided by the length of a row of pixels: the characteristic frequency of images
+COUPLING = 0.01
+INFORMED = {"radius": (0.98, 1.0), "frequency": (0.0, np.pi / 4), "coupling": (0.001, 0.02)}  # chosen, Section 4.3
+RADII = (0.90, 0.95, 0.97, 0.98, 0.99, 0.995, 1.0, 1.005, 1.01, 1.02)
+MULTIPLES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)  # of the characteristic frequency
+SPREADS = (0.0, 0.005, 0.01, 0.02, 0.03, 0.05)
+COUPLINGS = (0.001, 0.003, 0.01, 0.03, 0.1)
+RESIDUALS = ("homogeneous", "heterogeneous radii", "heterogeneous frequencies", "orthogonal", "heterogeneous")
+ORDER = (  # sweep and task, the most wanted first
+    ("radius", "smnist"),
+    ("radius", "psmnist"),
+    ("frequency", "smnist"),
+    ("frequency", "psmnist"),
+    *(("radius", f"add{length}") for length in (100, 200, 400, 800)),
+    *(("residual", name) for name in ("smnist", "psmnist", "add100")),
+    *((sweep, "smnist") for sweep in ("spread", "coupling")),
+    *((f"{sweep}-{kind}", "smnist") for sweep in ("radius", "frequency") for kind in "ab"),
+    *(("architecture", name) for name in ("smnist", "psmnist", "add100", "scifar10")),
+    ("radius", "scifar10"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a task is learnt at a scale.
+
+    Attributes
+    ----------
+    task : str
+        With "/2" behind it where images are made smaller.
+    n_iterations, batch_size, learning_rate : numbers
+        Of the training; `learning_rate.py` keeps the sweep that chose the rate.
+    evaluate_every, n_test_samples : int
+        Of the learning curves.
+    n_networks : int
+        Weight seeds.
+    radius : float
+        Of residuals whose radius is not swept.
+    clip_norm : float, optional
+        Longest gradient.
+    """
+
+    task: str
+    n_iterations: int
+    batch_size: int
+    learning_rate: float
+    evaluate_every: int
+    n_test_samples: int | None
+    n_networks: int
+    hidden_size: int = 100
+    radius: float = 0.99
+    coupling: float = COUPLING
+    clip_norm: float | None = None
+
+
+QUICK_RADII = (0.95, 0.97, 0.98, 0.99, 0.995, 1.0, 1.01)
+_MNIST = Settings("smnist/2", 6 * 468, 128, 0.1, 117, 2000, 2)
+_ADD = Settings("add100", 8000, 64, 0.03, 200, 1000, 3, coupling=0.1)
+SETTINGS = {
+    "quick": {
+        "smnist": _MNIST,
+        "psmnist": dataclasses.replace(_MNIST, task="psmnist/2"),
+        "scifar10": Settings("scifar10/2", 4 * 390, 128, 0.1, 195, 2000, 1),
+        "add100": _ADD,
+        "add200": dataclasses.replace(_ADD, task="add200"),
+    },
+    "paper": {
+        "smnist": Settings("smnist", 200 * 468, 128, 0.1, 117, None, 5),
+        "psmnist": Settings("psmnist", 200 * 468, 128, 0.1, 117, None, 5),
+        "scifar10": Settings("scifar10", 200 * 390, 128, 0.1, 195, None, 5),
+        **{
+            f"add{length}": Settings(f"add{length}", 150 * 100, 128, 0.03, 100, None, 5)
+            for length in (100, 200, 400, 800)
+        },
+    },
+}
+MEASURED = ("radius", "spread")  # sweeps whose first network is also analysed at its checkpoints
+N_MEASURED = {"quick": (250, 20), "paper": (1000, 100)}  # samples, and those of them along which exponents are taken
+N_EIGENVALUES = 5
+
+
+def values(sweep: str, settings: Settings, scale: str) -> tuple:
+    """Return the values of the swept parameter."""
+    name = sweep.partition("-")[0]
+    if name == "radius":
+        return RADII if scale == "paper" else QUICK_RADII
+    if name == "frequency":
+        the_task = cached_task(settings.task)
+        multiples = MULTIPLES if scale == "paper" else MULTIPLES[::2] + MULTIPLES[-1:]
+        return tuple(round(multiple * ROW / the_task.row_length, 6) for multiple in multiples)
+    return {"spread": SPREADS, "coupling": COUPLINGS, "residual": RESIDUALS, "architecture": ARCHITECTURES}[name]
+
+
+def build(sweep: str, value: float | str, seed: int, settings: Settings) -> Network:
+    """Return the untrained network of a cell."""
+    the_task, n = cached_task(settings.task), settings.hidden_size
+    sizes = the_task.input_size, n, the_task.output_size
+    if sweep == "architecture":
+        if value.startswith("wcrnn"):
+            residual = lk.residuals.scaled_identity(n, settings.radius)
+            return build_network(value, *sizes, residual=residual, coupling=settings.coupling, seed=seed)
+        return build_network(value, *sizes, seed=seed)
+    name, _, kind = sweep.partition("-")
+    coupling = settings.coupling
+    if name == "radius":
+        residual = lk.residuals.scaled_identity(n, value)
+    elif name == "frequency":
+        residual = lk.residuals.rotation(n, value, settings.radius)
+    elif name == "spread":
+        residual = lk.residuals.heterogeneous(n, settings.radius, value, seed)
+    elif name == "coupling":
+        residual, coupling = lk.residuals.scaled_identity(n, settings.radius), value
+    else:
+        residual, coupling = named_residual(value, n, seed, settings)
+    architecture = f"wcrnn-{kind}" if kind else "wcrnn"
+    return build_network(architecture, *sizes, residual=residual, coupling=coupling, seed=seed)
+
+
+def named_residual(name: str, n: int, seed: int, settings: Settings) -> tuple[lk.Residual, float | np.ndarray]:
+    """Return residual and coupling of Section 4.3 and of Figure 4D; the informed ranges are chosen, see INFORMED."""
+    rng = np.random.default_rng(seed)
+    radii, frequencies = rng.uniform(*INFORMED["radius"], n), rng.uniform(*INFORMED["frequency"], n // 2)
+    couplings = rng.uniform(*INFORMED["coupling"], n)
+    if name == "heterogeneous":  # everything at once
+        return lk.residuals.rotation(n, frequencies, radii), couplings
+    residual = {
+        "homogeneous": lambda: lk.residuals.scaled_identity(n, settings.radius),
+        "heterogeneous radii": lambda: lk.Residual(radii),
+        "heterogeneous frequencies": lambda: lk.residuals.rotation(n, frequencies, settings.radius),
+        "orthogonal": lambda: lk.residuals.orthogonal(n, seed, settings.radius),
+    }[name]()
+    return residual, settings.coupling
+
+
+@functools.lru_cache(maxsize=4)
+def cached_task(name: str) -> Task:
+    """Return a task, loaded once per process."""
+    return task(name)
+
+
+def options_of(sweep: str, value: float | str, settings: Settings) -> dict:
+    """Return the options of `train` for a cell."""
+    clips = sweep == "architecture" and not value.startswith("wcrnn")  # gated and uncoupled networks need it
+    return {
+        "n_iterations": settings.n_iterations,
+        "batch_size": settings.batch_size,
+        "learning_rate": settings.learning_rate,
+        "clip_norm": 1.0 if clips else settings.clip_norm,
+        "evaluate_every": settings.evaluate_every,
+        "n_test_samples": settings.n_test_samples,
+    }
+
+
+def compute(
+    sweep: str,
+    value: float | str,
+    network: int,
+    scale: str,
+    settings: list,
+    *,
+    folder: Path,
+    deadline: float = np.inf,
+    device: str = "cpu",
+) -> xr.Dataset | None:
+    """Return the dataset of one cell, or None if the time is over before it is done."""
+    if time.time() > deadline:
+        return None
+    cell = {"sweep": sweep, "value": value, "network": network, "scale": scale, "settings": settings}
+    settings = Settings(**dict(settings))
+    is_measured = sweep in MEASURED and network == 0
+    at = [0, settings.n_iterations // 10, settings.n_iterations] if is_measured else []
+    run = run_folder(folder, cell)
+    result = train(
+        [build(sweep, value, network, settings)],
+        cached_task(settings.task),
+        **options_of(sweep, value, settings),
+        seed=network,
+        folder=run,
+        checkpoints=at,
+        resume=True,
+        time_budget=None if deadline == np.inf else deadline - time.time(),
+        device=device,
+    )
+    if not result.is_finished:
+        return None
+    ds = result.metrics.isel(network=0, drop=True)
+    if is_measured:
+        found = checkpoints(run)
+        ds = ds.merge(measured({i: found[i] for i in at if i in found}, settings, scale))
+    return ds
+
+
+def run_folder(folder: Path, cell: Cell) -> Path:
+    """Return where the state of a cell is kept while it is not done; its settings are part of the name."""
+    digest = hashlib.sha256(json.dumps(cell, sort_keys=True).encode()).hexdigest()[:8]
+    return folder / f"{cell_path(folder, cell).stem}_{digest}.run"
+
+
+def measured(found: dict[int, Path], settings: Settings, scale: str) -> xr.Dataset:
+    """Return exponents, gradient norms and leading Hessian eigenvalues of a network at its checkpoints."""
+    the_task = cached_task(settings.task)
+    n_samples, n_for_exponents = N_MEASURED[scale]
+    inputs, targets = the_task.test_samples(n_samples)
+    given = (inputs.astype(np.float64), targets, the_task.loss)
+    spectra = lk.over_training(_mean_spectrum, found, given[0][:n_for_exponents])
+    norms = lk.over_training(lk.gradient_norms, found, *given)["gradient_norm"]
+    logs = np.log(norms.where(norms.min("time") > 0)).mean("sample")
+    curvature = lk.over_training(lk.hessian_eigenvalues, found, *given, N_EIGENVALUES, tolerance=1e-2)
+    ds = xr.Dataset(
+        {
+            "lyapunov_exponent": spectra["lyapunov_exponent"],
+            "log_gradient_norm": logs.assign_attrs(units="1", long_name="log ‖∂L/∂h_t‖, mean over samples"),
+            "hessian_eigenvalue": curvature["hessian_eigenvalue"],
+            "eigenvalue_residual": curvature["residual_norm"],
+        }
+    )
+    ds = ds.drop_vars([name for name in ds.coords if name not in ds.dims]).rename(step="checkpoint")
+    ds["checkpoint"].attrs = {"units": "1", "long_name": "training iteration of a checkpoint"}
+    return ds
+
+
+def _mean_spectrum(model: Network, inputs: np.ndarray) -> xr.Dataset:
+    return lk.ensemble_mean(lk.lyapunov_spectrum(model, inputs))[["lyapunov_exponent"]]
+
+
+def compute_together(cells: list[Cell], folder: Path, device: str, time_budget: float | None) -> None:
+    """Train the cells of a sweep that are not done as one ensemble per architecture, and write each to its file."""
+    waiting: dict[str, list[Cell]] = {}
+    for cell in cells:
+        if not is_done(cell, cell_path(folder, cell)):
+            group = str(cell["value"]) if cell["sweep"] == "architecture" else ""
+            waiting.setdefault(group, []).append(cell)
+    started = time.time()
+    for group in waiting.values():
+        settings = Settings(**dict(group[0]["settings"]))
+        networks = [build(cell["sweep"], cell["value"], cell["network"], settings) for cell in group]
+        digest = hashlib.sha256(json.dumps(group).encode()).hexdigest()[:8]
+        result = train(
+            networks,
+            cached_task(settings.task),
+            **options_of(group[0]["sweep"], group[0]["value"], settings),
+            folder=folder / f"together_{digest}.run",
+            resume=True,
+            time_budget=None if time_budget is None else max(0.0, time_budget - (time.time() - started)),
+            device=device,
+            progress=True,
+        )
+        if result.is_finished:
+            for index, cell in enumerate(group):
+                save_cell(cell, result.metrics.isel(network=index, drop=True), cell_path(folder, cell))
+
+
+def grid(sweep: str, settings: Settings, scale: str) -> list[Cell]:
+    """Return the cells of a sweep, all values for one weight seed before the next seed."""
+    as_pairs = [list(pair) for pair in dataclasses.asdict(settings).items()]
+    return [
+        {"sweep": sweep, "value": value, "network": seed, "scale": scale, "settings": as_pairs}
+        for seed in range(settings.n_networks)
+        for value in values(sweep, settings, scale)
+    ]
+
+
+def seconds_per_cell(sweep: str, value: float | str, settings: Settings, device: str) -> float:
+    """Return what one network costs on this machine, from a few iterations and an evaluation that are timed now."""
+    the_task = cached_task(settings.task)
+    ensemble = Ensemble([build(sweep, value, 0, settings)], torch.float32, device)
+    samples = the_task.batch(0, settings.batch_size)
+    batch = as_tensors(samples, torch.float32, torch.device(device))
+
+    def seconds(function: Callable[[], object], n: int) -> float:
+        function()
+        started = time.perf_counter()
+        for _ in range(n):
+            function()
+        return (time.perf_counter() - started) / n
+
+    step = seconds(lambda: ensemble.losses_and_gradients(*batch, the_task.loss), 3)
+    test = seconds(lambda: ensemble.outputs(batch[0]), 3) / settings.batch_size
+    n_test = settings.n_test_samples or len(the_task.test_samples()[0])
+    n_evaluations = settings.n_iterations / settings.evaluate_every + 1
+    return settings.n_iterations * step + n_evaluations * n_test * test
+
+
+def output_path(folder: Path, scale: str, task_name: str, sweep: str) -> Path:
+    """Return the file of a sweep of a task."""
+    return folder / scale / f"{task_name}_{sweep}.nc"
+
+
+def write(cells: list[Cell], folder: Path, output: Path, task_name: str, settings: Settings) -> None:
+    """Join the cells that are done into one file."""
+    paths = [cell_path(folder, cell) for cell in cells if is_done(cell, cell_path(folder, cell))]
+    if not paths:
+        return
+    sweep, scale = cells[0]["sweep"], cells[0]["scale"]
+    dim = sweep.partition("-")[0]
+    ds = join_cells(paths, ["value", "network"]).rename(value=dim)
+    units = {"radius": "1", "frequency": "rad per step", "spread": "1", "coupling": "1"}
+    names = {
+        "radius": "radius r",
+        "frequency": "frequency ω",
+        "spread": "spread ε of the radii",
+        "coupling": "coupling α",
+    }
+    ds[dim].attrs = {"units": units.get(dim, "1"), "long_name": names.get(dim, dim)}
+    ds["network"].attrs |= {"long_name": "weight seed"}
+    the_task = cached_task(settings.task)
+    made = provenance(**dataclasses.asdict(settings)) | the_task.description
+    ds.attrs = (
+        made
+        | ds.attrs
+        | {
+            "title": f"Learning {task_name}: sweep of {sweep}",
+            "command": shlex.join(["python", "analyses/expressivity.py", *sys.argv[1:]]),
+            "scale": scale,
+            "n_cells_wanted": len(cells),
+            "references": "Dubinin & Effenberger 2024, Section 4",
+        }
+    )
+    lk.save(ds, output)
+    score = ds["best_score"].mean("network").values
+    print(f"{output.relative_to(folder.parent)}: {len(paths)} of {len(cells)} cells; best {the_task.score_name}:")
+    print("   " + ", ".join(f"{value}: {best:.3f}" for value, best in zip(ds[dim].values, score, strict=True)))
+
+
+def main() -> None:
+    """Print the queue, compute what is missing, join, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", choices=list(SETTINGS), default="quick")
+    parser.add_argument("--task", action="append", help="only this task; may be given several times")
+    parser.add_argument("--sweep", action="append", help="only this sweep; may be given several times")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--scheduler", help="address of a Dask scheduler whose workers share this folder")
+    parser.add_argument("--time-budget", type=float, help="seconds after which to stop; the next run goes on")
+    parser.add_argument("--workers", type=int, help="processes; default: one per core")
+    parser.add_argument("--dry-run", action="store_true", help="print the queue and what it costs, and stop")
+    parser.add_argument("--folder", type=Path, default=ROOT / "data" / "expressivity", help="where to write")
+    options = parser.parse_args()
+    chosen = [
+        (sweep, name)
+        for sweep, name in ORDER
+        if name in SETTINGS[options.scale]
+        and (options.task is None or name in options.task)
+        and (options.sweep is None or sweep in options.sweep)
+    ]
+    if not chosen:
+        parser.error(f"no such cells: choose from {', '.join(f'{name} {sweep}' for sweep, name in ORDER)}")
+    deadline = np.inf if options.time_budget is None else time.time() + options.time_budget
+    queue = []
+    for sweep, name in chosen:
+        settings = SETTINGS[options.scale][name]
+        output = output_path(options.folder, options.scale, name, sweep)
+        cells = grid(sweep, settings, options.scale)
+        queue.append((cells, output.with_suffix(".parts"), output, name, settings))
+    print_queue(queue, options.device)
+    if options.dry_run:
+        return
+    client = None
+    if options.scheduler:
+        from distributed import Client
+
+        client = Client(options.scheduler)
+    for cells, folder, output, name, settings in queue:
+        folder.mkdir(parents=True, exist_ok=True)
+        if options.device == "cuda":
+            compute_together(cells, folder, options.device, None if deadline == np.inf else deadline - time.time())
+        do = functools.partial(compute, folder=folder, deadline=deadline, device=options.device)
+        executor = None if client is None else client.get_executor()
+        run_cells(do, cells, folder, n_workers=1 if options.device == "cuda" else options.workers, executor=executor)
+        write(cells, folder, output, name, settings)
+
+
+def print_queue(queue: list[tuple], device: str) -> None:
+    """Print what is done, and what the rest costs, measured now."""
+    torch.set_num_threads(1)
+    total = 0.0
+    print(f"{'task':<12}{'sweep':<16}{'done':>10}{'s per cell':>12}{'core hours left':>17}")
+    for cells, folder, *_, settings in queue:
+        waiting = [cell for cell in cells if not is_done(cell, cell_path(folder, cell))]
+        cost = 0.0
+        if waiting:
+            distinct = ARCHITECTURES if cells[0]["sweep"] == "architecture" else [waiting[0]["value"]]
+            costs = [seconds_per_cell(cells[0]["sweep"], value, settings, device) for value in distinct]
+            cost = sum(costs) / len(costs)
+        left = cost * len(waiting) / 3600
+        total += left
+        done = f"{len(cells) - len(waiting)} of {len(cells)}"
+        print(f"{settings.task:<12}{cells[0]['sweep']:<16}{done:>10}{cost:>12.0f}{left:>17.2f}")
+    print(f"{total:.2f} core hours in all, without the analyses at checkpoints", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Choose the learning rates of `expressivity.py`: a short training at several rates, for three radii of the residual.
+
+    python analyses/learning_rate.py                   # all tasks at the scale quick, into data/learning_rate/quick/
+    python analyses/learning_rate.py --task add100
+
+One weight seed, a part of the iterations. The rate to take is the largest at which no network of the three is unstable,
+in that its training loss is on the whole falling; the table printed in the end shows training losses and scores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import shlex
+import sys
+from pathlib import Path
+
+import xarray as xr
+from expressivity import ROOT, SETTINGS, Settings, build, cached_task, options_of, run_folder
+
+import lyapkit as lk
+from lyapkit.provenance import provenance
+from lyapkit.sweeps import join_cells, run_cells
+from lyapkit.training import train
+
+RADII = (0.97, 0.99, 1.0)
+RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
+N_ITERATIONS = {"image": 468, "add": 2000}
+DIMS = ["learning_rate", "radius"]
+
+
+def compute(learning_rate: float, radius: float, settings: list, *, folder: Path) -> xr.Dataset:
+    """Return the learning curves of one network."""
+    cell = {"learning_rate": learning_rate, "radius": radius, "settings": settings}
+    settings = Settings(**dict(settings))
+    the_task = cached_task(settings.task)
+    network = build("radius", radius, 0, settings)
+    options = options_of("radius", radius, settings) | {"learning_rate": learning_rate}
+    result = train([network], the_task, **options, folder=run_folder(folder, cell), resume=True)
+    return result.metrics.isel(network=0, drop=True)
+
+
+def table(ds: xr.Dataset) -> str:
+    """Return training loss and test score at the end, per learning rate and radius."""
+    last = ds.isel(iteration=-1)
+    lines = ["learning rate" + "".join(f"{f'r = {radius:g}':>18}" for radius in ds["radius"].values)]
+    for rate in ds["learning_rate"].values:
+        one = last.sel(learning_rate=rate)
+        cells = (
+            f"{float(loss):>10.3f}{float(score):>8.3f}"
+            for loss, score in zip(one["train_loss"].values, one["test_score"].values, strict=True)
+        )
+        lines.append(f"{rate:<13g}" + "".join(cells))
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Compute what is missing, join, write, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", choices=list(SETTINGS), default="quick")
+    parser.add_argument("--task", action="append", help="only this task; may be given several times")
+    parser.add_argument("--rate", action="append", type=float, help="default: " + ", ".join(map(str, RATES)))
+    parser.add_argument("--workers", type=int, help="processes; default: one per core")
+    options = parser.parse_args()
+    folder = ROOT / "data" / "learning_rate" / options.scale
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, full in SETTINGS[options.scale].items():
+        if options.task is not None and name not in options.task:
+            continue
+        n_iterations = N_ITERATIONS["add" if name.startswith("add") else "image"]
+        settings = dataclasses.replace(full, n_iterations=n_iterations)
+        as_pairs = [list(pair) for pair in dataclasses.asdict(settings).items()]
+        cells = [
+            {"learning_rate": rate, "radius": radius, "settings": as_pairs}
+            for rate in options.rate or RATES
+            for radius in RADII
+        ]
+        parts = folder / f"{name}.parts"
+        paths = run_cells(functools.partial(compute, folder=parts), cells, parts, n_workers=options.workers)
+        ds = join_cells(paths, DIMS)
+        ds["learning_rate"].attrs["long_name"] = "learning rate η"
+        ds["radius"].attrs["long_name"] = "radius r"
+        the_task = cached_task(settings.task)
+        about = {
+            "title": f"Learning rates for {name}",
+            "command": shlex.join(["python", "analyses/learning_rate.py", *sys.argv[1:]]),
+            "scale": options.scale,
+        }
+        made = provenance(**dataclasses.asdict(settings)) | the_task.description
+        ds.attrs = made | ds.attrs | about
+        lk.save(ds, folder / f"{name}.nc")
+        print(f"{the_task}, {n_iterations} iterations: training loss and test {the_task.score_name} at the end")
+        print(table(ds))
+
+
+if __name__ == "__main__":
+    main()
