@@ -4,13 +4,14 @@
     python analyses/expressivity.py --scale paper --device cuda    # everything, in the order of ORDER
     python analyses/expressivity.py --dry-run                      # the queue, what is done, what the rest costs
 
-A cell is one network: a task, an architecture, a value of the swept parameter and a weight seed. Each has a file of its
-own, and a folder with its state and checkpoints; what is done is not done again, and a run that was stopped goes on with
-the iteration it had reached. On a GPU all cells of a sweep are trained as one ensemble; on CPUs one process per core
-takes one cell after the other; on a Dask cluster (--scheduler ADDRESS) the workers do, which must share the folder.
+A cell is one network: a task, an architecture, a value of the swept parameter and a weight seed. Each has a file, and a
+folder with its state and checkpoints; what is done is not done again, and a run that was stopped goes on with the
+iteration it had reached. On a GPU all cells of a sweep are trained as one ensemble; on CPUs one process per core takes
+one cell after the other; on a Dask cluster (--scheduler ADDRESS) the workers do, which must share the folder.
 
 Scale "paper" is that of the paper (N = 100, batches of 128, full length, 5 seeds), as far as it can be known; "quick"
-is what two CPU cores can do in an hour or two, and says in the file what it is.
+is what two CPU cores can do in an hour or two: images of 14×14 pixels, 196 steps, a few epochs; "full-length" has all
+784 steps, and a few epochs.
 """
 
 from __future__ import annotations
@@ -20,8 +21,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import shlex
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -74,8 +73,6 @@ class Settings:
         Of the training; `learning_rate.py` keeps the sweep that chose the rate.
     evaluate_every, n_test_samples : int
         Of the learning curves.
-    n_networks : int
-        Weight seeds.
     radius : float
         Of residuals whose radius is not swept.
     clip_norm : float, optional
@@ -88,7 +85,6 @@ class Settings:
     learning_rate: float
     evaluate_every: int
     n_test_samples: int | None
-    n_networks: int
     hidden_size: int = 100
     radius: float = 0.99
     coupling: float = COUPLING
@@ -96,28 +92,33 @@ class Settings:
 
 
 QUICK_RADII = (0.95, 0.97, 0.98, 0.99, 0.995, 1.0, 1.01)
-_MNIST = Settings("smnist/2", 6 * 468, 128, 0.1, 117, 2000, 2)
-_ADD = Settings("add100", 8000, 64, 0.03, 200, 1000, 3, coupling=0.1)
+N_NETWORKS = {"quick": 3, "full-length": 3, "paper": 5}  # weight seeds
+_MNIST = Settings("smnist/2", 4 * 468, 128, 0.3, 117, 2000)
+_ADD = Settings("add100", 8000, 32, 0.01, 200, 1000)
 SETTINGS = {
     "quick": {
         "smnist": _MNIST,
         "psmnist": dataclasses.replace(_MNIST, task="psmnist/2"),
-        "scifar10": Settings("scifar10/2", 4 * 390, 128, 0.1, 195, 2000, 1),
+        "scifar10": Settings("scifar10/2", 4 * 390, 128, 0.1, 195, 2000),
         "add100": _ADD,
         "add200": dataclasses.replace(_ADD, task="add200"),
     },
+    "full-length": {"smnist": Settings("smnist", 12 * 468, 128, 0.03, 117, 2000)},  # few epochs
     "paper": {
-        "smnist": Settings("smnist", 200 * 468, 128, 0.1, 117, None, 5),
-        "psmnist": Settings("psmnist", 200 * 468, 128, 0.1, 117, None, 5),
-        "scifar10": Settings("scifar10", 200 * 390, 128, 0.1, 195, None, 5),
+        "smnist": Settings("smnist", 200 * 468, 128, 0.03, 117, None),
+        "psmnist": Settings("psmnist", 200 * 468, 128, 0.03, 117, None),
+        "scifar10": Settings("scifar10", 200 * 390, 128, 0.03, 195, None),
         **{
-            f"add{length}": Settings(f"add{length}", 150 * 100, 128, 0.03, 100, None, 5)
-            for length in (100, 200, 400, 800)
+            f"add{length}": Settings(f"add{length}", 150 * 100, 128, 0.01, 100, None) for length in (100, 200, 400, 800)
         },
     },
 }
 MEASURED = ("radius", "spread")  # sweeps whose first network is also analysed at its checkpoints
-N_MEASURED = {"quick": (250, 20), "paper": (1000, 100)}  # samples, and those of them along which exponents are taken
+N_MEASURED = {
+    "quick": (250, 20),
+    "full-length": (250, 20),
+    "paper": (1000, 100),
+}  # samples, and those of them along which exponents are taken
 N_EIGENVALUES = 5
 
 
@@ -125,10 +126,10 @@ def values(sweep: str, settings: Settings, scale: str) -> tuple:
     """Return the values of the swept parameter."""
     name = sweep.partition("-")[0]
     if name == "radius":
-        return RADII if scale == "paper" else QUICK_RADII
+        return QUICK_RADII if scale == "quick" else RADII
     if name == "frequency":
         the_task = cached_task(settings.task)
-        multiples = MULTIPLES if scale == "paper" else MULTIPLES[::2] + MULTIPLES[-1:]
+        multiples = MULTIPLES[::2] + MULTIPLES[-1:] if scale == "quick" else MULTIPLES
         return tuple(round(multiple * ROW / the_task.row_length, 6) for multiple in multiples)
     return {"spread": SPREADS, "coupling": COUPLINGS, "residual": RESIDUALS, "architecture": ARCHITECTURES}[name]
 
@@ -297,7 +298,7 @@ def grid(sweep: str, settings: Settings, scale: str) -> list[Cell]:
     as_pairs = [list(pair) for pair in dataclasses.asdict(settings).items()]
     return [
         {"sweep": sweep, "value": value, "network": seed, "scale": scale, "settings": as_pairs}
-        for seed in range(settings.n_networks)
+        for seed in range(N_NETWORKS[scale])
         for value in values(sweep, settings, scale)
     ]
 
@@ -328,12 +329,12 @@ def output_path(folder: Path, scale: str, task_name: str, sweep: str) -> Path:
     return folder / scale / f"{task_name}_{sweep}.nc"
 
 
-def write(cells: list[Cell], folder: Path, output: Path, task_name: str, settings: Settings) -> None:
-    """Join the cells that are done into one file."""
+def write(sweep: str, scale: str, folder: Path, output: Path, task_name: str, settings: Settings) -> None:
+    """Join the cells of a sweep that are done into one file."""
+    cells = grid(sweep, settings, scale)
     paths = [cell_path(folder, cell) for cell in cells if is_done(cell, cell_path(folder, cell))]
     if not paths:
         return
-    sweep, scale = cells[0]["sweep"], cells[0]["scale"]
     dim = sweep.partition("-")[0]
     ds = join_cells(paths, ["value", "network"]).rename(value=dim)
     units = {"radius": "1", "frequency": "rad per step", "spread": "1", "coupling": "1"}
@@ -352,8 +353,8 @@ def write(cells: list[Cell], folder: Path, output: Path, task_name: str, setting
         | ds.attrs
         | {
             "title": f"Learning {task_name}: sweep of {sweep}",
-            "command": shlex.join(["python", "analyses/expressivity.py", *sys.argv[1:]]),
-            "scale": scale,
+            "command": f"python analyses/expressivity.py --scale {scale} --task {task_name} --sweep {sweep}",
+            "scale": "paper" if scale == "paper" else "quick",
             "n_cells_wanted": len(cells),
             "references": "Dubinin & Effenberger 2024, Section 4",
         }
@@ -370,6 +371,8 @@ def main() -> None:
     parser.add_argument("--scale", choices=list(SETTINGS), default="quick")
     parser.add_argument("--task", action="append", help="only this task; may be given several times")
     parser.add_argument("--sweep", action="append", help="only this sweep; may be given several times")
+    parser.add_argument("--value", action="append", help="only this value of the swept parameter, likewise")
+    parser.add_argument("--seeds", type=int, help="number of weight seeds; default: 3, at the scale paper 5")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--scheduler", help="address of a Dask scheduler whose workers share this folder")
     parser.add_argument("--time-budget", type=float, help="seconds after which to stop; the next run goes on")
@@ -391,8 +394,14 @@ def main() -> None:
     for sweep, name in chosen:
         settings = SETTINGS[options.scale][name]
         output = output_path(options.folder, options.scale, name, sweep)
-        cells = grid(sweep, settings, options.scale)
-        queue.append((cells, output.with_suffix(".parts"), output, name, settings))
+        cells = [
+            cell
+            for cell in grid(sweep, settings, options.scale)
+            if (options.value is None or str(cell["value"]) in options.value)
+            and (options.seeds is None or cell["network"] < options.seeds)
+        ]
+        if cells:
+            queue.append((cells, output.with_suffix(".parts"), output, name, settings))
     print_queue(queue, options.device)
     if options.dry_run:
         return
@@ -408,7 +417,7 @@ def main() -> None:
         do = functools.partial(compute, folder=folder, deadline=deadline, device=options.device)
         executor = None if client is None else client.get_executor()
         run_cells(do, cells, folder, n_workers=1 if options.device == "cuda" else options.workers, executor=executor)
-        write(cells, folder, output, name, settings)
+        write(cells[0]["sweep"], options.scale, folder, output, name, settings)
 
 
 def print_queue(queue: list[tuple], device: str) -> None:

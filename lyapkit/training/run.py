@@ -129,8 +129,10 @@ def train(
     """
     if n_iterations < 1:
         raise ValueError(f"n_iterations must be at least 1, got {n_iterations}")
-    evaluate_every = evaluate_every or task.iterations_per_epoch(batch_size)
-    task.iterations_per_epoch(batch_size)
+    epoch = task.iterations_per_epoch(batch_size)
+    evaluate_every = epoch if evaluate_every is None else evaluate_every
+    if evaluate_every < 1:
+        raise ValueError(f"evaluate_every must be at least 1, got {evaluate_every}")
     networks = list(networks)
     device = available_device(device) if device is not None else None
     ensemble = Ensemble(networks, dtype, device)
