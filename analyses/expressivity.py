@@ -7,7 +7,8 @@
 A cell is one network: a task, an architecture, a value of the swept parameter and a weight seed. Each has a file, and a
 folder with its state and checkpoints; what is done is not done again, and a run that was stopped goes on with the
 iteration it had reached. On a GPU all cells of a sweep are trained as one ensemble; on CPUs one process per core takes
-one cell after the other; on a Dask cluster (--scheduler ADDRESS) the workers do, which must share the folder.
+one cell after the other; on a Dask cluster (--scheduler ADDRESS) the workers do, which must share the folder. Either
+way all networks of a task see the same stream of batches.
 
 Scale "paper" is that of the paper (N = 100, batches of 128, full length, 5 seeds), as far as it can be known; "quick"
 is what two CPU cores can do in an hour or two: images of 14×14 pixels, 196 steps, a few epochs; "full-length" has all
@@ -217,7 +218,6 @@ def compute(
         [build(sweep, value, network, settings)],
         cached_task(settings.task),
         **options_of(sweep, value, settings),
-        seed=network,
         folder=run,
         checkpoints=at,
         resume=True,

@@ -1,3 +1,5 @@
+import os
+
 import matplotlib
 import matplotlib.pyplot
 import pytest
@@ -5,6 +7,14 @@ import torch
 
 matplotlib.use("Agg")
 torch.set_num_threads(1)  # tests run side by side
+
+
+def pytest_collection_modifyitems(items):
+    if "LYAPKIT_DATA" not in os.environ:
+        skip = pytest.mark.skip(reason="needs MNIST and CIFAR-10 in the folder LYAPKIT_DATA")
+        for item in items:
+            if "needs_data" in item.keywords:
+                item.add_marker(skip)
 
 
 @pytest.fixture(autouse=True)

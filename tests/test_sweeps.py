@@ -91,3 +91,16 @@ def test_worker_processes(tmp_path):
 
 def _made_elsewhere(n):
     return xr.Dataset({"value": float(n**2)})
+
+
+def test_a_cell_that_runs_out_of_time_is_gone_on_with(tmp_path):
+    def in_two_goes(n):
+        CALLS.append(n)
+        return None if n == 1 and CALLS.count(1) == 1 else xr.Dataset({"value": float(n)})
+
+    cells = [{"n": n} for n in range(3)]
+    first = run_cells(in_two_goes, cells, tmp_path, n_workers=1, progress=False)
+    assert [path.name for path in first] == ["0.nc", "2.nc"]
+    second = run_cells(in_two_goes, cells, tmp_path, n_workers=1, progress=False)
+    assert [path.name for path in second] == ["0.nc", "1.nc", "2.nc"]
+    assert CALLS == [0, 1, 2, 1]

@@ -91,8 +91,8 @@ def parse_idx(content: bytes, name: str, n_dims: int) -> np.ndarray:
     if magic != (expected := (_IDX_UNSIGNED_BYTE << 8) + n_dims):
         raise ValueError(f"{name} starts with the magic number {magic}, expected {expected}: IDX, {n_dims} dimensions")
     header = 4 + 4 * n_dims
-    shape = tuple(int(size) for size in np.frombuffer(content[4:header], ">i4"))
-    if len(shape) != n_dims or len(content) != header + int(np.prod(shape)):
+    shape = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, header, 4))
+    if len(content) != header + int(np.prod(shape)):
         raise ValueError(f"{name} is {len(content)} bytes long, which does not fit the shape {shape} in its header")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
@@ -149,7 +149,7 @@ def _fetched(url: str, known_hash: str, name: str) -> Path:
     try:
         return Path(pooch.retrieve(url, known_hash, fname=file, path=pooch.os_cache("lyapkit") / name))
     except OSError as error:
-        raise OSError(f"{url} could not be downloaded ({error}); {_advice(name)}") from error
+        raise OSError(f"{url} could not be downloaded ({type(error).__name__}); {_advice(name)}") from error
 
 
 def _advice(name: str) -> str:

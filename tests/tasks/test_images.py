@@ -1,5 +1,3 @@
-import os
-
 import numpy as np
 import pytest
 
@@ -30,7 +28,7 @@ def test_sequences():
         as_sequences(images, "columns")
 
 
-@pytest.mark.skipif("LYAPKIT_DATA" not in os.environ, reason="needs MNIST in the folder LYAPKIT_DATA")
+@pytest.mark.needs_data
 def test_mnist():
     images = load_mnist()
     assert images.train_images.shape == (60_000, 28, 28)

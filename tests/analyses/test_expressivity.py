@@ -1,0 +1,144 @@
+"""The grid of trainings: cells are what they say, are done once, and go into one file; costs and learning rates."""
+
+import dataclasses
+import sys
+
+import numpy as np
+import pytest
+import torch
+from scripts import script
+
+import lyapkit as lk
+from lyapkit.training import train
+
+TINY = {"n_iterations": 6, "batch_size": 16, "learning_rate": 0.1, "evaluate_every": 3, "n_test_samples": 50}
+
+
+@pytest.fixture
+def expressivity(monkeypatch):
+    module = script("analyses", "expressivity")
+    settings = module.Settings("digits", **TINY, hidden_size=6)
+    adding = dataclasses.replace(settings, task="add10")
+    monkeypatch.setitem(module.SETTINGS, "quick", {"smnist": settings, "add100": adding})
+    monkeypatch.setitem(module.N_NETWORKS, "quick", 2)
+    monkeypatch.setitem(module.N_MEASURED, "quick", (20, 3))
+    monkeypatch.setattr(module, "QUICK_RADII", (0.9, 1.0))
+    torch.set_default_dtype(torch.float32)  # as in a script
+    return module
+
+
+def _run(module, monkeypatch, folder, *arguments):
+    command = ["expressivity.py", "--folder", str(folder / "out"), "--workers", "1", *arguments]
+    monkeypatch.setattr(sys, "argv", command)
+    module.main()
+
+
+def test_a_sweep(expressivity, monkeypatch, tmp_path, capsys):
+    _run(expressivity, monkeypatch, tmp_path, "--task", "smnist", "--sweep", "radius")
+    ds = lk.open(tmp_path / "out" / "quick" / "smnist_radius.nc")
+    assert dict(ds.sizes) == {
+        "radius": 2,
+        "network": 2,
+        "iteration": 3,
+        "checkpoint": 2,
+        "exponent": 6,
+        "eigenvalue": 5,
+        "time": 64,
+    }
+    assert ds.attrs["scale"] == "quick"
+    assert ds.attrs["n_cells"] == ds.attrs["n_cells_wanted"] == 4
+    for variable in ds.variables.values():
+        assert variable.attrs["units"]
+        assert variable.attrs["long_name"]
+    settings = expressivity.SETTINGS["quick"]["smnist"]
+    network = expressivity.build("radius", 1.0, 1, settings)
+    options = expressivity.options_of("radius", 1.0, settings)
+    expected = train([network], expressivity.cached_task("digits"), **options).metrics
+    np.testing.assert_array_equal(ds.test_score.sel(radius=1.0, network=1), expected.test_score[0])
+    # the first network's exponents at its checkpoints, before any training close to log r
+    exponents = ds.lyapunov_exponent.sel(network=0, checkpoint=0)
+    np.testing.assert_allclose(exponents.sel(radius=0.9), np.log(0.9), atol=0.01)
+    assert bool(ds.lyapunov_exponent.sel(network=1).isnull().all())
+    assert "0.9:" in capsys.readouterr().out
+
+    # done cells are not done again
+    folder = tmp_path / "out" / "quick" / "smnist_radius.parts"
+    times = {path: path.stat().st_mtime_ns for path in folder.glob("*.nc")}
+    assert len(times) == 4
+    _run(expressivity, monkeypatch, tmp_path, "--task", "smnist", "--sweep", "radius")
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*.nc")} == times
+
+
+def test_no_time_leaves_the_rest_for_another_run(expressivity, monkeypatch, tmp_path):
+    arguments = ["--task", "smnist", "--sweep", "coupling"]
+    _run(expressivity, monkeypatch, tmp_path, *arguments, "--value", "0.01", "--seeds", "1")
+    path = tmp_path / "out" / "quick" / "smnist_coupling.nc"
+    assert lk.open(path).sizes["coupling"] == 1
+    _run(expressivity, monkeypatch, tmp_path, *arguments, "--time-budget", "0")
+    ds = lk.open(path)
+    assert (ds.attrs["n_cells"], ds.attrs["n_cells_wanted"]) == (1, 10)
+
+
+def test_together_is_as_one_by_one(expressivity, monkeypatch, tmp_path):
+    """As on a GPU: all cells of a sweep as one ensemble, each in its own file."""
+    settings = expressivity.SETTINGS["quick"]["add100"]
+    cells = expressivity.grid("architecture", settings, "quick")
+    assert len(cells) == 18
+    chosen = [cell for cell in cells if cell["value"] in ("wcrnn", "gru")]
+    folder = tmp_path / "together"
+    folder.mkdir()
+    expressivity.compute_together(chosen, folder, "cpu", 0.0)  # no time: nothing is done
+    assert not list(folder.glob("*.nc"))
+    expressivity.compute_together(chosen, folder, "cpu", None)
+    for cell in chosen:
+        alone = expressivity.compute(**cell, folder=tmp_path / "alone")
+        ds = lk.open(expressivity.cell_path(folder, cell))
+        np.testing.assert_allclose(ds.test_score, alone.test_score, rtol=1e-4)
+
+
+@pytest.mark.parametrize("sweep", ["radius", "radius-a", "radius-b", "frequency", "spread", "coupling", "residual"])
+def test_networks_are_what_their_cells_say(expressivity, sweep):
+    settings = dataclasses.replace(expressivity.SETTINGS["quick"]["smnist"], radius=0.97)
+    for value in expressivity.values(sweep, settings, "quick"):
+        model = expressivity.build(sweep, value, 3, settings)
+        moduli, phases = np.abs(model.residual.eigenvalues), np.angle(model.residual.eigenvalues)
+        assert model.kind == {"a": "A", "b": "B"}.get(sweep.partition("-")[2], "linear")
+        coupling = value if sweep == "coupling" else 0.01
+        if value != "heterogeneous":
+            assert float(model.coupling) == pytest.approx(coupling)
+        if sweep.startswith("radius"):
+            np.testing.assert_allclose(moduli, value)
+        elif sweep == "frequency":
+            np.testing.assert_allclose(moduli, 0.97, rtol=1e-6)
+            np.testing.assert_allclose(np.abs(phases), abs((value + np.pi) % (2 * np.pi) - np.pi), atol=1e-4)
+        elif sweep == "spread":
+            assert np.all(np.abs(moduli - 0.97) <= value + 1e-6)
+        elif value == "homogeneous":
+            np.testing.assert_allclose(moduli, 0.97)
+        elif value == "heterogeneous":
+            assert model.coupling.shape == (6,)
+            assert 0.001 <= float(model.coupling.min()) < float(model.coupling.max()) <= 0.02
+
+
+def test_queue_and_costs(expressivity, monkeypatch, tmp_path, capsys):
+    _run(expressivity, monkeypatch, tmp_path, "--dry-run")
+    printed = capsys.readouterr().out
+    assert "core hours in all" in printed
+    assert "0 of 18" in printed
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(SystemExit, match="2"):
+        _run(expressivity, monkeypatch, tmp_path, "--task", "mnist")
+    assert "no such cells" in capsys.readouterr().err
+
+
+def test_learning_rates(expressivity, monkeypatch, tmp_path, capsys):
+    module = script("analyses", "learning_rate")
+    monkeypatch.setattr(module, "SETTINGS", expressivity.SETTINGS)
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(module, "N_ITERATIONS", {"image": 6, "add": 6})
+    command = ["learning_rate.py", "--task", "smnist", "--rate", "0.1", "--rate", "0.01", "--workers", "1"]
+    monkeypatch.setattr(sys, "argv", command)
+    module.main()
+    ds = lk.open(tmp_path / "data" / "learning_rate" / "quick" / "smnist.nc")
+    assert dict(ds.sizes) == {"learning_rate": 2, "radius": 3, "iteration": 3}
+    assert "learning rate" in capsys.readouterr().out
