@@ -16,6 +16,7 @@ from lyapkit.models import (
     Network,
     RecurrentNetwork,
     Residual,
+    build_network,
     elman_with_identity_residual,
     from_module,
     inspect_checkpoint,
@@ -29,7 +30,10 @@ from lyapkit.plots import (
     plot_gradient_norms,
     plot_hessian_density,
     plot_hessian_eigenvalues,
+    plot_learning_curves,
     plot_modulation,
+    plot_power_spectrum,
+    plot_scores,
     plot_spectrum,
     plot_weak_coupling,
 )
@@ -46,6 +50,8 @@ from lyapkit.statistics import (
 from lyapkit.systems import Flow, Map, System, classical
 from lyapkit.tables import spectrum_table
 from lyapkit.tangent import DivergenceError, DivergenceWarning
+from lyapkit.tasks import Task, power_spectrum, task
+from lyapkit.training import Training, checkpoints, train
 from lyapkit.weak_coupling import validate_weak_coupling
 
 __version__ = "0.1.0"
@@ -61,6 +67,10 @@ __all__ = [
     "RecurrentNetwork",
     "Residual",
     "System",
+    "Task",
+    "Training",
+    "build_network",
+    "checkpoints",
     "classical",
     "coarsen",
     "elman_with_identity_residual",
@@ -85,14 +95,20 @@ __all__ = [
     "plot_gradient_norms",
     "plot_hessian_density",
     "plot_hessian_eigenvalues",
+    "plot_learning_curves",
     "plot_modulation",
+    "plot_power_spectrum",
+    "plot_scores",
     "plot_spectrum",
     "plot_weak_coupling",
+    "power_spectrum",
     "read_inputs",
     "residuals",
     "running_exponents",
     "save",
     "spectrum_table",
+    "task",
+    "train",
     "validate_weak_coupling",
     "weakly_coupled_init",
 ]

@@ -1,4 +1,4 @@
-"""The command line: `lyapkit spectrum`, `validate`, `gradients`, `curvature`, `inspect` and `plot`."""
+"""The command line: `lyapkit spectrum`, `validate`, `gradients`, `curvature`, `train`, `fetch`, `inspect`, `plot`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Lyapunov spectra of recurrent networks, from their checkpoint files.",
+    help="Lyapunov spectra of recurrent networks, from their checkpoint files, and what they mean for learning.",
 )
 Checkpoint = Annotated[Path, typer.Argument(help="A .safetensors file, or a .pt, .pth, .ckpt or .bin state dict.")]
 Inputs = Annotated[Path, typer.Option(help="Input sequences (trajectory, time, feature): .npy .npz .nc .pt .csv")]
@@ -214,6 +214,91 @@ def _finish(ds: xr.Dataset, output: Path | None, plot: Path | None, draw: Callab
 
 
 @app.command()
+def train(
+    task: Annotated[str, typer.Argument(help="digits, smnist, psmnist, scifar10, add100, add200, …")],
+    network: Annotated[str, typer.Option(help="wcrnn, wcrnn-a, wcrnn-b, wcrnn-identity, lstm, …")] = "wcrnn",
+    residual: Annotated[str, typer.Option(help="identity, rotation, heterogeneous or orthogonal.")] = "identity",
+    radius: Annotated[list[float] | None, typer.Option(help="r of the residual; may be given several times.")] = None,
+    frequency: Annotated[list[float] | None, typer.Option(help="ω of rotations, in rad per step; likewise.")] = None,
+    spread: Annotated[list[float] | None, typer.Option(help="ε of heterogeneous radii; likewise.")] = None,
+    coupling: Annotated[list[float] | None, typer.Option(help="α; likewise. Default: 0.01.")] = None,
+    hidden_size: Annotated[int, typer.Option("--hidden-size", "-n", help="Number of units.")] = 100,
+    seeds: Annotated[int, typer.Option(help="Number of weight seeds.")] = 1,
+    epochs: Annotated[float | None, typer.Option(help="How long. Default: 1 epoch.")] = None,
+    iterations: Annotated[int | None, typer.Option(help="How long, in iterations instead.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Samples in a batch.")] = 128,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", "-l", help="η.")] = 0.03,
+    momentum: Annotated[float, typer.Option(help="Of the gradient descent.")] = 0.9,
+    clip: Annotated[float | None, typer.Option(help="Longest gradient, over all parameters of a network.")] = None,
+    downsample: Annotated[int, typer.Option(help="Average squares of so many pixels a side.")] = 1,
+    evaluate_every: Annotated[
+        int | None, typer.Option(help="Iterations between evaluations. Default: 1 epoch.")
+    ] = None,
+    test_samples: Annotated[int | None, typer.Option(help="Samples to evaluate on. Default: all.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Where to keep the run: state, metrics, checkpoints.")] = None,
+    checkpoint: Annotated[list[int] | None, typer.Option(help="Iteration of which to keep the networks.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --folder.")] = False,
+    time_budget: Annotated[float | None, typer.Option(help="Seconds after which to stop cleanly.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, … Default: cpu.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the metrics to this netCDF file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw learning curves to this .png, .pdf or .svg file.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train networks on TASK, one for every combination of settings and seeds, all at once."""
+    import lyapkit as lk
+    from lyapkit.tables import training_table
+    from lyapkit.training import network_grid
+
+    _check_paths(output, plot)
+    the_task = lk.task(task, downsample=downsample)
+    if epochs is not None and iterations is not None:
+        raise ValueError("give epochs or iterations, not both")
+    if iterations is None:
+        iterations = round((1.0 if epochs is None else epochs) * the_task.iterations_per_epoch(batch_size))
+    swept = {"radii": radius, "frequencies": frequency, "spreads": spread, "couplings": coupling}
+    grid = {name: tuple(values or ()) for name, values in swept.items()}
+    networks, settings = network_grid(network, the_task, hidden_size, shape=residual, **grid, n_seeds=seeds)
+    result = lk.train(
+        networks,
+        the_task,
+        iterations,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        momentum=momentum,
+        clip_norm=clip,
+        evaluate_every=evaluate_every,
+        n_test_samples=test_samples,
+        folder=folder,
+        checkpoints=checkpoint or (),
+        resume=resume,
+        time_budget=time_budget,
+        device=device,
+        progress=not quiet,
+    )
+    ds = result.metrics
+    for name in settings[0]:
+        ds = ds.assign_coords({name: ("network", [own[name] for own in settings], {"units": "1", "long_name": name})})
+    print(f"{the_task}, {ds.attrs['n_iterations']} iterations of {batch_size} samples\n")
+    print(training_table(ds))
+    if not result.is_finished:
+        print(
+            f"\nstopped for the time; {'--resume goes on' if folder else 'without --folder it cannot be gone on with'}"
+        )
+    _finish(ds, output, plot, lk.plot_learning_curves)
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="mnist or cifar10.")],
+) -> None:
+    """Download a data set, for where there is no folder LYAPKIT_DATA with it."""
+    from lyapkit.tasks import files
+
+    for path in files.fetch(name):
+        print(path)
+
+
+@app.command()
 def inspect(checkpoint: Checkpoint) -> None:
     """List the tensors in CHECKPOINT and the recurrent networks they make."""
     import lyapkit as lk
@@ -237,9 +322,10 @@ def plot(
     folder: Annotated[Path | None, typer.Option(help="Where the pictures go. Default: beside FILE.")] = None,
     suffix: Annotated[str, typer.Option("--format", help="png, pdf or svg.")] = "png",
 ) -> None:
-    """Draw what is in FILE, spectrum and convergence, gradients or eigenvalues: pictures beside it."""
+    """Draw what is in FILE, a spectrum, gradients, eigenvalues or learning curves: pictures beside it."""
     import lyapkit as lk
     from lyapkit.plots import save_figure
+    from lyapkit.plots.training import swept_parameter
 
     ds = lk.open(file)
     known = {
@@ -250,10 +336,18 @@ def plot(
         "ggn_eigenvalue": {"eigenvalues": lk.plot_hessian_eigenvalues},
         "density": {"density": lk.plot_hessian_density},
         "modulation": {"modulation": lk.plot_modulation},
+        "power": {"power_spectrum": lk.plot_power_spectrum},
     }
     pictures = {name: draw for variable, draws in known.items() if variable in ds for name, draw in draws.items()}
-    if not pictures or "network" in ds.dims:
-        raise ValueError(f"{file} holds no spectrum, gradient norms, eigenvalues, density or modulation of one network")
+    if "test_score" in ds:  # a sweep's exponents and eigenvalues have dimensions of their own
+        pictures = {"learning_curves": lk.plot_learning_curves}
+        if swept_parameter(ds) is not None:
+            pictures["scores"] = lk.plot_scores
+    elif not pictures or "network" in ds.dims:
+        raise ValueError(
+            f"{file} holds no spectrum, gradient norms, eigenvalues, density or modulation of one network, and no "
+            "learning curves"
+        )
     folder = file.parent if folder is None else folder
     for name, draw in pictures.items():
         print(f"drew {save_figure(draw(ds), folder / f'{file.stem}_{name}.{suffix}')}")

@@ -329,3 +329,76 @@ def test_a_checkpoint_without_readout(run, tmp_path):
     code, _, err = run("gradients", tmp_path / "bare.pt", *arguments[1:])
     assert code == 2
     assert "there is no readout" in err
+
+
+def test_train(run, tmp_path):
+    output, picture, folder = tmp_path / "m.nc", tmp_path / "m.png", tmp_path / "run"
+    options = ["--radius", "0.9", "--radius", "0.98", "--seeds", "2", "-n", "6", "--batch-size", "16", "-q"]
+    options += ["--learning-rate", "0.1", "--evaluate-every", "5", "--test-samples", "50", "--coupling", "0.1"]
+    files = ["--folder", folder, "--checkpoint", "5", "--output", output, "--plot", picture]
+    code, out, err = run("train", "digits", *options, "--iterations", "10", *files)
+    assert (code, err) == (0, "")
+    assert "digits (64 steps, 1 inputs, 10 outputs), 10 iterations of 16 samples" in out
+    ds = lk.open(output)
+    assert ds.radius.values.tolist() == [0.9, 0.9, 0.98, 0.98]
+    assert ds.seed.values.tolist() == [0, 1, 0, 1]
+    residual = lk.residuals.scaled_identity(6, 0.98)
+    network = lk.build_network("wcrnn", 1, 6, 10, residual=residual, coupling=0.1, seed=1)
+    settings = {"batch_size": 16, "learning_rate": 0.1, "evaluate_every": 5, "n_test_samples": 50}
+    expected = lk.train([network.float()], lk.task("digits"), 10, **settings)
+    np.testing.assert_allclose(ds.test_loss[3], expected.metrics.test_loss[0], rtol=1e-4)
+    assert list(lk.checkpoints(folder, 3)) == [5, 10]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    code, _, err = run("train", "digits", *options, "--iterations", "10", *files)
+    assert code == 2
+    assert "holds a run already: continue it with resume" in err
+    code, out, err = run("train", "digits", *options, "--iterations", "15", *files, "--resume")
+    assert (code, err) == (0, "")
+    assert "15 iterations" in out
+    code, out, _ = run("plot", output)
+    assert code == 0
+    assert (tmp_path / "m_learning_curves.png").exists()
+
+
+@pytest.mark.parametrize("network", ["lstm", "s4"])
+def test_train_other_networks(run, network):
+    options = ["--network", network, "--seeds", "2", "-n", "4", "--iterations", "2", "-q", "--test-samples", "20"]
+    code, out, err = run("train", "add10", *options, "--batch-size", "8", "--time-budget", "100")
+    assert (code, err) == (0, "")
+    assert len(out.strip().splitlines()) == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mnist"], "unknown task 'mnist', expected one of: digits"),
+        (["digits", "--network", "transformer"], "unknown network 'transformer', expected one of wcrnn"),
+        (["digits", "--network", "lstm", "--radius", "1"], "lstm has no residual"),
+        (["digits", "--residual", "rotation"], "a residual of shape rotation needs frequency"),
+        (["digits", "--frequency", "0.1"], "a residual of shape identity has no frequency"),
+        (["digits", "--residual", "cube"], "unknown residual 'cube'"),
+        (["digits", "--epochs", "1", "--iterations", "1"], "give epochs or iterations, not both"),
+        (["digits", "--iterations", "0"], "n_iterations must be at least 1"),
+        (["digits", "--batch-size", "5000"], "batch_size must be 1 to 1437 for digits"),
+        (["digits", "--seeds", "0"], "number of seeds must be at least 1"),
+        (["digits", "--downsample", "3"], "downsample must divide"),
+        (["digits", "--learning-rate", "-1"], "learning_rate must be a positive number"),
+        (["digits", "--output", "nowhere/x.nc"], "folder nowhere does not exist"),
+    ],
+)
+def test_bad_trainings_are_one_line(run, arguments, message):
+    code, out, err = run("train", *arguments, "-q")
+    assert code == 2
+    assert out == ""
+    assert len(err.strip().splitlines()) == 1
+    assert message in err
+
+
+def test_missing_data_is_one_line(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("LYAPKIT_DATA", str(tmp_path))
+    code, _, err = run("train", "smnist", "-q")
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+    assert "'lyapkit fetch mnist'" in err
+    code, _, err = run("fetch", "imagenet")
+    assert (code, "unknown data set 'imagenet'" in err) == (2, True)

@@ -1,0 +1,27 @@
+"""Pictures of datasets: functions of a dataset that return matplotlib axes."""
+
+from lyapkit.plots.drawing import STYLE, check_drawable, save_figure
+from lyapkit.plots.exponents import plot_convergence, plot_spectrum, plot_weak_coupling
+from lyapkit.plots.learning import (
+    plot_gradient_norms,
+    plot_hessian_density,
+    plot_hessian_eigenvalues,
+    plot_modulation,
+)
+from lyapkit.plots.training import plot_learning_curves, plot_power_spectrum, plot_scores
+
+__all__ = [
+    "STYLE",
+    "check_drawable",
+    "plot_convergence",
+    "plot_gradient_norms",
+    "plot_hessian_density",
+    "plot_hessian_eigenvalues",
+    "plot_learning_curves",
+    "plot_modulation",
+    "plot_power_spectrum",
+    "plot_scores",
+    "plot_spectrum",
+    "plot_weak_coupling",
+    "save_figure",
+]

@@ -1,0 +1,73 @@
+"""What all pictures have in common: style, colours, and how they are written."""
+
+from __future__ import annotations
+
+import functools
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+
+from lyapkit.results import check_writable, replacing
+
+STYLE = Path(__file__).with_name("lyapkit.mplstyle")
+MEAN_COLOUR, TRAJECTORY_COLOUR, THEORY_COLOUR = "#0072B2", "#8C8C8C", "#D55E00"
+FEW = 20  # points that are drawn one by one
+_METADATA = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}  # what would change from run to run
+
+
+def styled(draw: Callable[..., Axes]) -> Callable[..., Axes]:
+    """Draw in lyapkit's style, whatever style is set."""
+
+    @functools.wraps(draw)
+    def in_style(*arguments: object, **options: object) -> Axes:
+        with plt.style.context(STYLE):
+            return draw(*arguments, **options)
+
+    return in_style
+
+
+def save_figure(ax: Axes, path: str | Path) -> Path:
+    """Write the figure that `ax` is on to a PNG, PDF or SVG file, whole or not at all, and close it.
+
+    The same data give the same bytes.
+
+    Raises
+    ------
+    ValueError
+        If the ending is none of these.
+    OSError
+        If the file cannot be written.
+    """
+    path = check_drawable(path)
+    with replacing(path) as temporary, plt.style.context(STYLE):
+        ax.figure.savefig(temporary, metadata=_METADATA[path.suffix])
+    plt.close(ax.figure)
+    return path
+
+
+def check_drawable(path: str | Path) -> Path:
+    """Return the path if a picture can be written there; raises like `save_figure`."""
+    path = check_writable(path)
+    if path.suffix not in _METADATA:
+        raise ValueError(f"cannot draw {path.name}: unknown type {path.suffix!r}, expected .png, .pdf or .svg")
+    return path
+
+
+def axes_or_new(ax: Axes | None) -> Axes:
+    """Return the axes that were given, or new ones."""
+    return plt.subplots()[1] if ax is None else ax
+
+
+def title(ds: xr.Dataset) -> str:
+    """Return what was measured, in lines that fit above a picture."""
+    return textwrap.fill(ds.attrs.get("system", ""), 68)
+
+
+def finite(values: xr.DataArray) -> np.ndarray:
+    """Return values with infinities as gaps."""
+    return values.where(np.isfinite(values)).values

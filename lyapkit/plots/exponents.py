@@ -1,0 +1,139 @@
+"""Pictures of Lyapunov spectra, their convergence, and what weak coupling predicts of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import seaborn as sns
+import xarray as xr
+from matplotlib.axes import Axes
+
+from lyapkit.plots.drawing import FEW, MEAN_COLOUR, THEORY_COLOUR, TRAJECTORY_COLOUR, axes_or_new, finite, styled, title
+from lyapkit.statistics import ensemble_mean, running_exponents
+
+
+@styled
+def plot_spectrum(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Plot the exponents against their rank: mean over trajectories ± standard error, each trajectory faint behind.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        What `lyapunov_spectrum` returned.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw. Default: a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = axes_or_new(ax)
+    mean = ensemble_mean(ds)
+    rank = ds["exponent"].values
+    values, errors = finite(mean["lyapunov_exponent"]), mean["standard_error"].fillna(0.0).values
+    n_trajectories = int(mean["n_trajectories"].max())
+    few = len(rank) <= FEW
+    if ds.sizes["trajectory"] > 1:
+        single = finite(ds["lyapunov_exponent"])
+        marker = "_" if few else None
+        lines = ax.plot(rank, single.T, color=TRAJECTORY_COLOUR, alpha=0.35, linewidth=0.7, marker=marker)
+        lines[0].set_label("trajectories")
+        label = f"mean of {n_trajectories} trajectories ± standard error"
+    else:
+        label = "exponent ± standard error"
+    if few:
+        ax.errorbar(rank, values, errors, fmt="o", color=MEAN_COLOUR, capsize=3, markersize=5, label=label)
+        ax.set_xticks(rank)
+    else:
+        ax.plot(rank, values, color=MEAN_COLOUR, label=label)
+        ax.fill_between(rank, values - errors, values + errors, color=MEAN_COLOUR, alpha=0.3, linewidth=0)
+    ax.axhline(0.0, color="black", linewidth=0.8, linestyle="--")
+    if n_dead := int(np.isneginf(ds["lyapunov_exponent"].values).sum()):
+        ax.annotate(
+            f"{n_dead} exponents of −∞ not shown", (0.98, 0.94), xycoords="axes fraction", ha="right", fontsize=8
+        )
+    ax.set(xlabel="exponent (rank)", ylabel=_exponent_label(ds), title=title(ds))
+    ax.margins(x=0.02 if len(rank) > FEW else 0.1)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
+    return ax
+
+
+@styled
+def plot_convergence(ds: xr.Dataset, ax: Axes | None = None, n_exponents: int = 6) -> Axes:
+    """Plot running exponents against time: mean over trajectories, each trajectory faint behind.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        What `lyapunov_spectrum` returned.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw. Default: a new figure.
+    n_exponents : int
+        How many exponents to show, evenly spread over the ranks.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = axes_or_new(ax)
+    running = running_exponents(ds)
+    k = ds.sizes["exponent"]
+    shown = np.unique(np.linspace(0, k - 1, min(n_exponents, k)).round().astype(int))
+    time = ds["end_time"].values
+    for index, colour in zip(shown, sns.color_palette("viridis", len(shown)), strict=True):
+        values = finite(running.isel(exponent=index))
+        valid = ~np.isnan(values[:, -1])
+        if len(values) > 1:
+            ax.plot(time, values.T, color=colour, alpha=0.15, linewidth=0.6)
+        if valid.any():
+            ax.plot(time, values[valid].mean(axis=0), color=colour, label=f"λ{_subscript(index + 1)}")
+    ax.axhline(0.0, color="black", linewidth=0.8, linestyle="--")
+    if time[-1] > 20 * time[0]:
+        ax.set_xscale("log")
+    unit = ds["end_time"].attrs["units"]
+    ax.set(
+        xlabel="time (steps)" if unit == "step" else f"time ({unit})",
+        ylabel=f"running {_exponent_label(ds)}",
+        title=title(ds),
+    )
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return ax
+
+
+@styled
+def plot_weak_coupling(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Plot measured exponents over those that the residual predicts (Eq. 13), within their certificate.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        What `validate_weak_coupling` returned.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw. Default: a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = axes_or_new(ax)
+    mean = ensemble_mean(ds)
+    rank = ds["exponent"].values
+    bounds = [finite(ds[f"certificate_{side}"].mean("trajectory")) for side in ("lower", "upper")]
+    if np.isfinite(bounds).all():
+        ax.axhspan(*bounds, color="0.9", label="certificate (Weyl)")
+    ax.plot(rank, finite(ds["predicted_exponent"]), color="black", linestyle="--", label="log|ρᵢ| (Eq. 13)")
+    averaged = finite(ds["averaged_exponent"].mean("trajectory"))
+    ax.plot(rank, averaged, color=THEORY_COLOUR, label="averaged Jacobian (first order)")
+    errors = mean["standard_error"].fillna(0.0).values
+    style = {"color": MEAN_COLOUR, "markersize": 4, "linewidth": 1, "label": "measured ± standard error"}
+    ax.errorbar(rank, finite(mean["lyapunov_exponent"]), errors, fmt=".", **style)
+    ax.set(xlabel="exponent (rank)", ylabel=_exponent_label(ds), title=title(ds))
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
+    return ax
+
+
+def _exponent_label(ds: xr.Dataset) -> str:
+    return f"Lyapunov exponent ({ds['lyapunov_exponent'].attrs['units']})"
+
+
+def _subscript(number: int) -> str:
+    return str(number).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))

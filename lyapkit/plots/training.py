@@ -1,0 +1,159 @@
+"""Pictures of trainings and tasks: learning curves, scores against a swept parameter, power spectra."""
+
+from __future__ import annotations
+
+import numpy as np
+import seaborn as sns
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+
+from lyapkit.plots.drawing import MEAN_COLOUR, THEORY_COLOUR, axes_or_new, styled, title
+
+_CRITICAL = {"radius": 1.0}  # where a diverging scale of colours has its middle
+_PER_NETWORK = ("network", "iteration")
+
+
+@styled
+def plot_learning_curves(ds: xr.Dataset, ax: Axes | None = None, score: str = "test_score") -> Axes:
+    """Plot test scores against iterations: one line per network, or mean ± SD over networks per swept value.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        The metrics that `train` returns, or a sweep with one more dimension, the swept parameter's name.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw. Default: a new figure.
+    score : "test_score", "test_loss" or "train_loss"
+        What to draw.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = axes_or_new(ax)
+    curves, swept = ds[score], swept_parameter(ds)
+    iteration = ds["iteration"].values
+    if swept is None:
+        for index, colour in zip(ds["network"].values, colours(ds["network"].values), strict=True):
+            values = curves.sel(network=index).values
+            known = ~np.isnan(values)
+            ax.plot(iteration[known], values[known], color=colour, label=f"network {index}")
+    else:
+        for value, colour in zip(ds[swept].values, colours(ds[swept].values, swept), strict=True):
+            one = curves.sel({swept: value})
+            mean, deviation = one.mean("network").values, one.std("network").values
+            known = ~np.isnan(mean)
+            ax.plot(iteration[known], mean[known], color=colour, label=_text(value))
+            band = (mean - deviation)[known], (mean + deviation)[known]
+            ax.fill_between(iteration[known], *band, color=colour, alpha=0.2, linewidth=0)
+    attributes = curves.attrs
+    ax.set(xlabel="training iteration", ylabel=_label(attributes), title=title(ds))
+    heading = None if swept is None else ds[swept].attrs.get("long_name", swept)
+    ax.legend(title=heading, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return ax
+
+
+@styled
+def plot_scores(ds: xr.Dataset, ax: Axes | None = None, variable: str = "best_score") -> Axes:
+    """Plot a number per network against the swept parameter: mean ± SD over networks, each network faint behind.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        A sweep: metrics of `train` with the swept parameter as one more dimension.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw. Default: a new figure.
+    variable : "best_score" or "iterations_to_minimal_performance"
+        What to draw. Networks that never reach minimal performance count with the last iteration, as in the paper.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        If nothing was swept.
+    """
+    swept = swept_parameter(ds)
+    if swept is None:
+        raise ValueError("nothing was swept here: the dataset has no dimension but network and iteration")
+    ax = axes_or_new(ax)
+    values = ds[variable]
+    if variable == "iterations_to_minimal_performance":
+        is_computed = ds["best_score"].notnull()
+        values = values.where(values.notnull() | ~is_computed, int(ds["iteration"].max())).assign_attrs(values.attrs)
+    names = ds[swept].values
+    place = np.arange(len(names)) if names.dtype.kind in "UOT" else names
+    for network in ds["network"].values:
+        ax.plot(place, values.sel(network=network), ".", color="0.6", markersize=4, zorder=1)
+    mean, deviation = values.mean("network"), values.std("network")
+    ax.errorbar(place, mean, deviation, fmt="o-", color=MEAN_COLOUR, capsize=3, markersize=5)
+    if names.dtype.kind in "UOT":
+        ax.set_xticks(place, names, rotation=30, ha="right")
+        ax.set_xlabel("")
+    else:
+        ax.set_xlabel(_label(ds[swept].attrs))
+        if swept in _CRITICAL:
+            ax.axvline(_CRITICAL[swept], color="black", linewidth=0.8, linestyle="--")
+    ax.set(ylabel=_label(values.attrs), title=title(ds))
+    return ax
+
+
+@styled
+def plot_power_spectrum(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Plot a task's mean power spectrum, with its characteristic frequency.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        What `power_spectrum` returned.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw. Default: a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = axes_or_new(ax)
+    for feature, colour in zip(ds["feature"].values, colours(ds["feature"].values), strict=True):
+        one = ds.sel(feature=feature)
+        own = MEAN_COLOUR if len(ds["feature"]) == 1 else colour
+        label = "power" if len(ds["feature"]) == 1 else f"feature {feature}"
+        ax.plot(one["frequency"], one["power"], color=own, linewidth=1, label=label)
+        peak = float(one["characteristic_frequency"])
+        label = f"largest at {peak:.4g} rad per step, a period of {2 * np.pi / peak:.3g} steps"
+        ax.axvline(peak, color=THEORY_COLOUR, linewidth=0.8, linestyle="--", label=label)
+    ax.set(yscale="log", xlabel=_label(ds["frequency"].attrs), ylabel=_label(ds["power"].attrs))
+    ax.set_title(f"{ds.attrs['task']}, {ds.attrs['n_steps']} steps")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13))
+    return ax
+
+
+def swept_parameter(ds: xr.Dataset) -> str | None:
+    """Return the name of the swept parameter, the third dimension of learning curves; None if there is none."""
+    others = [str(dim) for dim in ds["test_score"].dims if dim not in _PER_NETWORK]
+    return others[0] if others else None
+
+
+def colours(values: np.ndarray, name: str = "") -> list[str]:
+    """Return a colour per value: for a radius, from blue through gray at the critical one to red; else from a map."""
+    if name not in _CRITICAL:
+        return [to_hex(colour) for colour in sns.color_palette("viridis", len(values))]
+    middle = _CRITICAL[name]
+    scale = sns.color_palette("icefire", as_cmap=True)
+    below, above = (np.sort(values[np.sign(values - middle) == sign]) for sign in (-1, 1))
+    places = {middle: 0.5}  # evenly on either side: radii lie the closer, the closer to critical
+    places |= {value: 0.02 + 0.4 * i / max(len(below) - 1, 1) for i, value in enumerate(below)}
+    places |= {value: 0.98 - 0.4 * i / max(len(above) - 1, 1) for i, value in enumerate(above[::-1])}
+    return [to_hex(scale(places[value])) for value in values]
+
+
+def _label(attributes: dict) -> str:
+    unit = attributes.get("units", "1")
+    return attributes["long_name"] + ("" if unit == "1" else f" ({unit})")
+
+
+def _text(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.4g}"
