@@ -24,6 +24,7 @@ lint: $(VENV)/.installed-dev
 benchmark: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/lyapunov.py
 	$(BIN)/python benchmarks/learning.py
+	$(BIN)/python benchmarks/training.py
 
 clean:
 	rm -rf $(VENV) output

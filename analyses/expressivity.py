@@ -114,7 +114,7 @@ SETTINGS = {
         },
     },
 }
-MEASURED = ("radius", "spread")  # sweeps whose first network is also analysed at its checkpoints
+MEASURED = (("radius", "smnist"), ("spread", "smnist"), ("radius", "add100"))  # first networks also at checkpoints
 N_MEASURED = {
     "quick": (250, 20),
     "full-length": (250, 20),
@@ -211,7 +211,7 @@ def compute(
         return None
     cell = {"sweep": sweep, "value": value, "network": network, "scale": scale, "settings": settings}
     settings = Settings(**dict(settings))
-    is_measured = sweep in MEASURED and network == 0
+    is_measured = (sweep, settings.task.partition("/")[0]) in MEASURED and network == 0
     at = [0, settings.n_iterations // 10, settings.n_iterations] if is_measured else []
     run = run_folder(folder, cell)
     result = train(

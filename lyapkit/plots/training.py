@@ -6,11 +6,12 @@ import numpy as np
 import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
+from matplotlib.colors import LinearSegmentedColormap, to_hex
 
 from lyapkit.plots.drawing import MEAN_COLOUR, THEORY_COLOUR, axes_or_new, styled, title
 
 _CRITICAL = {"radius": 1.0}  # where a diverging scale of colours has its middle
+_FROM_SUB_TO_SUPERCRITICAL = ["#56B4E9", "#0072B2", "#1A1A1A", "#D55E00", "#E69F00"]  # colour-blind safe
 _PER_NETWORK = ("network", "iteration")
 
 
@@ -138,15 +139,15 @@ def swept_parameter(ds: xr.Dataset) -> str | None:
 
 
 def colours(values: np.ndarray, name: str = "") -> list[str]:
-    """Return a colour per value: for a radius, from blue through gray at the critical one to red; else from a map."""
+    """Return a colour per value: for a radius, from blue through black at the critical one to orange."""
     if name not in _CRITICAL:
         return [to_hex(colour) for colour in sns.color_palette("viridis", len(values))]
     middle = _CRITICAL[name]
-    scale = sns.color_palette("icefire", as_cmap=True)
+    scale = LinearSegmentedColormap.from_list("criticality", _FROM_SUB_TO_SUPERCRITICAL)
     below, above = (np.sort(values[np.sign(values - middle) == sign]) for sign in (-1, 1))
     places = {middle: 0.5}  # evenly on either side: radii lie the closer, the closer to critical
-    places |= {value: 0.02 + 0.4 * i / max(len(below) - 1, 1) for i, value in enumerate(below)}
-    places |= {value: 0.98 - 0.4 * i / max(len(above) - 1, 1) for i, value in enumerate(above[::-1])}
+    places |= {value: 0.4 * i / max(len(below) - 1, 1) for i, value in enumerate(below)}
+    places |= {value: 1.0 - 0.4 * i / max(len(above) - 1, 1) for i, value in enumerate(above[::-1])}
     return [to_hex(scale(places[value])) for value in values]
 
 

@@ -37,8 +37,8 @@ def network_grid(
     hidden_size : int
         Units N.
     shape : "identity", "rotation", "heterogeneous" or "orthogonal"
-        Of the residual of a weakly coupled network: r·I, rotations by one frequency, radii within r ± spread, or r times
-        a random orthogonal matrix. The weight seed draws radii and matrices, too.
+        Of the residual of a weakly coupled network: r·I, rotations by one frequency, radii within r ± spread, or r
+        times a random orthogonal matrix. The weight seed draws radii and matrices, too.
     radii, frequencies, spreads, couplings : sequence of float
         Values of r (default 1), ω in rad per step, ε, and α (default 0.01).
     n_seeds : int

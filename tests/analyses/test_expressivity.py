@@ -21,6 +21,7 @@ def expressivity(monkeypatch):
     adding = dataclasses.replace(settings, task="add10")
     monkeypatch.setitem(module.SETTINGS, "quick", {"smnist": settings, "add100": adding})
     monkeypatch.setitem(module.N_NETWORKS, "quick", 2)
+    monkeypatch.setattr(module, "MEASURED", (("radius", "digits"),))
     monkeypatch.setitem(module.N_MEASURED, "quick", (20, 3))
     monkeypatch.setattr(module, "QUICK_RADII", (0.9, 1.0))
     torch.set_default_dtype(torch.float32)  # as in a script
