@@ -361,7 +361,7 @@ def main() -> None:
     warnings.showwarning = lambda message, *_, **__: print(f"lyapkit: warning: {message}", file=sys.stderr)
     try:
         app()
-    except (ValueError, OSError, ArithmeticError) as error:
+    except (ValueError, OSError, ArithmeticError, ImportError) as error:
         print(f"lyapkit: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import importlib
 import io
 import os
 import tarfile
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -143,13 +145,26 @@ def _in_folder(path: Path, name: str) -> Path:
 
 
 def _fetched(url: str, known_hash: str, name: str) -> Path:
-    import pooch
-
+    pooch = needed("pooch")
     file = url.rpartition("/")[2]
     try:
         return Path(pooch.retrieve(url, known_hash, fname=file, path=pooch.os_cache("lyapkit") / name))
     except OSError as error:
         raise OSError(f"{url} could not be downloaded ({type(error).__name__}); {_advice(name)}") from error
+
+
+def needed(name: str) -> ModuleType:
+    """Return a module of the extra `data`.
+
+    Raises
+    ------
+    ImportError
+        If it is not installed, with how to install it.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(f"{name} is not installed, which data sets need: pip install 'lyapkit[data]'") from error
 
 
 def _advice(name: str) -> str:

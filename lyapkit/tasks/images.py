@@ -35,12 +35,11 @@ class Images:
 
 def load_digits() -> Images:
     """Return scikit-learn's bundled 8×8 digits, 1437 to train and 360 to test: a stratified split, always the same."""
-    from sklearn.datasets import load_digits as bundled
-    from sklearn.model_selection import train_test_split
-
-    digits = bundled()
+    digits = files.needed("sklearn.datasets").load_digits()
     images, labels = digits.images / 16.0, digits.target.astype(np.int64)
-    split = train_test_split(images, labels, test_size=N_TEST_DIGITS, stratify=labels, random_state=0)
+    split = files.needed("sklearn.model_selection").train_test_split(
+        images, labels, test_size=N_TEST_DIGITS, stratify=labels, random_state=0
+    )
     train_images, test_images, train_labels, test_labels = split
     return Images(train_images, train_labels, test_images, test_labels)
 

@@ -116,6 +116,11 @@ def _copy(source, output):
     Path(output).write_bytes(source.read_bytes())
 
 
+def test_what_is_not_installed_is_named():
+    with pytest.raises(ImportError, match=r"nowhere is not installed, .* pip install 'lyapkit\[data\]'"):
+        files.needed("nowhere")
+
+
 def test_without_a_network_the_error_says_what_to_do(tmp_path, monkeypatch):
     import pooch
 
