@@ -11,10 +11,12 @@ from lyapkit.learning import (
 )
 from lyapkit.lyapunov import lyapunov_spectrum
 from lyapkit.models import (
+    S4,
     WCRNN,
     CheckpointError,
     Network,
     RecurrentNetwork,
+    RefinedLSTM,
     Residual,
     build_network,
     elman_with_identity_residual,
@@ -57,6 +59,7 @@ from lyapkit.weak_coupling import validate_weak_coupling
 __version__ = "0.1.0"
 
 __all__ = [
+    "S4",
     "WCRNN",
     "CheckpointError",
     "DivergenceError",
@@ -65,6 +68,7 @@ __all__ = [
     "Map",
     "Network",
     "RecurrentNetwork",
+    "RefinedLSTM",
     "Residual",
     "System",
     "Task",
