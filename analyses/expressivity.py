@@ -92,7 +92,8 @@ class Settings:
     clip_norm: float | None = None
 
 
-QUICK_RADII = (0.95, 0.97, 0.98, 0.99, 0.995, 1.0, 1.01)
+QUICK_RADII = (0.95, 0.97, 0.98, 0.99, 0.995, 1.0, 1.005, 1.01)
+QUICK_MULTIPLES = (0.0, 0.5, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5)
 N_NETWORKS = {"quick": 3, "full-length": 3, "paper": 5}  # weight seeds
 _MNIST = Settings("smnist/2", 4 * 468, 128, 0.3, 117, 2000)
 _ADD = Settings("add100", 8000, 32, 0.01, 200, 1000)
@@ -130,7 +131,7 @@ def values(sweep: str, settings: Settings, scale: str) -> tuple:
         return QUICK_RADII if scale == "quick" else RADII
     if name == "frequency":
         the_task = cached_task(settings.task)
-        multiples = MULTIPLES[::2] + MULTIPLES[-1:] if scale == "quick" else MULTIPLES
+        multiples = QUICK_MULTIPLES if scale == "quick" else MULTIPLES
         return tuple(round(multiple * ROW / the_task.row_length, 6) for multiple in multiples)
     return {"spread": SPREADS, "coupling": COUPLINGS, "residual": RESIDUALS, "architecture": ARCHITECTURES}[name]
 
