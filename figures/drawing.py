@@ -1,55 +1,166 @@
-"""What the figure scripts share: from a dataset in data/ to a printed summary and pictures in figures/output/."""
+"""What the figure scripts share: where data are, how figures are drawn and written, what is said when data are missing.
+
+A script has `SOURCES`, the datasets it reads, and ``make(datasets) -> Figure``. What is missing is named with the
+command that computes it, and left blank; a dataset that is not what it should be is refused.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import shlex
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import lyapkit as lk
 from lyapkit.plots import save_figure
 
 ROOT = Path(__file__).resolve().parent.parent
+STYLE = Path(__file__).with_name("paper.mplstyle")
+OUTPUT = ROOT / "figures" / "output"
+TWO_COLUMNS = 7.2  # inches
+Datasets = Mapping[str, xr.Dataset]
 
 
-def draw_figure(
+@dataclass(frozen=True)
+class Source:
+    """A dataset that figures read.
+
+    Attributes
+    ----------
+    path : str
+        Below the data folder.
+    command : str
+        What computes it.
+    cost : str
+        How long that took.
+    needs : tuple of str
+        Variables and dimensions by which it is known.
+    """
+
+    path: str
+    command: str
+    cost: str
+    needs: tuple[str, ...]
+
+
+def sweep(task: str, name: str, cost: str, *needs: str, scale: str = "quick") -> Source:
+    """Return the source of a sweep of `analyses/expressivity.py`."""
+    command = f"python analyses/expressivity.py --scale {scale} --task {task} --sweep {name}"
+    dim = name.partition("-")[0]
+    path = f"expressivity/{scale}/{task}_{name}.nc"
+    return Source(path, command, cost, ("test_score", "best_score", dim, "network", "iteration", *needs))
+
+
+def read(sources: Mapping[str, Source], folder: Path) -> tuple[dict[str, xr.Dataset], list[str]]:
+    """Return the datasets that are there, by name, and what there is to say about the others.
+
+    `folder` may be a file, if there is one source only.
+    """
+    datasets, missing = {}, []
+    for name, source in sources.items():
+        path = folder if folder.is_file() else folder / source.path
+        if not path.is_file():
+            missing.append(f"{source.path} is not computed yet: {source.command} ({source.cost})")
+            continue
+        ds = lk.open(path)
+        known = set(ds.variables) | set(ds.dims)
+        if lacking := [need for need in source.needs if need not in known]:
+            missing.append(
+                f"{source.path} is of another experiment or an older version, it lacks {', '.join(lacking)}: "
+                f"{source.command} ({source.cost})"
+            )
+            continue
+        datasets[name] = ds
+        if ds.attrs.get("n_cells", 0) < ds.attrs.get("n_cells_wanted", 0):
+            done = f"{ds.attrs['n_cells']} of {ds.attrs['n_cells_wanted']}"
+            missing.append(f"{source.path} has {done} cells so far: {source.command} goes on")
+    return datasets, missing
+
+
+def run(
     name: str,
-    data: str,
-    cost: str,
-    make: Callable[[xr.Dataset], Figure],
-    numbers: Callable[[xr.Dataset], str],
+    sources: Mapping[str, Source],
+    make: Callable[[Datasets], Figure],
     about: str,
+    numbers: Callable[[Datasets], str] | None = None,
 ) -> None:
-    """Read the options of a figure script, print its numbers, and draw it as PNG and PDF.
+    """Read the options of a figure script, draw its figure as PNG and PDF, and print what it drew from which data.
 
     Parameters
     ----------
     name : str
         What the pictures are called.
-    data : str
-        Name of the file in data/ and of the script in analyses/ that makes it.
-    cost : str
-        How long that takes.
-    make, numbers : callable
-        Return the figure, and what it says in numbers, of a dataset.
+    sources : mapping
+        Name to dataset that the figure reads.
+    make : callable
+        Returns the figure of the datasets that are there.
     about : str
         The script's docstring, its help text.
+    numbers : callable, optional
+        Returns what the figure says in numbers.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=ROOT / "data" / f"{data}.nc", help=f"default: data/{data}.nc")
-    default = ROOT / "figures" / "output"
-    parser.add_argument("--output", type=Path, default=default, help="folder; default: figures/output")
+    parser.add_argument(
+        "--data", type=Path, default=ROOT / "data", help="folder (or the one file) to read; default: data/"
+    )
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder; default: figures/output")
+    parser.add_argument("--recompute", action="store_true", help="run what computes the data first")
     options = parser.parse_args()
     matplotlib.use("Agg")
-    if not options.data.is_file():
-        raise SystemExit(f"{options.data} does not exist: python analyses/{data}.py makes it ({cost})")
-    ds = lk.open(options.data)
-    print(numbers(ds))
+    if options.recompute:
+        for source in sources.values():
+            command = shlex.split(source.command)
+            print(f"{source.command} ({source.cost})", flush=True)
+            subprocess.run([sys.executable, *command[1:]], cwd=ROOT, check=True)
+    datasets, missing = read(sources, options.data)
+    for line in missing:
+        print(f"note: {line}")
+    if sources and not datasets:
+        raise SystemExit(f"{name}: nothing to draw in {options.data}: {missing[0]}")
+    if numbers is not None:
+        print(numbers(datasets))
     options.output.mkdir(parents=True, exist_ok=True)
     for suffix in (".png", ".pdf"):
-        path = save_figure(make(ds).axes[0], options.output / f"{name}{suffix}")
-        print(f"drew {path} from {options.data} (scale: {ds.attrs['scale']})")
+        path = save_figure(make(datasets).axes[0], options.output / f"{name}{suffix}", STYLE)
+        print(f"drew {path}")
+    for key, ds in datasets.items():
+        print(f"  from {sources[key].path} (scale: {ds.attrs.get('scale', 'unknown')})")
+
+
+def run_one(
+    name: str,
+    source: Source,
+    make: Callable[[xr.Dataset], Figure],
+    about: str,
+    numbers: Callable[[xr.Dataset], str],
+) -> None:
+    """As `run`, for a figure of one dataset: ``make(ds)`` and ``numbers(ds)``."""
+    run(name, {"data": source}, lambda all: make(all["data"]), about, lambda all: numbers(all["data"]))
+
+
+def lettered(axes: Mapping[str, Axes] | list[Axes], letters: str) -> None:
+    """Put panel letters before the titles of axes."""
+    for letter, ax in zip(letters, axes.values() if isinstance(axes, Mapping) else axes, strict=True):
+        ax.set_title(rf"$\bf{{{letter}}}$  {ax.get_title(loc='left')}", loc="left")
+
+
+def blank(ax: Axes, source: Source) -> None:
+    """Say on a panel what would compute its data."""
+    text = "not computed yet:\n" + textwrap.fill(source.command.removeprefix("python "), 34)
+    ax.text(0.5, 0.5, text, ha="center", va="center", fontsize=6, color="0.4", transform=ax.transAxes)
+    ax.set(xticks=[], yticks=[])
+
+
+def scales(datasets: Datasets) -> str:
+    """Return the scales of datasets in words."""
+    found = sorted({str(ds.attrs.get("scale", "unknown")) for ds in datasets.values()})
+    return "scale: " + " and ".join(found)

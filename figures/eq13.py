@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 import xarray as xr
-from drawing import draw_figure
+from drawing import Source, run_one
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
@@ -20,6 +20,7 @@ from scipy.stats import t as student
 
 from lyapkit.plots import STYLE
 
+SOURCE = Source("eq13.nc", "python analyses/eq13.py", "20 minutes on two CPU cores", ("coupling", "model"))
 LINEAR = ("identity", "rotation", "heterogeneous", "orthogonal")
 NOT_NORMAL = "rotation × radii"
 UNCOUPLED = "any (α = 0)"
@@ -336,7 +337,7 @@ def numbers(ds: xr.Dataset) -> str:
 
 def main() -> None:
     """Draw, and print the numbers."""
-    draw_figure("eq13", "eq13", "20 minutes", make, numbers, __doc__)
+    run_one("eq13", SOURCE, make, __doc__, numbers)
 
 
 if __name__ == "__main__":

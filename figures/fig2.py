@@ -12,12 +12,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 import xarray as xr
-from drawing import draw_figure
+from drawing import Source, run_one
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lyapkit.plots import STYLE
 
+SOURCE = Source(
+    "before_training.nc",
+    "python analyses/before_training.py",
+    "35 minutes on two CPU cores",
+    ("jacobian_eigenvalue", "hessian_eigenvalue", "averaged_decay_rate"),
+)
 REGIMES = (0.98, 1.0, 1.02)
 NAMES = ("subcritical", "critical", "supercritical")
 COLOURS = dict(zip(REGIMES, sns.color_palette("colorblind")[:3], strict=True))
@@ -186,7 +192,7 @@ def numbers(ds: xr.Dataset) -> str:
 
 def main() -> None:
     """Draw, and print the numbers."""
-    draw_figure("fig2", "before_training", "35 minutes", make, numbers, __doc__)
+    run_one("fig2", SOURCE, make, __doc__, numbers)
 
 
 if __name__ == "__main__":

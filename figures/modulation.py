@@ -12,11 +12,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 import xarray as xr
-from drawing import draw_figure
+from drawing import Source, run_one
 from matplotlib.figure import Figure
 
 from lyapkit.plots import STYLE
 
+SOURCE = Source(
+    "modulation.nc", "python analyses/modulation.py", "5 minutes on two CPU cores", ("modulation", "alignment")
+)
 CURVES = {
     "modulation": "m(t) / vᵀHv: share of the curvature",
     "alignment": "c(t): share of the gradient",
@@ -88,7 +91,7 @@ def numbers(ds: xr.Dataset) -> str:
 
 def main() -> None:
     """Draw, and print the numbers."""
-    draw_figure("modulation", "modulation", "5 minutes", make, numbers, __doc__)
+    run_one("modulation", SOURCE, make, __doc__, numbers)
 
 
 if __name__ == "__main__":

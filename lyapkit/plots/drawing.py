@@ -31,10 +31,10 @@ def styled(draw: Callable[..., Axes]) -> Callable[..., Axes]:
     return in_style
 
 
-def save_figure(ax: Axes, path: str | Path) -> Path:
+def save_figure(ax: Axes, path: str | Path, style: Path = STYLE) -> Path:
     """Write the figure that `ax` is on to a PNG, PDF or SVG file, whole or not at all, and close it.
 
-    The same data give the same bytes.
+    The same data give the same bytes. `style` is a matplotlib style, of resolution and fonts in the file.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def save_figure(ax: Axes, path: str | Path) -> Path:
         If the file cannot be written.
     """
     path = check_drawable(path)
-    with replacing(path) as temporary, plt.style.context(STYLE):
+    with replacing(path) as temporary, plt.style.context(style):
         ax.figure.savefig(temporary, metadata=_METADATA[path.suffix])
     plt.close(ax.figure)
     return path

@@ -115,5 +115,7 @@ def test_main(ds, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "out" / "fig2.png").stat().st_size > 10_000
     assert "scale: quick" in capsys.readouterr().out
     monkeypatch.setattr("sys.argv", ["fig2", "--data", str(tmp_path / "missing.nc")])
-    with pytest.raises(SystemExit, match=r"before_training\.py makes it"):
+    with pytest.raises(
+        SystemExit, match=r"before_training.nc is not computed yet: python analyses/before_training\.py"
+    ):
         figure.main()

@@ -1,0 +1,81 @@
+"""Draw Figure 3 of the paper: WCRNNs with residual r·I learn, below, at and above criticality.
+
+    python figures/fig3.py
+
+(A) learning curves by r, (B) best test score and (C) iterations until minimal performance against r, for three tasks;
+(D) leading Hessian eigenvalues over training.
+"""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+from drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales, sweep
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from panels import against_parameter, learning_curves, over_checkpoints, until_minimal_performance
+
+SOURCES = {
+    "smnist": sweep("smnist", "radius", "1.5 core hours", "hessian_eigenvalue", "checkpoint"),
+    "psmnist": sweep("psmnist", "radius", "1 core hour"),
+    "add100": sweep("add100", "radius", "1 core hour"),
+}
+
+
+def make(datasets: Datasets) -> Figure:
+    """Return the figure of those of the datasets `SOURCES` that are there."""
+    with plt.style.context(STYLE):
+        layout = [[f"{row}{column}" for column in range(3)] for row in "ABC"] + [["D", "D", "legend"]]
+        figure, axes = plt.subplot_mosaic(layout, figsize=(TWO_COLUMNS, 7.6), height_ratios=[1.2, 1, 1, 1])
+        for column, (name, source) in enumerate(SOURCES.items()):
+            panels = [axes[f"{row}{column}"] for row in "ABC"]
+            if name not in datasets:
+                for ax in panels:
+                    blank(ax, source)
+                continue
+            ds = datasets[name]
+            learning_curves(panels[0], ds, legend=False)
+            against_parameter(panels[1], ds["best_score"], ds["best_score"].attrs["long_name"])
+            against_parameter(panels[2], until_minimal_performance(ds), "iterations to MP")
+        draw_curvature(axes["D"], datasets)
+        draw_legend(axes["legend"], axes["A0"] if "smnist" in datasets else axes["A1"])
+        lettered([axes["A0"], axes["B0"], axes["C0"], axes["D"]], "ABCD")
+        figure.suptitle(f"Residual r·I from sub- to supercritical ({scales(datasets)})")
+    return figure
+
+
+def draw_curvature(ax: Axes, datasets: Datasets) -> None:
+    """Draw leading Hessian eigenvalues of sMNIST networks over training."""
+    if "smnist" not in datasets:
+        blank(ax, SOURCES["smnist"])
+        return
+    leading = np.abs(datasets["smnist"]["hessian_eigenvalue"]).max("eigenvalue").sel(network=0)
+    over_checkpoints(ax, leading.dropna("radius", how="all"), "largest |Hessian eigenvalue|")
+    ax.set(yscale="log", title="curvature over training (sMNIST, one network)")
+
+
+def draw_legend(ax: Axes, curves: Axes) -> None:
+    """Draw the colours of r, once for all panels."""
+    ax.axis("off")
+    handles, labels = curves.get_legend_handles_labels()
+    ax.legend(handles, labels, title="radius r", ncols=2, loc="center")
+
+
+def numbers(datasets: Datasets) -> str:
+    """Return what the figure says in numbers, as Markdown."""
+    lines = ["| task | r | best score | iterations to MP | diverged |", "|---|---|---|---|---|"]
+    for name, ds in datasets.items():
+        reached = until_minimal_performance(ds)
+        for radius in ds["radius"].values:
+            best, iterations = ds["best_score"].sel(radius=radius), reached.sel(radius=radius)
+            n, diverged = int(best.notnull().sum()), int(ds["divergence_iteration"].sel(radius=radius).notnull().sum())
+            never = int((ds["iterations_to_minimal_performance"].sel(radius=radius).isnull() & best.notnull()).sum())
+            lines.append(
+                f"| {name} | {radius:g} | {float(best.mean()):.3f} ± {float(best.std()):.3f} ({n}) | "
+                f"{float(iterations.mean()):.0f}{f' ({never} never)' if never else ''} | {diverged} |"
+            )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run("fig3", SOURCES, make, __doc__, numbers)

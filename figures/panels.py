@@ -1,0 +1,73 @@
+"""Panels that several figures have: learning curves, scores and exponents of a sweep."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+
+from lyapkit.plots.training import colours, swept_parameter
+
+RANK_COLOURS = "0.75"
+NAMES = {
+    "smnist": "sMNIST",
+    "psmnist": "psMNIST",
+    "scifar10": "sCIFAR10",
+}
+SYMBOLS = {"radius": "r", "frequency": "ω", "spread": "ε", "coupling": "α"}
+
+
+def task_name(ds: xr.Dataset) -> str:
+    """Return what the task of a dataset is called in the paper, with its length."""
+    base = str(ds.attrs["task"]).partition("/")[0]
+    name = NAMES.get(base, base.upper())
+    return name if name.endswith(str(ds.attrs["n_steps"])) else f"{name}, T = {ds.attrs['n_steps']}"
+
+
+def learning_curves(ax: Axes, ds: xr.Dataset, legend: bool = True) -> None:
+    """Draw test scores against iterations: mean ± SD over networks, one colour per swept value."""
+    dim = swept_parameter(ds)
+    for value, colour in zip(ds[dim].values, colours(ds[dim].values, dim), strict=True):
+        scores = ds["test_score"].sel({dim: value})
+        mean, deviation = scores.mean("network"), scores.std("network")
+        label = value if isinstance(value, str) else f"{value:.4g}"
+        ax.plot(ds["iteration"], mean, color=colour, label=label)
+        ax.fill_between(ds["iteration"], mean - deviation, mean + deviation, color=colour, alpha=0.2, linewidth=0)
+    ax.set(xlabel="training iteration", ylabel=ds["test_score"].attrs["long_name"], title=task_name(ds))
+    if legend:
+        ax.legend(title=SYMBOLS.get(dim, dim), ncols=2 if ds.sizes[dim] > 4 else 1)
+
+
+def until_minimal_performance(ds: xr.Dataset) -> xr.DataArray:
+    """Return iterations until minimal performance; networks that never reach it count all, as in the paper."""
+    found = ds["iterations_to_minimal_performance"]
+    return found.where(found.notnull() | ds["best_score"].isnull(), float(ds["iteration"].max()))
+
+
+def against_parameter(ax: Axes, values: xr.DataArray, ylabel: str, colour: str = "#0072B2", label: str = "") -> None:
+    """Draw a number per network against the swept parameter: mean ± SD, each network faint behind."""
+    (dim,) = (dim for dim in values.dims if dim != "network")
+    names = values[dim].values
+    is_named = names.dtype.kind in "UOT"
+    place = np.arange(len(names)) if is_named else names
+    for network in values["network"].values:
+        ax.plot(place, values.sel(network=network), ".", color=RANK_COLOURS, markersize=2.5, zorder=1)
+    style = {"color": colour, "capsize": 2, "elinewidth": 0.8, "label": label or None}
+    mean, deviation = values.mean("network"), values.std("network")
+    ax.errorbar(place, mean, deviation, fmt="o" if is_named else "o-", **style)
+    if is_named:
+        ax.set_xticks(place, [str(name) for name in names], rotation=35, ha="right")
+    else:
+        unit = values[dim].attrs.get("units", "1")
+        ax.set_xlabel(values[dim].attrs.get("long_name", dim) + ("" if unit == "1" else f" ({unit})"))
+    if dim == "radius":
+        ax.axvline(1.0, color="black", linewidth=0.6, linestyle="--")
+    ax.set_ylabel(ylabel)
+
+
+def over_checkpoints(ax: Axes, values: xr.DataArray, ylabel: str) -> None:
+    """Draw a number per checkpoint against the training iteration, one colour per swept value."""
+    (dim,) = (dim for dim in values.dims if dim != "checkpoint")
+    for value, colour in zip(values[dim].values, colours(values[dim].values, dim), strict=True):
+        ax.plot(values["checkpoint"], values.sel({dim: value}), "o-", color=colour, label=f"{value:.4g}")
+    ax.set(xlabel="training iteration", ylabel=ylabel)
