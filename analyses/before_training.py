@@ -56,26 +56,30 @@ def samples(dataset: str, n_samples: int) -> tuple[np.ndarray, np.ndarray]:
     return as_sequences(images.test_images[chosen], "pixels"), images.test_labels[chosen]
 
 
-def network(n_units: int, radius: float, seed: int) -> lk.WCRNN:
+def untrained(n_units: int, radius: float, seed: int) -> lk.WCRNN:
     """Return an untrained network."""
     torch.manual_seed(seed)
     return lk.WCRNN(1, n_units, 10, lk.residuals.scaled_identity(n_units, radius), COUPLING, dtype=torch.float64)
 
 
 def compute(quantity: str, radius: float, network: int, scale: str, dataset: str) -> xr.Dataset:
-    """Return the datasets of one cell, with the seconds it took."""
+    """Return the dataset of one cell."""
+    return measure(quantity, untrained(SCALES[scale][0], radius, network), scale, dataset)
+
+
+def measure(quantity: str, model: lk.WCRNN, scale: str, dataset: str) -> xr.Dataset:
+    """Return what is asked for of a network, with the seconds it took."""
     started = time.perf_counter()
-    ds = {"propagation": propagation, "hessian": hessian}[quantity](radius, network, scale, dataset)
+    ds = {"propagation": propagation, "hessian": hessian}[quantity](model, scale, dataset)
     seconds = {"units": "s", "long_name": f"time that {quantity} took"}
     ds[f"{quantity}_time"] = xr.DataArray(time.perf_counter() - started, attrs=seconds)
     return ds
 
 
-def propagation(radius: float, seed: int, scale: str, dataset: str) -> xr.Dataset:
+def propagation(model: lk.WCRNN, scale: str, dataset: str) -> xr.Dataset:
     """Return exponents, their convergence, gradient norms over samples, and one Jacobian's eigenvalues."""
-    n_units, n_samples, n_for_exponents = SCALES[scale]
+    _, n_samples, n_for_exponents = SCALES[scale]
     inputs, labels = samples(dataset, n_samples)
-    model = network(n_units, radius, seed)
     spectrum = lk.lyapunov_spectrum(model, inputs[:n_for_exponents], reorthonormalize=inputs.shape[1] // 28 or 1)
     running = lk.running_exponents(spectrum)
     ds = lk.ensemble_mean(spectrum)[["lyapunov_exponent", "standard_error"]]
@@ -121,10 +125,9 @@ def one_jacobian(model: lk.WCRNN, inputs: torch.Tensor) -> xr.DataArray:
     )
 
 
-def hessian(radius: float, seed: int, scale: str, dataset: str) -> xr.Dataset:
+def hessian(model: lk.WCRNN, scale: str, dataset: str) -> xr.Dataset:
     """Return leading Hessian eigenvalues."""
-    n_units, n_samples, _ = SCALES[scale]
-    model = network(n_units, radius, seed)
+    n_samples = SCALES[scale][1]
     ds = lk.hessian_eigenvalues(model, *samples(dataset, n_samples), cross_entropy, N_EIGENVALUES, tolerance=1e-3)
     ds["n_products"] = xr.DataArray(float(ds.attrs["n_products"]), attrs={"units": "1", "long_name": "products"})
     ds["converged"] = ds["converged"].astype(float).assign_attrs(ds["converged"].attrs)

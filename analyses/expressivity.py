@@ -45,7 +45,7 @@ COUPLING = 0.01
 INFORMED = {"radius": (0.98, 1.0), "frequency": (0.0, np.pi / 4), "coupling": (0.001, 0.02)}  # chosen, Section 4.3
 RADII = (0.90, 0.95, 0.97, 0.98, 0.99, 0.995, 1.0, 1.005, 1.01, 1.02)
 MULTIPLES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)  # of the characteristic frequency
-SPREADS = (0.0, 0.005, 0.01, 0.02, 0.03, 0.05)
+SPREADS, SPREAD_AROUND = (0.0, 0.005, 0.01, 0.02, 0.03, 0.05), 0.98
 COUPLINGS = (0.001, 0.003, 0.01, 0.03, 0.1)
 RESIDUALS = ("homogeneous", "heterogeneous radii", "heterogeneous frequencies", "orthogonal", "heterogeneous")
 ORDER = (  # sweep and task, the most wanted first
@@ -75,7 +75,7 @@ class Settings:
     evaluate_every, n_test_samples : int
         Of the learning curves.
     radius : float
-        Of residuals whose radius is not swept.
+        Of residuals whose radius is not swept; SPREAD_AROUND where its spread is.
     clip_norm : float, optional
         Longest gradient.
     """
@@ -96,7 +96,7 @@ QUICK_RADII = (0.95, 0.97, 0.98, 0.99, 0.995, 1.0, 1.005, 1.01)
 QUICK_MULTIPLES = (0.0, 0.5, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5)
 N_NETWORKS = {"quick": 3, "full-length": 3, "paper": 5}  # weight seeds
 _MNIST = Settings("smnist/2", 4 * 468, 128, 0.3, 117, 2000)
-_ADD = Settings("add100", 8000, 32, 0.01, 200, 1000)
+_ADD = Settings("add100", 12_000, 64, 0.05, 250, 1000)
 SETTINGS = {
     "quick": {
         "smnist": _MNIST,
@@ -111,7 +111,7 @@ SETTINGS = {
         "psmnist": Settings("psmnist", 200 * 468, 128, 0.03, 117, None),
         "scifar10": Settings("scifar10", 200 * 390, 128, 0.03, 195, None),
         **{
-            f"add{length}": Settings(f"add{length}", 150 * 100, 128, 0.01, 100, None) for length in (100, 200, 400, 800)
+            f"add{length}": Settings(f"add{length}", 150 * 100, 128, 0.05, 100, None) for length in (100, 200, 400, 800)
         },
     },
 }
@@ -122,6 +122,7 @@ N_MEASURED = {
     "paper": (1000, 100),
 }  # samples, and those of them along which exponents are taken
 N_EIGENVALUES = 5
+ADDING = {"momentum": 0.99, "stop_at_minimal_performance": True}  # the adding problem needs, and is for, no more
 
 
 def values(sweep: str, settings: Settings, scale: str) -> tuple:
@@ -152,7 +153,7 @@ def build(sweep: str, value: float | str, seed: int, settings: Settings) -> Netw
     elif name == "frequency":
         residual = lk.residuals.rotation(n, value, settings.radius)
     elif name == "spread":
-        residual = lk.residuals.heterogeneous(n, settings.radius, value, seed)
+        residual = lk.residuals.heterogeneous(n, SPREAD_AROUND, value, seed)
     elif name == "coupling":
         residual, coupling = lk.residuals.scaled_identity(n, settings.radius), value
     else:
@@ -189,6 +190,7 @@ def options_of(sweep: str, value: float | str, settings: Settings) -> dict:
     return {
         "n_iterations": settings.n_iterations,
         "batch_size": settings.batch_size,
+        **(ADDING if settings.task.startswith("add") else {}),
         "learning_rate": settings.learning_rate,
         "clip_norm": 1.0 if clips else settings.clip_norm,
         "evaluate_every": settings.evaluate_every,
@@ -348,7 +350,8 @@ def write(sweep: str, scale: str, folder: Path, output: Path, task_name: str, se
     ds[dim].attrs = {"units": units.get(dim, "1"), "long_name": names.get(dim, dim)}
     ds["network"].attrs |= {"long_name": "weight seed"}
     the_task = cached_task(settings.task)
-    made = provenance(**dataclasses.asdict(settings)) | the_task.description
+    options = options_of(sweep, ds[dim].values.tolist()[0], settings)
+    made = provenance(**dataclasses.asdict(settings) | options) | the_task.description
     ds.attrs = (
         made
         | ds.attrs

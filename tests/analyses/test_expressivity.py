@@ -113,7 +113,8 @@ def test_networks_are_what_their_cells_say(expressivity, sweep):
             np.testing.assert_allclose(moduli, 0.97, rtol=1e-6)
             np.testing.assert_allclose(np.abs(phases), abs((value + np.pi) % (2 * np.pi) - np.pi), atol=1e-4)
         elif sweep == "spread":
-            assert np.all(np.abs(moduli - 0.97) <= value + 1e-6)
+            assert np.all(np.abs(moduli - 0.98) <= value + 1e-6)
+            assert (np.ptp(moduli) > value) == (value > 0)
         elif value == "homogeneous":
             np.testing.assert_allclose(moduli, 0.97)
         elif value == "heterogeneous":
