@@ -1,0 +1,73 @@
+"""Draw Figures S1 and S2 of the paper: exponents and Hessian eigenvalues of WCRNNs over training.
+
+    python figures/figS1.py
+
+(A) largest, mean and smallest Lyapunov exponent and (B) leading Hessian eigenvalues at checkpoints of one network per
+radius of the residual, on sMNIST.
+"""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+from drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales, sweep
+from matplotlib.figure import Figure
+from panels import over_checkpoints
+
+from lyapkit.plots.training import colours
+
+SOURCES = {
+    "smnist": sweep("smnist", "radius", "1.5 core hours", "lyapunov_exponent", "hessian_eigenvalue", "checkpoint"),
+}
+
+
+def make(datasets: Datasets) -> Figure:
+    """Return the figure of those of the datasets `SOURCES` that are there."""
+    with plt.style.context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(TWO_COLUMNS, 3.2))
+        if "smnist" not in datasets:
+            blank(left, SOURCES["smnist"])
+            blank(right, SOURCES["smnist"])
+            return figure
+        ds = datasets["smnist"].sel(network=0)
+        exponents = ds["lyapunov_exponent"].dropna("radius", how="all")
+        for radius, colour in zip(
+            exponents["radius"].values, colours(exponents["radius"].values, "radius"), strict=True
+        ):
+            one = exponents.sel(radius=radius)
+            left.fill_between(
+                one["checkpoint"], one.min("exponent"), one.max("exponent"), color=colour, alpha=0.25, linewidth=0
+            )
+            left.plot(one["checkpoint"], one.mean("exponent"), "o-", color=colour, label=f"{radius:g}")
+            left.axhline(np.log(radius), color=colour, linewidth=0.5, linestyle="--")
+        left.set(xlabel="training iteration", ylabel="Lyapunov exponents (nats/step)")
+        left.set_title("exponents: mean, range; dashed: log r")
+        leading = np.abs(ds["hessian_eigenvalue"]).max("eigenvalue").dropna("radius", how="all")
+        over_checkpoints(right, leading, "largest |Hessian eigenvalue|")
+        right.set(yscale="log", title="curvature")
+        right.legend(title="radius r", ncols=2)
+        lettered([left, right], "AB")
+        figure.suptitle(f"Over training, sMNIST ({scales(datasets)})")
+    return figure
+
+
+def numbers(datasets: Datasets) -> str:
+    """Return what the figure says in numbers, as Markdown."""
+    if "smnist" not in datasets:
+        return ""
+    ds = datasets["smnist"].sel(network=0)
+    checkpoints = ds["checkpoint"].values
+    header = "".join(f" exponents at {step:g} (min … max) |" for step in checkpoints)
+    lines = [f"| r | log r |{header}", "|---" * (2 + len(checkpoints)) + "|"]
+    for radius in ds["radius"].values:
+        one = ds["lyapunov_exponent"].sel(radius=radius)
+        spans = "".join(
+            f" {float(one.sel(checkpoint=step).min()):+.4f} … {float(one.sel(checkpoint=step).max()):+.4f} |"
+            for step in checkpoints
+        )
+        lines.append(f"| {radius:g} | {np.log(radius):+.4f} |{spans}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run("figS1", SOURCES, make, __doc__, numbers)
