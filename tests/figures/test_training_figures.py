@@ -1,0 +1,255 @@
+"""Figures and tables of the trainings, drawn from small made-up sweeps: the right numbers in the right panels."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import xarray as xr
+from scripts import script
+
+import lyapkit as lk
+
+drawing = script("figures", "drawing")
+fig3, fig4, fig5, fig6, fig_s1 = (script("figures", name) for name in ("fig3", "fig4", "fig5", "fig6", "figS1"))
+table1, table2 = script("figures", "table1"), script("figures", "table2")
+panels = script("figures", "panels")
+N_ITERATIONS = 4
+
+
+def _sweep(dim, values, *, n_steps=196, task="smnist/2", score="accuracy", seed=0, measured=False):
+    """A sweep in which every number is different, one cell is missing and one network never learns."""
+    rng = np.random.default_rng(seed)
+    shape = (len(values), 2)
+    curves = rng.uniform(0.1, 0.9, (*shape, N_ITERATIONS))
+    reached = rng.integers(1, 30, shape).astype(float)
+    reached[0, 1] = np.nan  # never
+    best = curves.max(2)
+    curves[-1, 1], best[-1, 1], reached[-1, 1] = np.nan, np.nan, np.nan  # not computed
+    units = {"units": "1", "long_name": "test accuracy"}
+    both = (dim, "network")
+    ds = xr.Dataset(
+        {
+            "test_score": ((*both, "iteration"), curves, units),
+            "best_score": (both, best, {"units": "1", "long_name": "best test accuracy"}),
+            "iterations_to_minimal_performance": (both, reached, {"units": "1", "long_name": "iterations"}),
+            "divergence_iteration": (both, np.full(shape, np.nan), {"units": "1", "long_name": "divergence"}),
+        },
+        {
+            dim: (dim, list(values), {"units": "1", "long_name": f"the {dim}"}),
+            "network": ("network", [0, 1], {"units": "1", "long_name": "weight seed"}),
+            "iteration": ("iteration", [0, 10, 20, 40], {"units": "1", "long_name": "iteration"}),
+        },
+        {"task": task, "n_steps": n_steps, "score": score, "scale": "quick"},
+    )
+    if measured:
+        dims = (dim, "network", "checkpoint")
+        some = np.full((*shape, 2), np.nan)
+        some[:, 0] = rng.uniform(0.1, 2, (len(values), 2))
+        exponents = rng.normal(size=(*shape, 2, 3))
+        ds = ds.assign_coords(checkpoint=("checkpoint", [0, 40]))
+        ds["hessian_eigenvalue"] = ((*dims, "eigenvalue"), np.stack([some, -some / 2], axis=-1))
+        ds["lyapunov_exponent"] = ((*dims, "exponent"), np.where(np.isnan(some)[..., None], np.nan, exponents))
+    return ds
+
+
+RADII = (0.95, 1.0, 1.01)
+
+
+@pytest.fixture
+def radius():
+    return {
+        "smnist": _sweep("radius", RADII, measured=True),
+        "psmnist": _sweep("radius", RADII, task="psmnist/2", seed=1),
+        "add100": _sweep("radius", RADII, task="add100", n_steps=100, score="RMS error", seed=2),
+    }
+
+
+def _axes(figure):
+    axes = list(figure.axes)
+    plt.close(figure)
+    return axes
+
+
+def _line(ax, y):
+    """The line of an axes that shows these numbers."""
+    found = [line for line in ax.lines if len(line.get_ydata()) == len(y) and np.allclose(line.get_ydata(), y)]
+    assert found, f"{y} is not drawn"
+    return found[0]
+
+
+def test_figure_3(radius):
+    axes = _axes(fig3.make(radius))
+    for column, ds in enumerate(radius.values()):
+        curves, best, speed = axes[column], axes[3 + column], axes[6 + column]
+        colours = set()
+        for value in RADII:
+            line = _line(curves, ds.test_score.sel(radius=value).mean("network"))
+            assert line.get_label() == f"{value:.4g}"
+            colours.add(line.get_color())
+        assert len(colours) == 3
+        np.testing.assert_array_equal(_line(best, ds.best_score.mean("network")).get_xdata(), RADII)
+        reached = ds.iterations_to_minimal_performance.copy()
+        reached[0, 1] = 40  # never counts as all
+        _line(speed, reached.mean("network"))
+        assert any(list(line.get_xdata()) == [1.0, 1.0] for line in best.lines)
+    assert "sMNIST, T = 196" in axes[0].get_title(loc="left")
+    assert "ADD100" in axes[2].get_title(loc="left")
+    leading = np.abs(radius["smnist"].hessian_eigenvalue).max("eigenvalue").sel(network=0)
+    for value in RADII:
+        _line(axes[9], leading.sel(radius=value))
+    text = fig3.numbers(radius)
+    assert f"| smnist | 0.95 | {float(radius['smnist'].best_score[0].mean()):.3f}" in text
+    assert "(1 never)" in text
+
+
+def test_critical_is_between_blue_and_orange():
+    from lyapkit.plots.training import colours
+
+    below, critical, above = colours(np.array(RADII), "radius")
+    red, green, blue = (int(below[i : i + 2], 16) for i in (1, 3, 5))
+    assert blue > green > red
+    red, green, blue = (int(above[i : i + 2], 16) for i in (1, 3, 5))
+    assert red > green > blue
+    assert max(int(critical[i : i + 2], 16) for i in (1, 3, 5)) < 40
+
+
+def test_what_is_missing_is_said(radius, tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "expressivity" / "quick"
+    folder.mkdir(parents=True)
+    lk.save(radius["psmnist"].assign_attrs(n_cells=5, n_cells_wanted=6), folder / "psmnist_radius.nc")
+    lk.save(radius["smnist"].drop_vars("hessian_eigenvalue"), folder / "smnist_radius.nc")  # an older version
+    datasets, missing = drawing.read(fig3.SOURCES, tmp_path)
+    assert list(datasets) == ["psmnist"]
+    text = "\n".join(missing)
+    assert "smnist_radius.nc is of another experiment or an older version, it lacks hessian_eigenvalue" in text
+    assert "add100_radius.nc is not computed yet: python analyses/expressivity.py --scale quick --task add100" in text
+    assert "5 of 6 cells" in text
+    axes = _axes(fig3.make(datasets))
+    assert "not computed yet" in axes[0].texts[0].get_text()
+    assert "not computed yet" in axes[9].texts[0].get_text()
+    _line(axes[4], radius["psmnist"].best_score.mean("network"))
+    monkeypatch.setattr("sys.argv", ["fig3.py", "--data", str(tmp_path / "empty")])
+    with pytest.raises(SystemExit, match=r"fig3: nothing to draw in .*: expressivity/quick/smnist_radius.nc is not"):
+        drawing.run("fig3", fig3.SOURCES, fig3.make, fig3.__doc__)
+    for _ in range(2):  # the same data give the same bytes
+        monkeypatch.setattr("sys.argv", ["fig3.py", "--data", str(tmp_path), "--output", str(tmp_path / "out")])
+        drawing.run("fig3", fig3.SOURCES, fig3.make, fig3.__doc__, fig3.numbers)
+        (tmp_path / "out" / "fig3.png").rename(tmp_path / "out" / f"{len(list((tmp_path / 'out').iterdir()))}.png")
+    first, second = sorted((tmp_path / "out").glob("[0-9].png"))
+    assert first.read_bytes() == second.read_bytes()
+    assert "psmnist_radius.nc (scale: quick)" in capsys.readouterr().out
+
+
+def test_figure_4():
+    frequencies = (0.0, 0.448799, 0.9)
+    time = np.arange(5.0)
+    power = np.array([[1.0, 3.0, 2.0], [1.0, 1.0, 1.0]])
+    datasets = {
+        "smnist": _sweep("frequency", frequencies),
+        "psmnist": _sweep("frequency", frequencies, task="psmnist/2", seed=1),
+        "residual": _sweep("residual", ("homogeneous", "heterogeneous frequencies", "orthogonal", "heterogeneous")),
+        "power": xr.Dataset(
+            {"power": (("task", "frequency"), power)},
+            {"task": ["smnist", "psmnist"], "frequency": [0.1, 0.2, 3.0]},
+        ),
+        "modulation": xr.Dataset(
+            {"modulation": (("frequency", "network", "time"), np.random.default_rng(0).normal(size=(2, 1, 5)))},
+            {"frequency": [0.0, 0.2], "time": time},
+        ),
+    }
+    figure = fig4.make(datasets)
+    axes = {ax.get_label() or str(i): ax for i, ax in enumerate(_axes(figure))}
+    for column, name in enumerate(("smnist", "psmnist")):
+        line = _line(axes[f"score{column}"], datasets[name].best_score.mean("network"))
+        np.testing.assert_allclose(line.get_xdata(), frequencies)
+    (behind,) = [ax for ax in figure.axes if ax.get_position().bounds == axes["score0"].get_position().bounds][1:2]
+    vertices = behind.collections[0].get_paths()[0].vertices
+    # 14×14 pixels are read at half the period: frequencies twice as large, the third outside of the panel
+    assert set(vertices[:, 0].round(9)) == {0.2, 0.4}
+    curve = datasets["modulation"].modulation[1, 0]
+    share = curve / curve.sum()
+    _line(axes["B"], share / np.abs(share).max() - 2.2)
+    labels = [text.get_text() for text in axes["D"].get_xticklabels()]
+    assert labels == ["homogeneous", "heterogeneous frequencies", "orthogonal"]
+    assert "| smnist | 0.4488 | 1.00 |" in fig4.numbers(datasets)
+
+
+def test_figure_5():
+    spreads = (0.0, 0.02)
+    rng = np.random.default_rng(0)
+    before = xr.Dataset(
+        {
+            "lyapunov_exponent": (("spread", "network", "exponent"), np.sort(rng.normal(size=(2, 1, 4)))[..., ::-1]),
+            "log_gradient_norm": (("spread", "network", "time"), rng.normal(size=(2, 1, 6))),
+            "decay_rate": (("spread", "network"), rng.normal(size=(2, 1))),
+            "hessian_eigenvalue": (("spread", "network", "eigenvalue"), rng.normal(size=(2, 1, 3))),
+        },
+        {"spread": list(spreads), "exponent": np.arange(1, 5), "time": np.arange(6), "eigenvalue": [1, 2, 3]},
+        {"radius": 0.98, "scale": "paper"},
+    )
+    datasets = {"training": _sweep("spread", spreads), "before": before}
+    training, spectra, gradients, curvature = _axes(fig5.make(datasets))[:4]
+    for index, value in enumerate(spreads):
+        _line(training, datasets["training"].test_score.sel(spread=value).mean("network"))
+        _line(spectra, before.lyapunov_exponent[index, 0])
+        logs = before.log_gradient_norm[index, 0]
+        _line(gradients, np.exp(logs - logs[-1]))
+        _line(curvature, np.abs(before.hessian_eigenvalue[index, 0]))
+    _line(spectra, np.log(0.98 + 0.02 * np.array([0.75, 0.25, -0.25, -0.75])))
+    assert f"| 0.02 | {float(datasets['training'].best_score[1].mean()):.3f} |" in fig5.numbers(datasets)
+
+
+def test_figure_6():
+    datasets = {
+        "radius-a": _sweep("radius", RADII, seed=0),
+        "radius-b": _sweep("radius", RADII, seed=1),
+        "frequency-b": _sweep("frequency", (0.0, 0.5), seed=2),
+    }
+    axes = _axes(fig6.make(datasets))
+    for name, column in (("radius-a", 0), ("radius-b", 0), ("frequency-b", 1)):
+        _line(axes[column], datasets[name].best_score.mean("network"))
+        _line(axes[2 + column], panels.until_minimal_performance(datasets[name]).mean("network"))
+    assert [text.get_text() for text in axes[0].get_legend().get_texts()] == ["type A", "type B"]
+    assert "| frequency-b | 0.5 |" in fig6.numbers(datasets)
+    assert "not computed yet" in _axes(fig6.make({}))[1].texts[0].get_text()
+
+
+def test_figure_s1(radius):
+    left, right = _axes(fig_s1.make({"smnist": radius["smnist"]}))[:2]
+    for value in RADII:
+        one = radius["smnist"].sel(radius=value, network=0)
+        _line(left, one.lyapunov_exponent.mean("exponent"))
+        _line(right, np.abs(one.hessian_eigenvalue).max("eigenvalue"))
+        assert any(np.allclose(line.get_ydata(), np.log(value)) for line in left.lines)
+    assert f"| 1 | {0:+.4f} |" in fig_s1.numbers(radius)
+
+
+def test_table_1(tmp_path, monkeypatch, capsys):
+    names = ("homogeneous", "orthogonal", "heterogeneous")
+    ds = _sweep("residual", names)
+    (tmp_path / "expressivity" / "quick").mkdir(parents=True)
+    lk.save(ds, tmp_path / "expressivity" / "quick" / "smnist_residual.nc")
+    monkeypatch.setattr("sys.argv", ["table1.py", "--data", str(tmp_path), "--output", str(tmp_path / "out")])
+    script("figures", "tabulating").run("table1", table1.SOURCES, table1.make, table1.__doc__)
+    printed = capsys.readouterr().out
+    written = (tmp_path / "out" / "table1.md").read_text()
+    best = ds.best_score.sel(residual="homogeneous")
+    row = next(line for line in written.splitlines() if "homogeneous" in line)
+    assert f"{100 * float(best.mean()):.2f} ± {100 * float(best.std()):.2f} % (2)" in row
+    assert "| 96.05 |" in row
+    assert f"{int(ds.iterations_to_minimal_performance[0, 0])} (1 never)" in row
+    row = next(line for line in written.splitlines() if "heterogeneous" in line)
+    assert "98.22" in row
+    assert "(1)" in row  # one of the two cells is not computed
+    assert written.splitlines()[0] in printed
+    assert r"\begin{tabular}{lrrrrr}" in (tmp_path / "out" / "table1.tex").read_text()
+
+
+def test_table_2():
+    datasets = {"smnist": _sweep("architecture", ("wcrnn", "lstm", "s4")), "add100": _sweep("architecture", ("gru",))}
+    rows = table2.make(datasets)
+    assert len(rows) == 10
+    by_name = {row[0]: row[1:] for row in rows}
+    assert by_name["GRU"][:2] == ["not run", ""]
+    lstm = datasets["smnist"].best_score.sel(architecture="lstm")
+    assert by_name["LSTM"][0].startswith(f"{100 * float(lstm.mean()):.2f} ±")
+    assert all(len(row) == 5 for row in rows)
