@@ -207,6 +207,7 @@ class _Run:
         while done < n_iterations:
             if not len(members):
                 break
+            self.spent = spent_before + time.monotonic() - started
             if time_budget is not None and time.monotonic() - started > time_budget:
                 self.keep()
                 return False
@@ -220,7 +221,6 @@ class _Run:
             done += 1
             bar.update()
             if done % self.settings["evaluate_every"] == 0 or done == n_iterations:
-                self.spent = spent_before + time.monotonic() - started
                 self.evaluate()
                 still = self._training()
                 if len(still) != len(members):
