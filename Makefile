@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: spectrum test lint benchmark clean
+.PHONY: spectrum test lint figures benchmark clean
 
 spectrum: $(VENV)/.installed  ## the Lyapunov spectrum of a trained LSTM driven by handwritten digits
 	@mkdir -p output
@@ -20,6 +20,9 @@ test: $(VENV)/.installed-dev  ## all tests
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+figures: $(VENV)/.installed  ## all figures and tables of the paper, from data/
+	$(BIN)/python figures/gallery.py --draw
 
 benchmark: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/lyapunov.py

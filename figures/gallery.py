@@ -1,0 +1,115 @@
+"""Write figures/README.md: every figure and table with its data and what they cost, and what became of each claim.
+
+python figures/gallery.py           # from the data in data/
+python figures/gallery.py --draw    # draw all figures and tables first, as `make figures` does
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from claims import CLAIMS, SOURCES
+from drawing import OUTPUT, ROOT, Source, read
+
+from lyapkit.results import replacing
+
+FIGURES = {  # script to what it shows
+    "fig1": "schematic",
+    "fig2": "before training: regimes, exponents, Hessian eigenvalues, gradients",
+    "fig3": "training with residuals r·I",
+    "fig4": "rotational residuals",
+    "fig5": "heterogeneous radii",
+    "fig6": "non-linear residuals, types A and B",
+    "figS1": "exponents and Hessian eigenvalues over training (S1 and S2)",
+    "figS3": "sweep of the coupling α",
+    "eq13": "beyond the paper: numerical validation of Eq. 13",
+    "modulation": "learning-rate modulation in full (part of Figure 4B)",
+}
+TABLES = {"table1": "homogeneous against heterogeneous residuals", "table2": "architectures compared"}
+
+
+def sources_of(name: str) -> list[Source]:
+    """Return what a script reads."""
+    module = importlib.import_module(name)
+    return [module.SOURCE] if hasattr(module, "SOURCE") else list(module.SOURCES.values())
+
+
+def figure_section(name: str, title: str, output: Path, data: Path) -> list[str]:
+    """Return a figure's or table's part of the page."""
+    lines = [f"### {name}: {title}", ""]
+    if (output / f"{name}.png").is_file():
+        lines += [f"![{name}](output/{name}.png)", ""]
+    elif (output / f"{name}.md").is_file():
+        lines += [(output / f"{name}.md").read_text().strip(), ""]
+    lines.append(f"`python figures/{name}.py`")
+    if sources := sources_of(name):
+        lines += ["", "| data | made by | cost on two CPU cores |", "|---|---|---|"]
+        for source in sources:
+            there = "" if (data / source.path).is_file() else " (not computed yet)"
+            cost = source.cost.removesuffix(" on two CPU cores")
+            lines.append(f"| `{source.path}`{there} | `{source.command}` | {cost} |")
+    return [*lines, ""]
+
+
+def claims_section(data: Path) -> list[str]:
+    """Return a line for every claim of the paper's Section 4."""
+    datasets, _ = read(SOURCES, data)
+    lines = ["| section | claim | verdict | evidence |", "|---|---|---|---|"]
+    for claim in CLAIMS:
+        verdict, evidence = claim.verdict(datasets)
+        lines.append(f"| {claim.section} | {claim.text} | **{verdict}** | {evidence} |")
+    return lines
+
+
+def page(output: Path, data: Path) -> str:
+    """Return the gallery as Markdown."""
+    lines = [
+        "# The paper, figure by figure",
+        "",
+        "Written by `python figures/gallery.py`. What a figure shows is the reading of Dubinin & Effenberger (2024)",
+        "that their text allows; each picture says at which scale its data were computed (paper, or quick: fewer",
+        "steps, epochs or networks).",
+        "",
+        "## Claims",
+        "",
+        "*Seen* and *not seen* are said of our data, at their scale; the test behind each is in `figures/claims.py`.",
+        "",
+        *claims_section(data),
+        "",
+        "## Figures",
+        "",
+    ]
+    for name, title in FIGURES.items():
+        lines += figure_section(name, title, output, data)
+    lines += ["## Tables", ""]
+    for name, title in TABLES.items():
+        lines += figure_section(name, title, output, data)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def main() -> None:
+    """Draw, if asked for, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--draw", action="store_true", help="draw all figures and tables first")
+    options = parser.parse_args()
+    if options.draw:
+        for name in (*FIGURES, *TABLES):
+            started = time.perf_counter()
+            done = subprocess.run(
+                [sys.executable, str(ROOT / "figures" / f"{name}.py")], capture_output=True, text=True
+            )
+            last = (done.stderr if done.returncode else done.stdout).strip().splitlines()[-1:]
+            print(f"{name}: {time.perf_counter() - started:.1f} s{'' if not done.returncode else ', ' + ''.join(last)}")
+    path = ROOT / "figures" / "README.md"
+    with replacing(path) as temporary:
+        temporary.write_text(page(OUTPUT, ROOT / "data"))
+    print(f"wrote {path.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
