@@ -21,9 +21,11 @@ import argparse
 import dataclasses
 import functools
 import hashlib
+import importlib
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from pathlib import Path
 
 import numpy as np
@@ -417,19 +419,23 @@ def main() -> None:
     print_queue(queue, options.device)
     if options.dry_run:
         return
-    client = None
-    if options.scheduler:
-        from distributed import Client
-
-        client = Client(options.scheduler)
+    executor, function = cluster(options.scheduler) if options.scheduler else (None, compute)
     for cells, folder, output, name, settings in queue:
         folder.mkdir(parents=True, exist_ok=True)
         if options.device == "cuda":
             compute_together(cells, folder, options.device, None if deadline == np.inf else deadline - time.time())
-        do = functools.partial(compute, folder=folder, deadline=deadline, device=options.device)
-        executor = None if client is None else client.get_executor()
+        do = functools.partial(function, folder=folder, deadline=deadline, device=options.device)
         run_cells(do, cells, folder, n_workers=1 if options.device == "cuda" else options.workers, executor=executor)
         write(cells[0]["sweep"], options.scale, folder, output, name, settings)
+
+
+def cluster(address: str) -> tuple[Executor, Callable[..., xr.Dataset | None]]:
+    """Return an executor on a Dask cluster, and `compute` as its machines know it, to whom this script is sent."""
+    from distributed import Client
+
+    client = Client(address)
+    client.upload_file(__file__)
+    return client.get_executor(), importlib.import_module(Path(__file__).stem).compute
 
 
 def print_queue(queue: list[tuple], device: str) -> None:
@@ -441,7 +447,9 @@ def print_queue(queue: list[tuple], device: str) -> None:
         waiting = [cell for cell in cells if not is_done(cell, cell_path(folder, cell))]
         cost = 0.0
         if waiting:
-            distinct = ARCHITECTURES if cells[0]["sweep"] == "architecture" else [waiting[0]["value"]]
+            distinct = (
+                {cell["value"] for cell in waiting} if cells[0]["sweep"] == "architecture" else {waiting[0]["value"]}
+            )
             costs = [seconds_per_cell(cells[0]["sweep"], value, settings, device) for value in distinct]
             cost = sum(costs) / len(costs)
         left = cost * len(waiting) / 3600
