@@ -57,7 +57,7 @@ def test_the_grid_goes_to_a_cluster(tmp_path):
         n_workers=1, threads_per_worker=1, dashboard_address=None, silence_logs=50
     ) as cluster:
         command = [sys.executable, str(ROOT / "analyses" / "expressivity.py"), "--folder", str(tmp_path)]
-        command += ["--task", "add100", "--sweep", "radius", "--value", "0.95", "--seeds", "1", "--time-budget", "20"]
+        command += ["--task", "add100", "--sweep", "radius", "--value", "0.95", "--seeds", "1", "--time-budget", "15"]
         done = subprocess.run(
             [*command, "--scheduler", cluster.scheduler_address], capture_output=True, text=True, timeout=120
         )
