@@ -65,7 +65,7 @@ def axes_or_new(ax: Axes | None) -> Axes:
 
 def title(ds: xr.Dataset) -> str:
     """Return what was measured, in lines that fit above a picture."""
-    return textwrap.fill(ds.attrs.get("system", ""), 68)
+    return textwrap.fill(ds.attrs.get("system", ds.attrs.get("title", "")), 68)
 
 
 def finite(values: xr.DataArray) -> np.ndarray:
