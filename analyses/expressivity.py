@@ -6,9 +6,9 @@
 
 A cell is one network: a task, an architecture, a value of the swept parameter and a weight seed. Each has a file, and a
 folder with its state and checkpoints; what is done is not done again, and a run that was stopped goes on with the
-iteration it had reached. On a GPU all cells of a sweep are trained as one ensemble; on CPUs one process per core takes
-one cell after the other; on a Dask cluster (--scheduler ADDRESS) the workers do, which must share the folder. Either
-way all networks of a task see the same stream of batches.
+iteration it had reached. One process per core takes one cell after the other; on a GPU, or with --together, all cells
+of a sweep are trained as one ensemble, which is faster for short sequences; on a Dask cluster (--scheduler ADDRESS) the
+workers take cells, and must share the folder. Either way all networks of a task see the same stream of batches.
 
 Scale "paper" is that of the paper (N = 100, batches of 128, full length, 5 seeds), as far as it can be known; "quick"
 is what two CPU cores can do in an hour or two: images of 14×14 pixels, 196 steps, a few epochs; "full-length" has all
@@ -223,9 +223,8 @@ def compute(
     if time.time() > deadline:
         return None
     cell = {"sweep": sweep, "value": value, "network": network, "scale": scale, "settings": settings}
+    at = measured_at(cell)
     settings = Settings(**dict(settings))
-    is_measured = (sweep, settings.task.partition("/")[0]) in MEASURED and network == 0
-    at = [0, settings.n_iterations // 10, settings.n_iterations] if is_measured else []
     run = run_folder(folder, cell)
     result = train(
         [build(sweep, value, network, settings)],
@@ -240,10 +239,15 @@ def compute(
     if not result.is_finished:
         return None
     ds = result.metrics.isel(network=0, drop=True)
-    if is_measured:
-        found = checkpoints(run)
-        ds = ds.merge(measured({i: found[i] for i in at if i in found}, settings, scale))
-    return ds
+    return ds.merge(measured(checkpoints(run), at, settings, scale)) if at else ds
+
+
+def measured_at(cell: Cell) -> list[int]:
+    """Return the iterations at which the network of a cell is analysed; none for most cells."""
+    settings = Settings(**dict(cell["settings"]))
+    if cell["network"] or (cell["sweep"], settings.task.partition("/")[0]) not in MEASURED:
+        return []
+    return [0, settings.n_iterations // 10, settings.n_iterations]
 
 
 def run_folder(folder: Path, cell: Cell) -> Path:
@@ -252,8 +256,9 @@ def run_folder(folder: Path, cell: Cell) -> Path:
     return folder / f"{cell_path(folder, cell).stem}_{digest}.run"
 
 
-def measured(found: dict[int, Path], settings: Settings, scale: str) -> xr.Dataset:
-    """Return exponents, gradient norms and leading Hessian eigenvalues of a network at its checkpoints."""
+def measured(kept: dict[int, Path], at: list[int], settings: Settings, scale: str) -> xr.Dataset:
+    """Return exponents, gradient norms and leading Hessian eigenvalues of a network at some of its checkpoints."""
+    found = {iteration: kept[iteration] for iteration in at if iteration in kept}
     the_task = cached_task(settings.task)
     n_samples, n_for_exponents = N_MEASURED[scale]
     inputs, targets = the_task.test_samples(n_samples)
@@ -288,7 +293,7 @@ def compute_together(cells: list[Cell], folder: Path, device: str, time_budget: 
             waiting.setdefault(group, []).append(cell)
     started = time.time()
     for group in waiting.values():
-        settings = Settings(**dict(group[0]["settings"]))
+        settings, scale = Settings(**dict(group[0]["settings"])), group[0]["scale"]
         networks = [build(cell["sweep"], cell["value"], cell["network"], settings) for cell in group]
         digest = hashlib.sha256(json.dumps(group).encode()).hexdigest()[:8]
         result = train(
@@ -296,6 +301,7 @@ def compute_together(cells: list[Cell], folder: Path, device: str, time_budget: 
             cached_task(settings.task),
             **options_of(group[0]["sweep"], group[0]["value"], settings),
             folder=folder / f"together_{digest}.run",
+            checkpoints=sorted({iteration for cell in group for iteration in measured_at(cell)}),
             resume=True,
             time_budget=None if time_budget is None else max(0.0, time_budget - (time.time() - started)),
             device=device,
@@ -303,7 +309,11 @@ def compute_together(cells: list[Cell], folder: Path, device: str, time_budget: 
         )
         if result.is_finished:
             for index, cell in enumerate(group):
-                save_cell(cell, result.metrics.isel(network=index, drop=True), cell_path(folder, cell))
+                ds = result.metrics.isel(network=index, drop=True)
+                if at := measured_at(cell):
+                    kept = checkpoints(folder / f"together_{digest}.run", index)
+                    ds = ds.merge(measured(kept, at, settings, scale))
+                save_cell(cell, ds, cell_path(folder, cell))
 
 
 def grid(sweep: str, settings: Settings, scale: str) -> list[Cell]:
@@ -388,6 +398,7 @@ def main() -> None:
     parser.add_argument("--value", action="append", help="only this value of the swept parameter, likewise")
     parser.add_argument("--seeds", type=int, help="number of weight seeds; default: 3, at the scale paper 5")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--together", action="store_true", help="train a sweep as one ensemble; so it is on a GPU")
     parser.add_argument("--scheduler", help="address of a Dask scheduler whose workers share this folder")
     parser.add_argument("--time-budget", type=float, help="seconds after which to stop; the next run goes on")
     parser.add_argument("--workers", type=int, help="processes; default: one per core")
@@ -422,7 +433,7 @@ def main() -> None:
     executor, function = cluster(options.scheduler) if options.scheduler else (None, compute)
     for cells, folder, output, name, settings in queue:
         folder.mkdir(parents=True, exist_ok=True)
-        if options.device == "cuda":
+        if options.device == "cuda" or options.together:
             compute_together(cells, folder, options.device, None if deadline == np.inf else deadline - time.time())
         do = functools.partial(function, folder=folder, deadline=deadline, device=options.device)
         run_cells(do, cells, folder, n_workers=1 if options.device == "cuda" else options.workers, executor=executor)

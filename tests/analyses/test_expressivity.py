@@ -122,6 +122,16 @@ def test_networks_are_what_their_cells_say(expressivity, sweep):
             assert 0.001 <= float(model.coupling.min()) < float(model.coupling.max()) <= 0.02
 
 
+def test_a_sweep_together(expressivity, monkeypatch, tmp_path):
+    """The same numbers, analyses at checkpoints included."""
+    arguments = ["--task", "smnist", "--sweep", "radius"]
+    _run(expressivity, monkeypatch, tmp_path / "one", *arguments)
+    _run(expressivity, monkeypatch, tmp_path / "all", *arguments, "--together")
+    one, together = (lk.open(tmp_path / way / "out" / "quick" / "smnist_radius.nc") for way in ("one", "all"))
+    for name in ("test_score", "lyapunov_exponent", "hessian_eigenvalue"):
+        np.testing.assert_allclose(together[name], one[name], rtol=1e-2, atol=1e-5)
+
+
 def test_queue_and_costs(expressivity, monkeypatch, tmp_path, capsys):
     _run(expressivity, monkeypatch, tmp_path, "--dry-run")
     printed = capsys.readouterr().out
