@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 import xarray as xr
-from drawing import Source, run_one
+from drawing import STYLE, TWO_COLUMNS, Source, run_one
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lyapkit.plots import STYLE
+from lyapkit.plots.training import colours
 
 SOURCE = Source(
     "before_training.nc",
@@ -26,14 +25,15 @@ SOURCE = Source(
 )
 REGIMES = (0.98, 1.0, 1.02)
 NAMES = ("subcritical", "critical", "supercritical")
-COLOURS = dict(zip(REGIMES, sns.color_palette("colorblind")[:3], strict=True))
+COLOURS = dict(zip(REGIMES, colours(np.array(REGIMES), "radius"), strict=True))
+THEORY = "0.55"
 LARGE_RATE = 0.005  # nats per step: distances to criticality from which a rate's relative error means something
 CLOSE = 0.02  # relative error up to which a rate agrees with log r
 
 
 def draw_regimes(ax: Axes, ds: xr.Dataset) -> None:
     """Draw the eigenvalues of one step's Jacobian, and r, near the unit circle."""
-    angle = np.linspace(-0.05, 0.05, 200)
+    angle = np.linspace(-0.049, 0.049, 200)
     ax.plot(np.cos(angle), np.sin(angle), color="black", linewidth=0.8, label="unit circle")
     for radius, name in zip(REGIMES, NAMES, strict=True):
         parts = ds["jacobian_eigenvalue"].sel(radius=radius).isel(network=0)
@@ -41,8 +41,8 @@ def draw_regimes(ax: Axes, ds: xr.Dataset) -> None:
         ax.plot(parts.sel(part="real"), parts.sel(part="imaginary"), ".", markersize=4, **style)
         ax.plot(radius, 0, "+", color="black", markersize=9, markeredgewidth=1.2)
     ax.plot([], [], "k+", label="eigenvalue of R")
-    ax.set(xlabel="Re", ylabel="Im", title="eigenvalues of J_t and R")
-    ax.legend(fontsize=7)
+    ax.set(xlabel="Re", ylabel="Im", ylim=(-0.05, 0.05), title="eigenvalues of J_t and R")
+    ax.legend(loc="lower right")
 
 
 def draw_convergence(ax: Axes, ds: xr.Dataset) -> None:
@@ -53,10 +53,10 @@ def draw_convergence(ax: Axes, ds: xr.Dataset) -> None:
         largest, smallest = running.max("exponent").mean("network"), running.min("exponent").mean("network")
         ax.fill_between(time, smallest, largest, color=COLOURS[radius], alpha=0.25, linewidth=0)
         ax.plot(time, running.mean(["exponent", "network"]), color=COLOURS[radius], label=f"r = {radius:g}")
-        ax.axhline(np.log(radius), color="black", linewidth=0.8, linestyle="--")
-    ax.plot([], [], color="black", linewidth=0.8, linestyle="--", label="log r")
+        ax.axhline(np.log(radius), color=THEORY, linewidth=0.8, linestyle="--")
+    ax.plot([], [], color=THEORY, linewidth=0.8, linestyle="--", label="log r")
     ax.set(xlabel="time T (steps)", ylabel="running exponents (nats/step)", title="Lyapunov exponents")
-    ax.legend(fontsize=7, loc="center right", bbox_to_anchor=(1.0, 0.68))
+    ax.legend(loc="center right", bbox_to_anchor=(1.0, 0.7))
 
 
 def draw_eigenvalues(ax: Axes, ds: xr.Dataset) -> None:
@@ -69,7 +69,7 @@ def draw_eigenvalues(ax: Axes, ds: xr.Dataset) -> None:
         ax.fill_between(rank, values.min("network"), values.max("network"), **style)
     ax.set(yscale="log", xlabel="rank", ylabel="|eigenvalue| (loss per weight²)", title="Hessian")
     ax.set_xticks(rank)
-    ax.legend(fontsize=7)
+    ax.legend(loc="center right", bbox_to_anchor=(1.0, 0.26))
 
 
 def draw_gradients(ax: Axes, ds: xr.Dataset) -> None:
@@ -79,15 +79,16 @@ def draw_gradients(ax: Axes, ds: xr.Dataset) -> None:
         one = ds.sel(radius=radius)
         for name, style in {
             "log_gradient_norm": {"color": COLOURS[radius], "label": f"r = {radius:g}"},
-            "averaged_log_gradient_norm": {"color": "black", "linestyle": ":", "linewidth": 1.2},
-            "predicted_log_gradient_norm": {"color": "black", "linestyle": "--", "linewidth": 0.8},
+            "averaged_log_gradient_norm": {"color": THEORY, "linestyle": ":", "linewidth": 1.2},
+            "predicted_log_gradient_norm": {"color": THEORY, "linestyle": "--", "linewidth": 0.8},
         }.items():
             logs = (one[name] - one[name].isel(time=-1)).mean("network")
             ax.plot(time, np.exp(logs), **style)
-    ax.plot([], [], color="black", linestyle="--", linewidth=0.8, label="slope log r (Eq. 15)")
-    ax.plot([], [], color="black", linestyle=":", linewidth=1.2, label="averaged Jacobian (first order)")
+    ax.plot([], [], color=THEORY, linestyle="--", linewidth=0.8, label="slope log r (Eq. 15)")
+    ax.plot([], [], color=THEORY, linestyle=":", linewidth=1.2, label="averaged Jacobian (first order)")
     ax.set(yscale="log", xlabel="time t (steps)", ylabel="‖∂L/∂h_t‖ / ‖∂L/∂h_T‖", title="gradient propagation")
-    ax.legend(fontsize=6.5, loc="lower right", handlelength=1.3)
+    ax.set_ylim(bottom=ax.get_ylim()[0] * 1e-5)  # room for the legend
+    ax.legend(loc="lower right", ncols=2)
 
 
 def draw_rates(ax: Axes, ds: xr.Dataset) -> None:
@@ -108,9 +109,9 @@ def draw_rates(ax: Axes, ds: xr.Dataset) -> None:
         off = float(one["decay_rate"]) / log_end - 1
         explained = 1 - abs(float((one["decay_rate"] - one["averaged_decay_rate"]) / (one["decay_rate"] - log_end)))
         text = f"r = {end:g}: gradients are {abs(off):.0%} off log r, of which theory explains {explained:.0%}"
-        ax.annotate(text, (0.03, 0.44 - 0.06 * place), xycoords="axes fraction", fontsize=7)
+        ax.annotate(text, (0.03, 0.44 - 0.07 * place), xycoords="axes fraction", fontsize=5.5)
     ax.set(xlabel="radius r", ylabel="rate − log r (nats/step)", title="deviation from log r")
-    ax.legend(fontsize=7, loc="lower left")
+    ax.legend(loc="lower left")
 
 
 def draw_growth(ax: Axes, ds: xr.Dataset) -> None:
@@ -130,7 +131,7 @@ def make(ds: xr.Dataset) -> Figure:
     """Return the figure of a dataset of `analyses/before_training.py`."""
     check(ds)
     with plt.style.context(STYLE):
-        figure, axes = plt.subplots(2, 3, figsize=(13, 7.6), layout="constrained")
+        figure, axes = plt.subplots(3, 2, figsize=(TWO_COLUMNS, 7.4))
         for letter, ax, draw in zip("ABCDEF", axes.flat, PANELS, strict=True):
             draw(ax, ds)
             ax.set_title(rf"$\bf{{{letter}}}$  {ax.get_title(loc='left')}")
