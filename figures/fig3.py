@@ -13,7 +13,13 @@ import numpy as np
 from drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales, sweep
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from panels import against_parameter, learning_curves, over_checkpoints, until_minimal_performance
+from panels import (
+    against_parameter,
+    learning_curves,
+    mean_and_deviation,
+    over_checkpoints,
+    until_minimal_performance,
+)
 
 SOURCES = {
     "smnist": sweep("smnist", "radius", "1.5 core hours", "hessian_eigenvalue", "checkpoint"),
@@ -68,10 +74,10 @@ def numbers(datasets: Datasets) -> str:
         reached = until_minimal_performance(ds)
         for radius in ds["radius"].values:
             best, iterations = ds["best_score"].sel(radius=radius), reached.sel(radius=radius)
-            n, diverged = int(best.notnull().sum()), int(ds["divergence_iteration"].sel(radius=radius).notnull().sum())
+            diverged = int(ds["divergence_iteration"].sel(radius=radius).notnull().sum())
             never = int((ds["iterations_to_minimal_performance"].sel(radius=radius).isnull() & best.notnull()).sum())
             lines.append(
-                f"| {name} | {radius:g} | {float(best.mean()):.3f} ± {float(best.std()):.3f} ({n}) | "
+                f"| {name} | {radius:g} | {mean_and_deviation(best)} | "
                 f"{float(iterations.mean()):.0f}{f' ({never} never)' if never else ''} | {diverged} |"
             )
     return "\n".join(lines)

@@ -15,7 +15,7 @@ import xarray as xr
 from drawing import STYLE, TWO_COLUMNS, Datasets, Source, blank, lettered, run, scales, sweep
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from panels import against_parameter, learning_curves, task_name, until_minimal_performance
+from panels import against_parameter, learning_curves, mean_and_deviation, task_name, until_minimal_performance
 
 from lyapkit.plots.training import colours
 
@@ -118,10 +118,7 @@ def numbers(datasets: Datasets) -> str:
         for value in ds["frequency"].values:
             best = ds["best_score"].sel(frequency=value)
             reached = float(until_minimal_performance(ds).sel(frequency=value).mean())
-            lines.append(
-                f"| {name} | {value:.4f} | {value / own:.2f} | {float(best.mean()):.3f} ± {float(best.std()):.3f} "
-                f"({int(best.notnull().sum())}) | {reached:.0f} |"
-            )
+            lines.append(f"| {name} | {value:.4f} | {value / own:.2f} | {mean_and_deviation(best)} | {reached:.0f} |")
     if "residual" in datasets:
         best = datasets["residual"]["best_score"].mean("network")
         lines.append("")

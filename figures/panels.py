@@ -56,13 +56,21 @@ def against_parameter(ax: Axes, values: xr.DataArray, ylabel: str, colour: str =
     mean, deviation = values.mean("network"), values.std("network")
     ax.errorbar(place, mean, deviation, fmt="o" if is_named else "o-", **style)
     if is_named:
-        ax.set_xticks(place, [str(name) for name in names], rotation=35, ha="right")
+        ax.set_xticks(place, [str(name).replace(" ", "\n") for name in names])
+        ax.margins(x=0.2)
     else:
         unit = values[dim].attrs.get("units", "1")
         ax.set_xlabel(values[dim].attrs.get("long_name", dim) + ("" if unit == "1" else f" ({unit})"))
     if dim == "radius":
         ax.axvline(1.0, color="black", linewidth=0.6, linestyle="--")
     ax.set_ylabel(ylabel)
+
+
+def mean_and_deviation(values: xr.DataArray, digits: int = 3, factor: float = 1.0) -> str:
+    """Return mean ± SD over networks as text, with their number; no deviation of a single one."""
+    known = values.dropna("network") * factor
+    deviation = f" ± {float(known.std()):.{digits}f}" if len(known) > 1 else ""
+    return f"{float(known.mean()):.{digits}f}{deviation} ({len(known)})"
 
 
 def over_checkpoints(ax: Axes, values: xr.DataArray, ylabel: str) -> None:

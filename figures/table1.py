@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 from drawing import Datasets, sweep
-from panels import task_name
+from panels import mean_and_deviation, task_name
 from tabulating import Rows, run
 
 SOURCES = {
@@ -31,7 +31,7 @@ PAPER = {  # accuracy in per cent, iterations to MP; of 784 steps and 200 epochs
 
 def make(datasets: Datasets) -> Rows:
     """Return the rows for those of the datasets `SOURCES` that are there."""
-    rows = [["task", "residual", "best score", "paper", "iterations to MP", "paper "]]
+    rows = [["task", "residual", "best score (% or RMS)", "paper", "iterations to MP", "paper "]]
     for name, ds in datasets.items():
         for residual in COMPARED:
             if residual in ds["residual"].values:
@@ -43,11 +43,8 @@ def make(datasets: Datasets) -> Rows:
 
 def score(one: xr.Dataset, ds: xr.Dataset) -> str:
     """Return the best score: accuracy in per cent, or RMS error."""
-    best = one["best_score"].dropna("network")
-    is_accuracy = ds.attrs["score"] == "accuracy"
-    mean, deviation = (float(value) * (100 if is_accuracy else 1) for value in (best.mean(), best.std()))
-    digits = 2 if is_accuracy else 3
-    return f"{mean:.{digits}f} ± {deviation:.{digits}f}{' %' if is_accuracy else ' RMS'} ({len(best)})"
+    digits, factor = (2, 100.0) if ds.attrs["score"] == "accuracy" else (3, 1.0)
+    return mean_and_deviation(one["best_score"], digits, factor)
 
 
 def speed(one: xr.Dataset) -> str:

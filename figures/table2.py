@@ -30,7 +30,8 @@ def make(datasets: Datasets) -> Rows:
     """Return the rows for those of the datasets `SOURCES` that are there."""
     rows = [["architecture"]]
     for ds in datasets.values():
-        rows[0] += [task_name(ds), "iterations to MP"]
+        unit = "%" if ds.attrs["score"] == "accuracy" else "RMS"
+        rows[0] += [f"{task_name(ds)} ({unit})", "iterations to MP"]
     for architecture, name in NAMES.items():
         row = [name]
         for ds in datasets.values():

@@ -56,7 +56,7 @@ def run(name: str, sources: Mapping[str, Source], make: Callable[[Datasets], Row
         raise SystemExit(f"{name}: nothing to tabulate in {options.data}: {missing[0]}")
     rows = make(datasets)
     options.output.mkdir(parents=True, exist_ok=True)
-    caption = f"mean ± SD (number of weight seeds); {scales(datasets)}"
+    caption = f"best test score, mean ± SD (number of weight seeds); {scales(datasets)}"
     for suffix, text in ((".md", f"{markdown(rows)}\n\n{caption}\n"), (".tex", latex(rows))):
         with replacing(options.output / f"{name}{suffix}") as temporary:
             temporary.write_text(text)
