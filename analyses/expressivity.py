@@ -120,7 +120,6 @@ SETTINGS = {
 MEASURED = (("radius", "smnist"), ("spread", "smnist"), ("radius", "add100"))  # first networks also at checkpoints
 N_MEASURED = {
     "quick": (250, 20),
-    "full-length": (250, 20),
     "paper": (1000, 100),
 }  # samples, and those of them along which exponents are taken
 N_EIGENVALUES = 5
@@ -245,7 +244,8 @@ def compute(
 def measured_at(cell: Cell) -> list[int]:
     """Return the iterations at which the network of a cell is analysed; none for most cells."""
     settings = Settings(**dict(cell["settings"]))
-    if cell["network"] or (cell["sweep"], settings.task.partition("/")[0]) not in MEASURED:
+    is_chosen = (cell["sweep"], settings.task.partition("/")[0]) in MEASURED and cell["scale"] in N_MEASURED
+    if cell["network"] or not is_chosen:
         return []
     return [0, settings.n_iterations // 10, settings.n_iterations]
 
