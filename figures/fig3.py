@@ -42,6 +42,8 @@ def make(datasets: Datasets) -> Figure:
             ds = datasets[name]
             learning_curves(panels[0], ds, legend=False)
             against_parameter(panels[1], ds["best_score"], ds["best_score"].attrs["long_name"])
+            if name.startswith("add"):
+                panels[1].set_title("each network trained until MP only")
             against_parameter(panels[2], until_minimal_performance(ds), "iterations to MP")
         draw_curvature(axes["D"], datasets)
         draw_legend(axes["legend"], axes["A0"] if "smnist" in datasets else axes["A1"])
