@@ -201,7 +201,7 @@ def best_frequency(smnist: xr.Dataset) -> Verdict:
 def permuted_has_no_frequency(smnist: xr.Dataset, psmnist: xr.Dataset) -> Verdict:
     """Expect the range of mean scores on psMNIST to be less than half of sMNIST's, at the same values of ω."""
     common = np.intersect1d(smnist["frequency"], psmnist["frequency"])
-    spans = [float(np.ptp(ds["best_score"].mean("network").sel(frequency=common))) for ds in (smnist, psmnist)]
+    spans = [float(np.ptp(ds["best_score"].mean("network").sel(frequency=common).values)) for ds in (smnist, psmnist)]
     return _judged(
         spans[1] < spans[0] / 2,
         f"range of best scores over {len(common)} values of ω: {spans[1]:.3f}, sMNIST {spans[0]:.3f}",
