@@ -62,7 +62,7 @@ def claims_section(data: Path) -> list[str]:
     lines = ["| section | claim | verdict | evidence |", "|---|---|---|---|"]
     for claim in CLAIMS:
         verdict, evidence = claim.verdict(datasets)
-        lines.append(f"| {claim.section} | {claim.text} | **{verdict}** | {evidence} |")
+        lines.append(f"| {claim.section} | {claim.text} | **{verdict}** | {evidence.replace('|', chr(92) + '|')} |")
     return lines
 
 
