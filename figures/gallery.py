@@ -62,7 +62,8 @@ def claims_section(data: Path) -> list[str]:
     lines = ["| section | claim | verdict | evidence |", "|---|---|---|---|"]
     for claim in CLAIMS:
         verdict, evidence = claim.verdict(datasets)
-        lines.append(f"| {claim.section} | {claim.text} | **{verdict}** | {evidence.replace('|', chr(92) + '|')} |")
+        escaped = evidence.replace("|", "\\|")
+        lines.append(f"| {claim.section} | {claim.text} | **{verdict}** | {escaped} |")
     return lines
 
 
