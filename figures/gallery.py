@@ -7,7 +7,7 @@ python figures/gallery.py --draw    # draw all figures and tables first, as `mak
 from __future__ import annotations
 
 import argparse
-import importlib
+import importlib.util
 import subprocess
 import sys
 import time
@@ -34,8 +34,10 @@ TABLES = {"table1": "homogeneous against heterogeneous residuals", "table2": "ar
 
 
 def sources_of(name: str) -> list[Source]:
-    """Return what a script reads."""
-    module = importlib.import_module(name)
+    """Return what a script reads; it is found by its path, since a script in analyses/ may have the same name."""
+    spec = importlib.util.spec_from_file_location(f"figures_{name}", ROOT / "figures" / f"{name}.py")
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     return [module.SOURCE] if hasattr(module, "SOURCE") else list(module.SOURCES.values())
 
 
