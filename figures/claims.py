@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 from drawing import Datasets, Source, sweep
-from panels import until_minimal_performance
+
+from lyapkit.plots.training import until_minimal_performance
 
 SEEN, NOT_SEEN, NOT_YET = "seen", "not seen", "not yet at this scale"
 SOURCES = {

@@ -129,8 +129,9 @@ def run(
     if numbers is not None:
         print(numbers(datasets))
     options.output.mkdir(parents=True, exist_ok=True)
+    figure = make(datasets)
     for suffix in (".png", ".pdf"):
-        path = save_figure(make(datasets).axes[0], options.output / f"{name}{suffix}", STYLE)
+        path = save_figure(figure.axes[0], options.output / f"{name}{suffix}", STYLE)
         print(f"drew {path}")
     for key, ds in datasets.items():
         print(f"  from {sources[key].path} (scale: {ds.attrs.get('scale', 'unknown')})")
@@ -147,9 +148,9 @@ def run_one(
     run(name, {"data": source}, lambda all: make(all["data"]), about, lambda all: numbers(all["data"]))
 
 
-def lettered(axes: Mapping[str, Axes] | list[Axes], letters: str) -> None:
+def lettered(axes: list[Axes], letters: str) -> None:
     """Put panel letters before the titles of axes."""
-    for letter, ax in zip(letters, axes.values() if isinstance(axes, Mapping) else axes, strict=True):
+    for letter, ax in zip(letters, axes, strict=True):
         ax.set_title(rf"$\bf{{{letter}}}$  {ax.get_title(loc='left')}", loc="left")
 
 

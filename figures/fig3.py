@@ -13,13 +13,9 @@ import numpy as np
 from drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales, sweep
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from panels import (
-    against_parameter,
-    learning_curves,
-    mean_and_deviation,
-    over_checkpoints,
-    until_minimal_performance,
-)
+from panels import against_parameter, learning_curves, mean_and_deviation, over_checkpoints
+
+from lyapkit.plots.training import until_minimal_performance
 
 SOURCES = {
     "smnist": sweep("smnist", "radius", "1.5 core hours", "hessian_eigenvalue", "checkpoint"),

@@ -15,9 +15,9 @@ import xarray as xr
 from drawing import STYLE, TWO_COLUMNS, Datasets, Source, blank, lettered, run, scales, sweep
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from panels import against_parameter, learning_curves, mean_and_deviation, task_name, until_minimal_performance
+from panels import against_parameter, learning_curves, mean_and_deviation, task_name
 
-from lyapkit.plots.training import colours
+from lyapkit.plots.training import colours, until_minimal_performance
 
 FULL_LENGTH = 784  # steps of the sequences of the power spectra
 SOURCES = {

@@ -11,7 +11,9 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 from drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales, sweep
 from matplotlib.figure import Figure
-from panels import against_parameter, task_name, until_minimal_performance
+from panels import against_parameter, task_name
+
+from lyapkit.plots.training import until_minimal_performance
 
 KINDS = {"a": ("type A", "#0072B2"), "b": ("type B", "#D55E00")}
 SWEEPS = ("radius", "frequency")

@@ -10,7 +10,9 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 from drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales, sweep
 from matplotlib.figure import Figure
-from panels import against_parameter, learning_curves, until_minimal_performance
+from panels import against_parameter, learning_curves
+
+from lyapkit.plots.training import until_minimal_performance
 
 SOURCES = {"smnist": sweep("smnist", "coupling", "20 core minutes")}
 

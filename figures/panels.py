@@ -38,12 +38,6 @@ def learning_curves(ax: Axes, ds: xr.Dataset, legend: bool = True) -> None:
         ax.legend(title=SYMBOLS.get(dim, dim), ncols=2 if ds.sizes[dim] > 4 else 1)
 
 
-def until_minimal_performance(ds: xr.Dataset) -> xr.DataArray:
-    """Return iterations until minimal performance; networks that never reach it count all, as in the paper."""
-    found = ds["iterations_to_minimal_performance"]
-    return found.where(found.notnull() | ds["best_score"].isnull(), float(ds["iteration"].max()))
-
-
 def against_parameter(ax: Axes, values: xr.DataArray, ylabel: str, colour: str = "#0072B2", label: str = "") -> None:
     """Draw a number per network against the swept parameter: mean ± SD, each network faint behind."""
     (dim,) = (dim for dim in values.dims if dim != "network")

@@ -81,10 +81,7 @@ def plot_scores(ds: xr.Dataset, ax: Axes | None = None, variable: str = "best_sc
     if swept is None:
         raise ValueError("nothing was swept here: the dataset has no dimension but network and iteration")
     ax = axes_or_new(ax)
-    values = ds[variable]
-    if variable == "iterations_to_minimal_performance":
-        is_computed = ds["best_score"].notnull()
-        values = values.where(values.notnull() | ~is_computed, int(ds["iteration"].max())).assign_attrs(values.attrs)
+    values = until_minimal_performance(ds) if variable == "iterations_to_minimal_performance" else ds[variable]
     names = ds[swept].values
     place = np.arange(len(names)) if names.dtype.kind in "UOT" else names
     for network in ds["network"].values:
@@ -130,6 +127,13 @@ def plot_power_spectrum(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax.set_title(f"{ds.attrs['task']}, {ds.attrs['n_steps']} steps")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13))
     return ax
+
+
+def until_minimal_performance(ds: xr.Dataset) -> xr.DataArray:
+    """Return iterations until minimal performance; networks that never reach it count all, as in the paper."""
+    found = ds["iterations_to_minimal_performance"]
+    counted = found.where(found.notnull() | ds["best_score"].isnull(), float(ds["iteration"].max()))
+    return counted.assign_attrs(found.attrs)
 
 
 def swept_parameter(ds: xr.Dataset) -> str | None:

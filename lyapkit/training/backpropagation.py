@@ -95,8 +95,8 @@ class _LastStates(torch.autograd.Function):
             raise RuntimeError("the states of this forward pass are gone: its workspace was used again before backward")
         ctx.way.workspace.n_uses += 1  # they are overwritten now
         product = ctx.way.backward(gradient)
-        n, n_inputs = ctx.way.n_units, ctx.way.n_inputs
-        return (*product.split([n, n_inputs, 1], dim=2)[:2], product[:, :, -1], None, None, None)
+        n = ctx.way.n_units
+        return product[:, :, :n], product[:, :, n:-1], product[:, :, -1], None, None, None
 
 
 class _Way:
@@ -121,7 +121,7 @@ class _Way:
         self.scale, self.shift, self.slope = (2.0, -1.0, 4.0) if self.is_tanh else (1.0, 0.0, 1.0)
         self.zero, self.shifted = weight.new_zeros(()), weight.new_full((), self.shift)
         self.n_networks, self.n_units = len(weight), weight.shape[1]
-        n_samples, self.n_steps, self.n_inputs = inputs.shape
+        n_samples, self.n_steps, _ = inputs.shape
         self.coupling = dynamics.coupling[:, None]
         self.is_diagonal = dynamics.residual.ndim == 2
         self.residual = dynamics.residual[:, None] if self.is_diagonal else dynamics.residual

@@ -132,7 +132,7 @@ class Ensemble:
         if self._dynamics is None:
             buffers = {name: buffer[members] for name, buffer in self._buffers.items()}
             return torch.vmap(self._one, in_dims=(0, 0, None))(parameters, buffers, inputs)
-        recurrent = (parameters[f"{name}"] for name in ("recurrent.weight", "input.weight", "recurrent.bias"))
+        recurrent = (parameters[name] for name in ("recurrent.weight", "input.weight", "recurrent.bias"))
         states = last_states(tuple(recurrent), self._dynamics.of(members), inputs, self._workspace)
         return torch.baddbmm(parameters["readout.bias"][:, None], states, parameters["readout.weight"].mT)
 

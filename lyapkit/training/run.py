@@ -204,9 +204,7 @@ class _Run:
         members, step = self._training(), None
         batch_size, device = self.settings["batch_size"], self.ensemble.device
         done = self.iteration
-        while done < n_iterations:
-            if not len(members):
-                break
+        while done < n_iterations and len(members):
             self.spent = spent_before + time.monotonic() - started
             if time_budget is not None and time.monotonic() - started > time_budget:
                 self.keep()
@@ -308,7 +306,7 @@ class _Run:
             network = self.ensemble.network(index)
             about = {"iteration": iteration, "task": self.task.description, "settings": self.settings}
             path = checkpoint_path(self.folder, index, iteration)
-            save_tensors(network.state_dict(), path, {name: about[name] for name in about} | provenance())
+            save_tensors(network.state_dict(), path, about | provenance())
 
     def metrics(self) -> xr.Dataset:
         """Return learning curves and what follows from them."""
@@ -376,7 +374,7 @@ def _digest(state: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _difference(kept: dict, wanted: dict, prefix: str = "") -> str:
+def _difference(kept: dict, wanted: dict) -> str:
     """Return in words where two configurations differ."""
     found = []
     for name in sorted(kept.keys() | wanted.keys()):

@@ -7,11 +7,11 @@ import xarray as xr
 from scripts import script
 
 import lyapkit as lk
+from lyapkit.plots.training import until_minimal_performance
 
 drawing = script("figures", "drawing")
 fig3, fig4, fig5, fig6, fig_s1 = (script("figures", name) for name in ("fig3", "fig4", "fig5", "fig6", "figS1"))
 table1, table2 = script("figures", "table1"), script("figures", "table2")
-panels = script("figures", "panels")
 N_ITERATIONS = 4
 
 
@@ -207,7 +207,7 @@ def test_figure_6():
     axes = _axes(fig6.make(datasets))
     for name, column in (("radius-a", 0), ("radius-b", 0), ("frequency-b", 1)):
         _line(axes[column], datasets[name].best_score.mean("network"))
-        _line(axes[2 + column], panels.until_minimal_performance(datasets[name]).mean("network"))
+        _line(axes[2 + column], until_minimal_performance(datasets[name]).mean("network"))
     assert [text.get_text() for text in axes[0].get_legend().get_texts()] == ["type A", "type B"]
     assert "| frequency-b | 0.5 |" in fig6.numbers(datasets)
     assert "not computed yet" in _axes(fig6.make({}))[1].texts[0].get_text()
