@@ -12,7 +12,7 @@ workers take cells, and must share the folder. Either way all networks of a task
 
 Scale "paper" is that of the paper (N = 100, batches of 128, full length, 5 seeds), as far as it can be known; "quick"
 is what two CPU cores can do in an hour or two: images of 14×14 pixels, 196 steps, a few epochs; "full-length" has all
-784 steps, and a few epochs.
+784 steps, and a few dozen epochs. A network whose number of iterations is raised goes on where it was.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ ORDER = (  # sweep and task, the most wanted first
     *(("residual", name) for name in ("smnist", "psmnist", "add100")),
     *((sweep, "smnist") for sweep in ("spread", "coupling")),
     *((f"{sweep}-{kind}", "smnist") for sweep in ("radius", "frequency") for kind in "ab"),
+    ("frequency-long", "smnist"),
     *(("architecture", name) for name in ("smnist", "psmnist", "add100", "scifar10")),
     ("radius", "scifar10"),
 )
@@ -96,9 +97,11 @@ class Settings:
 
 QUICK_RADII = (0.95, 0.97, 0.98, 0.99, 0.995, 1.0, 1.005, 1.01)
 QUICK_MULTIPLES = (0.0, 0.5, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5)
+LONG_MULTIPLES = (0.0, 1.0, 1.5)  # at the scale quick: none, the characteristic one, and one that does harm
 N_NETWORKS = {"quick": 3, "full-length": 3, "paper": 5}  # weight seeds
 _MNIST = Settings("smnist/2", 4 * 468, 128, 0.3, 117, 2000)
 _ADD = Settings("add100", 12_000, 64, 0.05, 250, 1000)
+OWN_RATES: dict[tuple[str, str], float] = {}  # learning rates of some architectures, by task; see `learning_rate.py`
 SETTINGS = {
     "quick": {
         "smnist": _MNIST,
@@ -107,7 +110,7 @@ SETTINGS = {
         "add100": _ADD,
         "add200": dataclasses.replace(_ADD, task="add200"),
     },
-    "full-length": {"smnist": Settings("smnist", 12 * 468, 128, 0.03, 117, 2000)},  # few epochs
+    "full-length": {"smnist": Settings("smnist", 32 * 468, 128, 0.03, 117, 2000)},
     "paper": {
         "smnist": Settings("smnist", 200 * 468, 128, 0.03, 117, None),
         "psmnist": Settings("psmnist", 200 * 468, 128, 0.03, 117, None),
@@ -127,11 +130,17 @@ ADDING = {"momentum": 0.99, "stop_at_minimal_performance": True}  # the adding p
 
 
 def settings_of(scale: str, task_name: str, sweep: str) -> Settings:
-    """Return how a task is learnt in a sweep: gated networks take long, so at the scale quick half the iterations."""
-    settings = SETTINGS[scale][task_name]
-    if scale == "quick" and sweep == "architecture":
-        return dataclasses.replace(settings, n_iterations=settings.n_iterations // 2)
-    return settings
+    """Return how a task is learnt in a sweep.
+
+    Frequencies show most after a short training (Section 4.2): a quarter of the iterations of the sweep
+    "frequency-long". Gated networks take long, so at the scale quick half the iterations.
+    """
+    settings, factor = SETTINGS[scale][task_name], 1.0
+    if scale == "quick":
+        factor = {"architecture": 0.5, "frequency-long": 4.0}.get(sweep, 1.0)
+    elif sweep.startswith("frequency") and sweep != "frequency-long":
+        factor = 0.25
+    return dataclasses.replace(settings, n_iterations=int(factor * settings.n_iterations))
 
 
 def values(sweep: str, settings: Settings, scale: str) -> tuple:
@@ -141,7 +150,7 @@ def values(sweep: str, settings: Settings, scale: str) -> tuple:
         return QUICK_RADII if scale == "quick" else RADII
     if name == "frequency":
         the_task = cached_task(settings.task)
-        multiples = QUICK_MULTIPLES if scale == "quick" else MULTIPLES
+        multiples = MULTIPLES if scale != "quick" else LONG_MULTIPLES if sweep == "frequency-long" else QUICK_MULTIPLES
         return tuple(round(multiple * ROW / the_task.row_length, 6) for multiple in multiples)
     return {"spread": SPREADS, "coupling": COUPLINGS, "residual": RESIDUALS, "architecture": ARCHITECTURES}[name]
 
@@ -155,7 +164,7 @@ def build(sweep: str, value: float | str, seed: int, settings: Settings) -> Netw
             residual = lk.residuals.scaled_identity(n, settings.radius)
             return build_network(value, *sizes, residual=residual, coupling=settings.coupling, seed=seed)
         return build_network(value, *sizes, seed=seed)
-    name, _, kind = sweep.partition("-")
+    name, _, variant = sweep.partition("-")
     coupling = settings.coupling
     if name == "radius":
         residual = lk.residuals.scaled_identity(n, value)
@@ -167,7 +176,7 @@ def build(sweep: str, value: float | str, seed: int, settings: Settings) -> Netw
         residual, coupling = lk.residuals.scaled_identity(n, settings.radius), value
     else:
         residual, coupling = named_residual(value, n, seed, settings)
-    architecture = f"wcrnn-{kind}" if kind else "wcrnn"
+    architecture = f"wcrnn-{variant}" if variant in ("a", "b") else "wcrnn"
     return build_network(architecture, *sizes, residual=residual, coupling=coupling, seed=seed)
 
 
@@ -207,38 +216,43 @@ def options_of(sweep: str, value: float | str, settings: Settings) -> dict:
     }
 
 
-def compute(
-    sweep: str,
-    value: float | str,
-    network: int,
-    scale: str,
-    settings: list,
-    *,
-    folder: Path,
-    deadline: float = np.inf,
-    device: str = "cpu",
-) -> xr.Dataset | None:
-    """Return the dataset of one cell, or None if the time is over before it is done."""
-    if time.time() > deadline:
-        return None
-    cell = {"sweep": sweep, "value": value, "network": network, "scale": scale, "settings": settings}
-    at = measured_at(cell)
-    settings = Settings(**dict(settings))
-    run = run_folder(folder, cell)
+def learn(
+    cells: list[Cell], kept_in: Path, *, time_budget: float | None = None, device: str = "cpu", progress: bool = False
+) -> list[xr.Dataset] | None:
+    """Train the networks of cells as one ensemble, analyse them at checkpoints, and return a dataset for each.
+
+    None if the time is over before they are done. Their state is kept in the folder `kept_in`.
+    """
+    first, settings = cells[0], Settings(**dict(cells[0]["settings"]))
     result = train(
-        [build(sweep, value, network, settings)],
+        [build(cell["sweep"], cell["value"], cell["network"], settings) for cell in cells],
         cached_task(settings.task),
-        **options_of(sweep, value, settings),
-        folder=run,
-        checkpoints=at,
+        **options_of(first["sweep"], first["value"], settings),
+        folder=kept_in,
+        checkpoints=sorted({iteration for cell in cells for iteration in measured_at(cell)}),
         resume=True,
-        time_budget=None if deadline == np.inf else deadline - time.time(),
+        time_budget=time_budget,
         device=device,
+        progress=progress,
     )
     if not result.is_finished:
         return None
-    ds = result.metrics.isel(network=0, drop=True)
-    return ds.merge(measured(checkpoints(run), at, settings, scale)) if at else ds
+    learnt = []
+    for index, cell in enumerate(cells):
+        ds = result.metrics.isel(network=index, drop=True)
+        if at := measured_at(cell):
+            ds = ds.merge(measured(checkpoints(kept_in, index), at, settings, cell["scale"]))
+        learnt.append(ds)
+    return learnt
+
+
+def compute(*, folder: Path, deadline: float = np.inf, device: str = "cpu", **cell: object) -> xr.Dataset | None:
+    """Return the dataset of one cell, or None if the time is over before it is done."""
+    left = deadline - time.time()
+    if left < 0:
+        return None
+    learnt = learn([cell], run_folder(folder, cell), time_budget=None if left == np.inf else left, device=device)
+    return None if learnt is None else learnt[0]
 
 
 def measured_at(cell: Cell) -> list[int]:
@@ -251,9 +265,13 @@ def measured_at(cell: Cell) -> list[int]:
 
 
 def run_folder(folder: Path, cell: Cell) -> Path:
-    """Return where the state of a cell is kept while it is not done; its settings are part of the name."""
-    digest = hashlib.sha256(json.dumps(cell, sort_keys=True).encode()).hexdigest()[:8]
-    return folder / f"{cell_path(folder, cell).stem}_{digest}.run"
+    """Return where the state of a cell is kept; its settings are part of the name, but not how long it is trained."""
+    settings = {name: value for name, value in dict(cell["settings"]).items() if name != "n_iterations"}
+    return folder / f"{cell_path(folder, cell).stem}_{_digest(dict(cell) | {'settings': settings})}.run"
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def measured(kept: dict[int, Path], at: list[int], settings: Settings, scale: str) -> xr.Dataset:
@@ -293,37 +311,31 @@ def compute_together(cells: list[Cell], folder: Path, device: str, time_budget: 
             waiting.setdefault(group, []).append(cell)
     started = time.time()
     for group in waiting.values():
-        settings, scale = Settings(**dict(group[0]["settings"])), group[0]["scale"]
-        networks = [build(cell["sweep"], cell["value"], cell["network"], settings) for cell in group]
-        digest = hashlib.sha256(json.dumps(group).encode()).hexdigest()[:8]
-        result = train(
-            networks,
-            cached_task(settings.task),
-            **options_of(group[0]["sweep"], group[0]["value"], settings),
-            folder=folder / f"together_{digest}.run",
-            checkpoints=sorted({iteration for cell in group for iteration in measured_at(cell)}),
-            resume=True,
-            time_budget=None if time_budget is None else max(0.0, time_budget - (time.time() - started)),
-            device=device,
-            progress=True,
-        )
-        if result.is_finished:
-            for index, cell in enumerate(group):
-                ds = result.metrics.isel(network=index, drop=True)
-                if at := measured_at(cell):
-                    kept = checkpoints(folder / f"together_{digest}.run", index)
-                    ds = ds.merge(measured(kept, at, settings, scale))
-                save_cell(cell, ds, cell_path(folder, cell))
+        left = None if time_budget is None else max(0.0, time_budget - (time.time() - started))
+        kept_in = folder / f"together_{_digest(group)}.run"
+        learnt = learn(group, kept_in, time_budget=left, device=device, progress=True)
+        for cell, ds in zip(group, learnt or [], strict=False):
+            save_cell(cell, ds, cell_path(folder, cell))
 
 
 def grid(sweep: str, settings: Settings, scale: str) -> list[Cell]:
     """Return the cells of a sweep, all values for one weight seed before the next seed."""
-    as_pairs = [list(pair) for pair in dataclasses.asdict(settings).items()]
     return [
-        {"sweep": sweep, "value": value, "network": seed, "scale": scale, "settings": as_pairs}
+        {"sweep": sweep, "value": value, "network": seed, "scale": scale, "settings": as_pairs(own(value, settings))}
         for seed in range(N_NETWORKS[scale])
         for value in values(sweep, settings, scale)
     ]
+
+
+def own(value: float | str, settings: Settings) -> Settings:
+    """Return settings with the learning rate of an architecture that has one of its own."""
+    rate = OWN_RATES.get((settings.task, value), settings.learning_rate)
+    return dataclasses.replace(settings, learning_rate=rate)
+
+
+def as_pairs(settings: Settings) -> list[list]:
+    """Return settings as JSON can hold them, for cells."""
+    return [list(pair) for pair in dataclasses.asdict(settings).items()]
 
 
 def seconds_per_cell(sweep: str, value: float | str, settings: Settings, device: str) -> float:
@@ -372,6 +384,8 @@ def write(sweep: str, scale: str, folder: Path, output: Path, task_name: str, se
     the_task = cached_task(settings.task)
     options = options_of(sweep, ds[dim].values.tolist()[0], settings)
     made = provenance(**dataclasses.asdict(settings) | options) | the_task.description
+    rates = [own(value, settings).learning_rate for value in ds[dim].values.tolist()]
+    ds["learning_rate"] = (dim, rates, {"units": "1", "long_name": "learning rate η"})
     ds.attrs = (
         made
         | ds.attrs

@@ -1,11 +1,14 @@
-"""Choose the learning rates of `expressivity.py`: a short training at several rates, for three radii of the residual.
+"""Choose the learning rates of `expressivity.py`: a short training at several rates.
 
     python analyses/learning_rate.py                   # all tasks at the scale quick, into data/learning_rate/quick/
     python analyses/learning_rate.py --task add100
+    python analyses/learning_rate.py --task smnist --sweep architecture --value lstm --value gru
 
-One weight seed, a part of the iterations. The rate to take is the largest at which no network of the three is unstable;
-the table printed in the end shows training losses and test scores, by which to judge. On the adding problem nothing is
-learnt in so short a time; there it shows how large a rate can be before the loss leaves the level of chance upwards.
+One weight seed, a part of the iterations, for three radii of the residual r·I, or for other architectures. The rate to
+take is the largest at which no network of the three is unstable, or the one at which the loss of an architecture has
+come lowest; the table printed in the end shows training losses and test scores, by which to judge. On the adding
+problem nothing is learnt in so short a time; there it shows how large a rate can be before the loss leaves the level of
+chance upwards.
 """
 
 from __future__ import annotations
@@ -18,34 +21,35 @@ import sys
 from pathlib import Path
 
 import xarray as xr
-from expressivity import ROOT, SETTINGS, Settings, build, cached_task, options_of, run_folder
+from expressivity import ROOT, SETTINGS, Settings, as_pairs, build, cached_task, options_of, run_folder
 
 import lyapkit as lk
+from lyapkit.models import ARCHITECTURES
 from lyapkit.provenance import provenance
 from lyapkit.sweeps import join_cells, run_cells
 from lyapkit.training import train
 
-RADII = (0.97, 0.99, 1.0)
+SWEEPS = {"radius": (0.97, 0.99, 1.0), "architecture": ARCHITECTURES}
 RATES = {"image": (0.03, 0.1, 0.3, 1.0), "add": (0.01, 0.05, 0.1, 0.3)}
 N_ITERATIONS = {"image": 468, "add": 2000}
-DIMS = ["learning_rate", "radius"]
 
 
-def compute(learning_rate: float, radius: float, settings: list, *, folder: Path) -> xr.Dataset:
+def compute(learning_rate: float, settings: list, *, folder: Path, **swept: float | str) -> xr.Dataset:
     """Return the learning curves of one network."""
-    cell = {"learning_rate": learning_rate, "radius": radius, "settings": settings}
+    cell = {"learning_rate": learning_rate, **swept, "settings": settings}
+    ((sweep, value),) = swept.items()
     settings = Settings(**dict(settings))
-    the_task = cached_task(settings.task)
-    network = build("radius", radius, 0, settings)
-    options = options_of("radius", radius, settings) | {"learning_rate": learning_rate}
-    result = train([network], the_task, **options, folder=run_folder(folder, cell), resume=True)
+    network = build(sweep, value, 0, settings)
+    options = options_of(sweep, value, settings) | {"learning_rate": learning_rate}
+    result = train([network], cached_task(settings.task), **options, folder=run_folder(folder, cell), resume=True)
     return result.metrics.isel(network=0, drop=True)
 
 
-def table(ds: xr.Dataset) -> str:
-    """Return training loss and test score at the end, per learning rate and radius."""
+def table(ds: xr.Dataset, sweep: str) -> str:
+    """Return training loss and test score at the end, per learning rate and value of the sweep."""
     last = ds.isel(iteration=-1)
-    lines = ["learning rate" + "".join(f"{f'r = {radius:g}':>18}" for radius in ds["radius"].values)]
+    names = [value if isinstance(value, str) else f"r = {value:g}" for value in ds[sweep].values.tolist()]
+    lines = ["learning rate" + "".join(f"{name:>18}" for name in names)]
     for rate in ds["learning_rate"].values:
         one = last.sel(learning_rate=rate)
         cells = (
@@ -61,10 +65,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", choices=list(SETTINGS), default="quick")
     parser.add_argument("--task", action="append", help="only this task; may be given several times")
+    parser.add_argument("--sweep", choices=list(SWEEPS), default="radius", help="over what; default: radius")
+    parser.add_argument("--value", action="append", help="only this radius or architecture; may be given several times")
     parser.add_argument("--rate", action="append", type=float, help="only this rate; may be given several times")
     parser.add_argument("--workers", type=int, help="processes; default: one per core")
+    parser.add_argument("--folder", type=Path, default=ROOT / "data" / "learning_rate", help="where to write")
     options = parser.parse_args()
-    folder = ROOT / "data" / "learning_rate" / options.scale
+    folder = options.folder / options.scale
     folder.mkdir(parents=True, exist_ok=True)
     for name, full in SETTINGS[options.scale].items():
         if options.task is not None and name not in options.task:
@@ -72,17 +79,18 @@ def main() -> None:
         kind = "add" if name.startswith("add") else "image"
         n_iterations = N_ITERATIONS[kind]
         settings = dataclasses.replace(full, n_iterations=n_iterations)
-        as_pairs = [list(pair) for pair in dataclasses.asdict(settings).items()]
         cells = [
-            {"learning_rate": rate, "radius": radius, "settings": as_pairs}
+            {"learning_rate": rate, options.sweep: value, "settings": as_pairs(settings)}
             for rate in options.rate or RATES[kind]
-            for radius in RADII
+            for value in SWEEPS[options.sweep]
+            if options.value is None or str(value) in options.value
         ]
-        parts = folder / f"{name}.parts"
+        output = folder / f"{name}_{options.sweep}.nc"
+        parts = output.with_suffix(".parts")
         paths = run_cells(functools.partial(compute, folder=parts), cells, parts, n_workers=options.workers)
-        ds = join_cells(paths, DIMS)
+        ds = join_cells(paths, ["learning_rate", options.sweep])
         ds["learning_rate"].attrs["long_name"] = "learning rate η"
-        ds["radius"].attrs["long_name"] = "radius r"
+        ds[options.sweep].attrs["long_name"] = "radius r" if options.sweep == "radius" else "architecture"
         the_task = cached_task(settings.task)
         about = {
             "title": f"Learning rates for {name}",
@@ -91,9 +99,9 @@ def main() -> None:
         }
         made = provenance(**dataclasses.asdict(settings)) | the_task.description
         ds.attrs = made | ds.attrs | about
-        lk.save(ds, folder / f"{name}.nc")
+        lk.save(ds, output)
         print(f"{the_task}, {n_iterations} iterations: training loss and test {the_task.score_name} at the end")
-        print(table(ds))
+        print(table(ds, options.sweep))
 
 
 if __name__ == "__main__":

@@ -80,6 +80,44 @@ def test_no_time_leaves_the_rest_for_another_run(expressivity, monkeypatch, tmp_
     assert (ds.attrs["n_cells"], ds.attrs["n_cells_wanted"]) == (1, 10)
 
 
+def test_raised_iterations_go_on(expressivity, monkeypatch, tmp_path):
+    """A network that is to be trained for longer goes on from its last state, and comes out the same."""
+    arguments = ["--task", "smnist", "--sweep", "coupling", "--value", "0.01", "--seeds", "1"]
+    _run(expressivity, monkeypatch, tmp_path / "raised", *arguments)
+    settings = dataclasses.replace(expressivity.SETTINGS["quick"]["smnist"], n_iterations=12)
+    monkeypatch.setitem(expressivity.SETTINGS["quick"], "smnist", settings)
+    batches = []
+    batch = expressivity.cached_task("digits").__class__.batch
+    monkeypatch.setattr(
+        expressivity.cached_task("digits").__class__,
+        "batch",
+        lambda self, index, *rest: batches.append(index) or batch(self, index, *rest),
+    )
+    _run(expressivity, monkeypatch, tmp_path / "raised", *arguments)
+    assert batches[-6:] == [6, 7, 8, 9, 10, 11]
+    assert not set(batches[-6:]) & set(batches[:-6])
+    _run(expressivity, monkeypatch, tmp_path / "whole", *arguments)
+    raised, whole = (lk.open(tmp_path / way / "out" / "quick" / "smnist_coupling.nc") for way in ("raised", "whole"))
+    np.testing.assert_array_equal(raised.test_score, whole.test_score)
+    assert raised.iteration.values.tolist() == [0, 3, 6, 9, 12]
+
+
+def test_architectures_have_learning_rates_of_their_own(expressivity, monkeypatch, tmp_path):
+    monkeypatch.setattr(expressivity, "OWN_RATES", {("digits", "gru"): 0.7})
+    arguments = ["--task", "smnist", "--sweep", "architecture", "--seeds", "1", "--value", "gru", "--value", "lstm"]
+    _run(expressivity, monkeypatch, tmp_path, *arguments)
+    ds = lk.open(tmp_path / "out" / "quick" / "smnist_architecture.nc")
+    assert float(ds.learning_rate.sel(architecture="gru")) == 0.7
+    assert float(ds.learning_rate.sel(architecture="lstm")) == 0.1
+    settings = dataclasses.replace(expressivity.settings_of("quick", "smnist", "architecture"), learning_rate=0.7)
+    options = expressivity.options_of("architecture", "gru", settings)
+    assert options["learning_rate"] == 0.7
+    expected = train(
+        [expressivity.build("architecture", "gru", 0, settings)], expressivity.cached_task("digits"), **options
+    )
+    np.testing.assert_array_equal(ds.test_score.sel(architecture="gru", network=0), expected.metrics.test_score[0])
+
+
 def test_together_is_as_one_by_one(expressivity, monkeypatch, tmp_path):
     """As on a GPU: all cells of a sweep as one ensemble, each in its own file."""
     settings = expressivity.SETTINGS["quick"]["add100"]
@@ -146,11 +184,16 @@ def test_queue_and_costs(expressivity, monkeypatch, tmp_path, capsys):
 def test_learning_rates(expressivity, monkeypatch, tmp_path, capsys):
     module = script("analyses", "learning_rate")
     monkeypatch.setattr(module, "SETTINGS", expressivity.SETTINGS)
-    monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(module, "N_ITERATIONS", {"image": 6, "add": 6})
     command = ["learning_rate.py", "--task", "smnist", "--rate", "0.1", "--rate", "0.01", "--workers", "1"]
+    command += ["--folder", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", command)
     module.main()
-    ds = lk.open(tmp_path / "data" / "learning_rate" / "quick" / "smnist.nc")
+    ds = lk.open(tmp_path / "quick" / "smnist_radius.nc")
     assert dict(ds.sizes) == {"learning_rate": 2, "radius": 3, "iteration": 3}
     assert "learning rate" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", [*command, "--sweep", "architecture", "--value", "gru"])
+    module.main()
+    gated = lk.open(tmp_path / "quick" / "smnist_architecture.nc")
+    assert dict(gated.sizes) == {"learning_rate": 2, "architecture": 1, "iteration": 3}
+    assert "gru" in capsys.readouterr().out
