@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: spectrum test lint figures benchmark clean
+.PHONY: spectrum test lint figures paper benchmark clean
 
 spectrum: $(VENV)/.installed  ## the Lyapunov spectrum of a trained LSTM driven by handwritten digits
 	@mkdir -p output
@@ -23,6 +23,9 @@ lint: $(VENV)/.installed-dev
 
 figures: $(VENV)/.installed  ## all figures and tables of the paper, from data/
 	$(BIN)/python figures/gallery.py --draw
+
+paper: $(VENV)/.installed  ## recompute all their data (about 20 core hours; goes on where it stopped), and draw them
+	$(BIN)/python figures/gallery.py --recompute
 
 benchmark: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/lyapunov.py

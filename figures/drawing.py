@@ -1,7 +1,8 @@
 """What the figure scripts share: where data are, how figures are drawn and written, what is said when data are missing.
 
 A script has `SOURCES`, the datasets it reads, and ``make(datasets) -> Figure``. What is missing is named with the
-command that computes it, and left blank; a dataset that is not what it should be is refused.
+command that computes it, and left blank; a dataset that is not what it should be is refused. Trainings are those of
+the scale quick; `--scale paper` draws those of the other scale.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import shlex
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import matplotlib
@@ -51,12 +52,19 @@ class Source:
     cost: str
     needs: tuple[str, ...]
 
+    def at(self, scale: str) -> Source:
+        """Return the source of the same trainings at another scale; what is not trained has only one."""
+        path = self.path.replace("/quick/", f"/{scale}/")
+        command = self.command.replace("--scale quick", f"--scale {scale}")
+        cost = self.cost if path == self.path else "its queue tells what it costs"
+        return replace(self, path=path, command=command, cost=cost)
 
-def sweep(task: str, name: str, cost: str, *needs: str, scale: str = "quick") -> Source:
+
+def sweep(task: str, name: str, cost: str, *needs: str) -> Source:
     """Return the source of a sweep of `analyses/expressivity.py`."""
-    command = f"python analyses/expressivity.py --scale {scale} --task {task} --sweep {name}"
+    command = f"python analyses/expressivity.py --scale quick --task {task} --sweep {name}"
     dim = name.partition("-")[0]
-    path = f"expressivity/{scale}/{task}_{name}.nc"
+    path = f"expressivity/quick/{task}_{name}.nc"
     return Source(path, command, cost, ("test_score", "best_score", dim, "network", "iteration", *needs))
 
 
@@ -86,6 +94,39 @@ def read(sources: Mapping[str, Source], folder: Path) -> tuple[dict[str, xr.Data
     return datasets, missing
 
 
+def read_or_say(name: str, sources: Mapping[str, Source], folder: Path) -> dict[str, xr.Dataset]:
+    """As `read`, but print what is missing; end the script, if nothing is left."""
+    datasets, missing = read(sources, folder)
+    for line in missing:
+        print(f"note: {line}")
+    if sources and not datasets:
+        raise SystemExit(f"{name}: nothing to draw in {folder}: {missing[0]}")
+    return datasets
+
+
+def recompute(sources: Iterable[Source]) -> None:
+    """Run what computes the data, each command once."""
+    for command, cost in {source.command: source.cost for source in sources}.items():
+        print(f"{command} ({cost})", flush=True)
+        subprocess.run([sys.executable, *shlex.split(command)[1:]], cwd=ROOT, check=True)
+
+
+def asked_for(sources: Mapping[str, Source], about: str) -> tuple[dict[str, Source], argparse.Namespace]:
+    """Return the sources and the options that the command line asks for; recompute the data, if it does."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--data", type=Path, default=ROOT / "data", help="folder (or the one file) to read; default: data/"
+    )
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder; default: figures/output")
+    parser.add_argument("--scale", choices=["quick", "paper"], default="quick", help="of trainings; default: quick")
+    parser.add_argument("--recompute", action="store_true", help="run what computes the data first")
+    options = parser.parse_args()
+    sources = {name: source.at(options.scale) for name, source in sources.items()}
+    if options.recompute:
+        recompute(sources.values())
+    return sources, options
+
+
 def run(
     name: str,
     sources: Mapping[str, Source],
@@ -108,24 +149,9 @@ def run(
     numbers : callable, optional
         Returns what the figure says in numbers.
     """
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--data", type=Path, default=ROOT / "data", help="folder (or the one file) to read; default: data/"
-    )
-    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder; default: figures/output")
-    parser.add_argument("--recompute", action="store_true", help="run what computes the data first")
-    options = parser.parse_args()
     matplotlib.use("Agg")
-    if options.recompute:
-        for source in sources.values():
-            command = shlex.split(source.command)
-            print(f"{source.command} ({source.cost})", flush=True)
-            subprocess.run([sys.executable, *command[1:]], cwd=ROOT, check=True)
-    datasets, missing = read(sources, options.data)
-    for line in missing:
-        print(f"note: {line}")
-    if sources and not datasets:
-        raise SystemExit(f"{name}: nothing to draw in {options.data}: {missing[0]}")
+    sources, options = asked_for(sources, about)
+    datasets = read_or_say(name, sources, options.data)
     if numbers is not None:
         print(numbers(datasets))
     options.output.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
 """Write figures/README.md: every figure and table with its data and what they cost, and what became of each claim.
 
-python figures/gallery.py           # from the data in data/
-python figures/gallery.py --draw    # draw all figures and tables first, as `make figures` does
+python figures/gallery.py                # from the data in data/
+python figures/gallery.py --draw         # draw all figures and tables first, as `make figures` does
+python figures/gallery.py --recompute    # compute all data first, as `make paper` does; what is done is not done again
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from pathlib import Path
 
 from claims import CLAIMS, SOURCES
-from drawing import OUTPUT, ROOT, Source, read
+from drawing import OUTPUT, ROOT, Source, read, recompute
 
 from lyapkit.results import replacing
 
@@ -27,6 +28,7 @@ FIGURES = {  # script to what it shows
     "fig6": "non-linear residuals, types A and B",
     "figS1": "exponents and Hessian eigenvalues over training (S1 and S2)",
     "figS3": "sweep of the coupling α",
+    "figS4": "rotational residuals after a long training",
     "eq13": "beyond the paper: numerical validation of Eq. 13",
     "modulation": "learning-rate modulation in full (part of Figure 4B)",
 }
@@ -99,8 +101,11 @@ def main() -> None:
     """Draw, if asked for, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draw", action="store_true", help="draw all figures and tables first")
+    parser.add_argument("--recompute", action="store_true", help="compute all data, and draw")
     options = parser.parse_args()
-    if options.draw:
+    if options.recompute:
+        recompute(source for name in (*FIGURES, *TABLES) for source in sources_of(name))
+    if options.draw or options.recompute:
         for name in (*FIGURES, *TABLES):
             started = time.perf_counter()
             done = subprocess.run(

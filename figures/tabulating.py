@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
-from drawing import OUTPUT, ROOT, Datasets, Source, read, scales
+from drawing import Datasets, Source, asked_for, read_or_say, scales
 
 from lyapkit.results import replacing
 
@@ -45,15 +43,8 @@ def run(name: str, sources: Mapping[str, Source], make: Callable[[Datasets], Row
     about : str
         The script's docstring, its help text.
     """
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=ROOT / "data", help="folder to read from; default: data/")
-    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder; default: figures/output")
-    options = parser.parse_args()
-    datasets, missing = read(sources, options.data)
-    for line in missing:
-        print(f"note: {line}")
-    if not datasets:
-        raise SystemExit(f"{name}: nothing to tabulate in {options.data}: {missing[0]}")
+    sources, options = asked_for(sources, about)
+    datasets = read_or_say(name, sources, options.data)
     rows = make(datasets)
     options.output.mkdir(parents=True, exist_ok=True)
     caption = f"best test score, mean ± SD (number of weight seeds); {scales(datasets)}"

@@ -1,6 +1,7 @@
 """The grid of trainings: cells are what they say, are done once, and go into one file; costs and learning rates."""
 
 import dataclasses
+import shutil
 import sys
 
 import numpy as np
@@ -135,23 +136,55 @@ def test_together_is_as_one_by_one(expressivity, monkeypatch, tmp_path):
         np.testing.assert_allclose(ds.test_score, alone.test_score, rtol=1e-4)
 
 
-@pytest.mark.parametrize("sweep", ["radius", "radius-a", "radius-b", "frequency", "spread", "coupling", "residual"])
-def test_networks_are_what_their_cells_say(expressivity, sweep):
+def test_a_file_with_more_cells_is_kept(expressivity, monkeypatch, tmp_path, capsys):
+    arguments = ["--task", "smnist", "--sweep", "coupling", "--value", "0.01"]
+    _run(expressivity, monkeypatch, tmp_path, *arguments)
+    path = tmp_path / "out" / "quick" / "smnist_coupling.nc"
+    kept = path.read_bytes()
+    shutil.rmtree(path.with_suffix(".parts"))
+    _run(expressivity, monkeypatch, tmp_path, *arguments, "--seeds", "1")
+    assert path.read_bytes() == kept
+    assert "holds more than the 1 cells" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "sweep",
+    [
+        "radius",
+        "radius-a",
+        "radius-b",
+        "radius-clipped",
+        "frequency",
+        "frequency-long",
+        "spread",
+        "spread-critical",
+        "coupling",
+        "residual",
+        "residual-a",
+    ],
+)
+def test_networks_are_what_their_cells_say(expressivity, monkeypatch, sweep):
+    monkeypatch.setattr(expressivity, "QUICK_RADII", (0.9, 1.0, 1.01))
     settings = dataclasses.replace(expressivity.SETTINGS["quick"]["smnist"], radius=0.97)
-    for value in expressivity.values(sweep, settings, "quick"):
+    values = expressivity.values(sweep, settings, "quick")
+    assert len(values) == 1 if sweep == "radius-clipped" else len(values) > 1
+    for value in values:
         model = expressivity.build(sweep, value, 3, settings)
         moduli, phases = np.abs(model.residual.eigenvalues), np.angle(model.residual.eigenvalues)
         assert model.kind == {"a": "A", "b": "B"}.get(sweep.partition("-")[2], "linear")
+        clips = expressivity.options_of(sweep, value, settings)["clip_norm"]
+        assert clips == (1.0 if sweep == "radius-clipped" else None)
         coupling = value if sweep == "coupling" else 0.01
         if value != "heterogeneous":
             assert float(model.coupling) == pytest.approx(coupling)
         if sweep.startswith("radius"):
             np.testing.assert_allclose(moduli, value)
-        elif sweep == "frequency":
+            assert value > 1 or sweep != "radius-clipped"
+        elif sweep.startswith("frequency"):
             np.testing.assert_allclose(moduli, 0.97, rtol=1e-6)
             np.testing.assert_allclose(np.abs(phases), abs((value + np.pi) % (2 * np.pi) - np.pi), atol=1e-4)
-        elif sweep == "spread":
-            assert np.all(np.abs(moduli - 0.98) <= value + 1e-6)
+        elif sweep.startswith("spread"):
+            assert np.all(np.abs(moduli - (1.0 if sweep == "spread-critical" else 0.98)) <= value + 1e-6)
             assert (np.ptp(moduli) > value) == (value > 0)
         elif value == "homogeneous":
             np.testing.assert_allclose(moduli, 0.97)
