@@ -82,7 +82,7 @@ def page(output: Path, data: Path) -> str:
         "",
         "## Claims",
         "",
-        "*Seen* and *not seen* are said of our data, at their scale; the test behind each is in `figures/claims.py`.",
+        "*Seen* and *not seen* are said of our data, at their scale; the test behind each is in `figures/claims/`.",
         "",
         *claims_section(data),
         "",

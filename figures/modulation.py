@@ -13,6 +13,7 @@ import numpy as np
 import seaborn as sns
 import xarray as xr
 from drawing import Source, run_one
+from layers import shares, spectrum
 from matplotlib.figure import Figure
 
 from lyapkit.plots import STYLE
@@ -24,18 +25,6 @@ CURVES = {
     "modulation": "m(t) / vᵀHv: share of the curvature",
     "alignment": "c(t): share of the gradient",
 }
-
-
-def spectrum(curve: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return frequencies (rad per step) and power of a curve without its trend (a cubic), tapered."""
-    time = np.arange(len(curve))
-    left = (curve - np.polyval(np.polyfit(time, curve, 3), time)) * np.hanning(len(curve))
-    return 2 * np.pi * np.fft.rfftfreq(len(curve)), np.abs(np.fft.rfft(left)) ** 2
-
-
-def shares(ds: xr.Dataset, name: str) -> xr.DataArray:
-    """Return curves as shares of their sums, (frequency, network, time)."""
-    return (ds[name] / ds[name].sum("time")).transpose("frequency", "network", "time")
 
 
 def make(ds: xr.Dataset) -> Figure:

@@ -1,5 +1,7 @@
 """The gallery: verdicts follow the data, what is missing is said, and the page names every figure."""
 
+import importlib
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -7,7 +9,8 @@ from scripts import ROOT, script
 
 import lyapkit as lk
 
-claims, gallery = script("figures", "claims"), script("figures", "gallery")
+gallery = script("figures", "gallery")
+claims = importlib.import_module("claims")
 RADII = [0.95, 0.99, 1.0, 1.01]
 
 
@@ -30,7 +33,7 @@ def _radius(best, reached, task="smnist/2", falls=(0.0, 0.0, 0.0, 0.0)):
     ("reached", "verdict"), [([150, 100, 50, 200], claims.SEEN), ([50, 100, 150, 200], claims.NOT_SEEN)]
 )
 def test_subcritical_is_slow(reached, verdict):
-    found, evidence = claims.subcritical_is_slow(_radius([0.5] * 4, reached))
+    found, evidence = claims.radii.subcritical_is_slow(_radius([0.5] * 4, reached))
     assert found == verdict
     assert f"{reached[0]} at r = 0.95" in evidence
 
@@ -39,20 +42,20 @@ def test_supercritical_is_unstable():
     steady = _radius([0.5] * 4, [100] * 4)
     falling = _radius([0.5] * 4, [100] * 4, falls=(0.0, 0.1, 0.1, 0.3))
     failing = _radius([0.5] * 4, [100, 100, 100, np.nan])
-    assert claims.supercritical_is_unstable(steady)[0] == claims.NOT_SEEN
-    assert claims.supercritical_is_unstable(falling)[0] == claims.SEEN
-    assert claims.supercritical_is_unstable(failing)[0] == claims.SEEN
-    assert claims.supercritical_is_unstable(failing, steady)[0] == claims.NOT_SEEN
+    assert claims.radii.supercritical_is_unstable(steady)[0] == claims.NOT_SEEN
+    assert claims.radii.supercritical_is_unstable(falling)[0] == claims.SEEN
+    assert claims.radii.supercritical_is_unstable(failing)[0] == claims.SEEN
+    assert claims.radii.supercritical_is_unstable(failing, steady)[0] == claims.NOT_SEEN
 
 
 def test_where_networks_are_best():
     best, worse = [0.5, 0.8, 0.6, 0.1], [0.9, 0.8, 0.6, 0.1]
-    assert claims.near_critical_is_best(_radius(best, [100] * 4))[0] == claims.SEEN
-    assert claims.near_critical_is_best(_radius(best, [100] * 4), _radius(worse, [100] * 4))[0] == claims.NOT_SEEN
+    assert claims.radii.near_critical_is_best(_radius(best, [100] * 4))[0] == claims.SEEN
+    assert claims.radii.near_critical_is_best(_radius(best, [100] * 4), _radius(worse, [100] * 4))[0] == claims.NOT_SEEN
     above = _radius([0.1, 0.2, 0.3, 0.9], [100] * 4)
     below, at_one = _radius([0.2] * 4, [100, 50, 200, 200]), _radius([0.2] * 4, [100, 100, 50, 200])
-    assert claims.best_radius_by_task(above, above, below)[0] == claims.SEEN
-    assert claims.best_radius_by_task(above, above, at_one)[0] == claims.NOT_SEEN
+    assert claims.radii.best_radius_by_task(above, above, below)[0] == claims.SEEN
+    assert claims.radii.best_radius_by_task(above, above, at_one)[0] == claims.NOT_SEEN
 
 
 @pytest.mark.parametrize(
@@ -66,7 +69,7 @@ def test_best_frequency(best, verdict):
         {"frequency": [0.0, 0.5 * own, 2 * own], "network": [0]},
         {"n_steps": 196},
     )
-    assert claims.best_frequency(ds)[0] == verdict
+    assert claims.rotations.best_frequency(ds)[0] == verdict
 
 
 def test_every_claim_has_a_verdict_on_the_committed_data():
