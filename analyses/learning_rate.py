@@ -26,7 +26,7 @@ from expressivity import ROOT, SETTINGS, Settings, as_pairs, build, cached_task,
 import lyapkit as lk
 from lyapkit.models import ARCHITECTURES
 from lyapkit.provenance import provenance
-from lyapkit.sweeps import join_cells, run_cells
+from lyapkit.sweeps import cell_path, is_done, join_cells, run_cells
 from lyapkit.training import train
 
 SWEEPS = {"radius": (0.97, 0.99, 1.0), "architecture": ARCHITECTURES}
@@ -81,13 +81,21 @@ def main() -> None:
         settings = dataclasses.replace(full, n_iterations=n_iterations)
         cells = [
             {"learning_rate": rate, options.sweep: value, "settings": as_pairs(settings)}
-            for rate in options.rate or RATES[kind]
+            for rate in RATES[kind]
             for value in SWEEPS[options.sweep]
-            if options.value is None or str(value) in options.value
+        ]
+        chosen = [
+            cell
+            for cell in cells
+            if (options.rate is None or cell["learning_rate"] in options.rate)
+            and (options.value is None or str(cell[options.sweep]) in options.value)
         ]
         output = folder / f"{name}_{options.sweep}.nc"
         parts = output.with_suffix(".parts")
-        paths = run_cells(functools.partial(compute, folder=parts), cells, parts, n_workers=options.workers)
+        run_cells(functools.partial(compute, folder=parts), chosen, parts, n_workers=options.workers)
+        paths = [cell_path(parts, cell) for cell in cells if is_done(cell, cell_path(parts, cell))]
+        if not paths:
+            parser.error(f"no such cells: rates are {RATES[kind]}, values {SWEEPS[options.sweep]}")
         ds = join_cells(paths, ["learning_rate", options.sweep])
         ds["learning_rate"].attrs["long_name"] = "learning rate η"
         ds[options.sweep].attrs["long_name"] = "radius r" if options.sweep == "radius" else "architecture"

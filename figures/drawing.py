@@ -188,6 +188,9 @@ def blank(ax: Axes, source: Source) -> None:
 
 
 def scales(datasets: Datasets) -> str:
-    """Return the scales of datasets in words."""
-    found = sorted({str(ds.attrs.get("scale", "unknown")) for ds in datasets.values()})
-    return "scale: " + " and ".join(found)
+    """Return the scales of datasets in words; which is of which, if there are several."""
+    names: dict[str, list[str]] = {}
+    for name, ds in datasets.items():
+        names.setdefault(str(ds.attrs.get("scale", "unknown")), []).append(name)
+    usual, *others = sorted(names, key=lambda scale: -len(names[scale]))
+    return "; ".join([f"scale: {usual}", *(f"of {', '.join(names[scale])}: {scale}" for scale in others)])

@@ -12,13 +12,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 import xarray as xr
-from drawing import Source, run_one
+from drawing import STYLE, TWO_COLUMNS, Source, run_one
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from scipy.stats import t as student
-
-from lyapkit.plots import STYLE
 
 SOURCE = Source("eq13.nc", "python analyses/eq13.py", "20 minutes on two CPU cores", ("coupling", "model"))
 LINEAR = ("identity", "rotation", "heterogeneous", "orthogonal")
@@ -95,6 +93,11 @@ def _band(ax: Axes, x: np.ndarray, values: xr.DataArray, **style: object) -> Non
     ax.fill_between(x, low, mean + spread, color=style["color"], alpha=0.2, linewidth=0)
 
 
+def _leave_room_below(ax: Axes, factor: float) -> None:
+    """Lower the end of a logarithmic axis, for a legend below the curves."""
+    ax.set_ylim(bottom=ax.get_ylim()[0] * factor)
+
+
 def draw_deviation(ax: Axes, run: Run) -> None:
     """Draw the deviation from Eq. 13 against α, and in the long-time regime."""
     for model in LINEAR:
@@ -104,12 +107,13 @@ def draw_deviation(ax: Axes, run: Run) -> None:
     values = long["largest_deviation"].sel(coupling=run.long_couplings).max("trajectory")
     mean, error = slope(long, "largest_deviation", run.long_couplings)
     label = f"r·I, αT = 60: slope {mean:.3f} ± {error:.3f}"
-    _band(ax, run.long_couplings, values, color="black", marker="o", markersize=4, linestyle="--", label=label)
+    _band(ax, run.long_couplings, values, color="black", marker="o", markersize=2, linestyle="--", label=label)
     ax.axhline(-np.log(RADIUS), color="0.5", linewidth=0.8)
-    ax.annotate("distance to criticality", (run.couplings[0], -np.log(RADIUS)), va="bottom", fontsize=8, color="0.4")
+    ax.annotate("distance to criticality", (run.couplings[0], -np.log(RADIUS)), va="bottom", fontsize=5.5, color="0.4")
     ax.set(xscale="log", yscale="log", xlabel="coupling α", ylabel="max |λᵢ − log|ρᵢ|| (nats/step)")
     ax.set_title("deviation from Eq. 13")
-    ax.legend(fontsize=7)
+    _leave_room_below(ax, 1e-3)
+    ax.legend(loc="lower right")
 
 
 def draw_remainder(ax: Axes, run: Run) -> None:
@@ -117,7 +121,7 @@ def draw_remainder(ax: Axes, run: Run) -> None:
     networks = run.of("identity")
     names = {
         "largest_deviation": ("Eq. 13 (zeroth order)", "black"),
-        "fixed_time_remainder": ("fixed short time", COLOURS["identity"]),
+        "fixed_time_remainder": ("short time", COLOURS["identity"]),
         "long_time_remainder": ("long time", COLOURS["rotation"]),
         "averaged_remainder": ("averaged Jacobian, same T", COLOURS["heterogeneous"]),
     }
@@ -129,10 +133,11 @@ def draw_remainder(ax: Axes, run: Run) -> None:
         _band(ax, run.couplings, values, color=colour, label=label)
     ax.axvline(SHORT / run.n_steps, color="0.5", linewidth=0.8, linestyle=":")
     place = (SHORT / run.n_steps, 0.97)
-    ax.annotate(f" αT = {SHORT}", place, xycoords=("data", "axes fraction"), fontsize=8, color="0.4", va="top")
+    ax.annotate(f" αT = {SHORT}", place, xycoords=("data", "axes fraction"), fontsize=5.5, color="0.4", va="top")
     ax.set(xscale="log", yscale="log", xlabel="coupling α", ylabel="max |λᵢ − theory| (nats/step)")
     ax.set_title(f"what theory leaves, r·I, T = {run.n_steps}")
-    ax.legend(fontsize=7)
+    _leave_room_below(ax, 1e-6)
+    ax.legend(loc="lower right")
 
 
 def draw_crossover(ax: Axes, run: Run) -> None:
@@ -146,9 +151,9 @@ def draw_crossover(ax: Axes, run: Run) -> None:
         ax.plot(coupling * time, values.mean("network"), color=colour, label=f"α = {coupling:g}")
     long = run.of("identity", inputs="digits in a row").sel(coupling=run.long_couplings)
     values = (long["largest_deviation"].max("trajectory") / run.long_couplings).mean("network")
-    ax.plot(long["n_steps"].isel(network=0) * run.long_couplings, values, "k*", markersize=7, label="after a transient")
+    ax.plot(long["n_steps"].isel(network=0) * run.long_couplings, values, "k*", markersize=5, label="after a transient")
     ax.set(xscale="log", xlabel="αT", ylabel="max |λᵢ − log r| / α (nats/step)", title="crossover, r·I")
-    ax.legend(fontsize=7)
+    ax.legend()
 
 
 def draw_spectra(ax: Axes, run: Run) -> None:
@@ -158,11 +163,11 @@ def draw_spectra(ax: Axes, run: Run) -> None:
     shown = [c for c in run.couplings if c in (1e-3, 1e-2, 0.1)]
     for coupling, colour in zip(shown, sns.color_palette("viridis", len(shown)), strict=True):
         measured = networks["lyapunov_exponent"].sel(coupling=coupling)
-        ax.plot(predicted, measured, ".", color=colour, markersize=4, label=f"α = {coupling:g}")
+        ax.plot(predicted, measured, ".", color=colour, markersize=2, label=f"α = {coupling:g}")
     ends = [float(predicted.min()), float(predicted.max())]
     ax.plot(ends, ends, color="black", linewidth=0.8, linestyle="--")
     ax.set(xlabel="log|ρᵢ| (nats/step)", ylabel="λᵢ (nats/step)", title="spectrum, heterogeneous")
-    ax.legend(fontsize=7)
+    ax.legend()
 
 
 def draw_certificate(ax: Axes, run: Run) -> None:
@@ -176,11 +181,11 @@ def draw_certificate(ax: Axes, run: Run) -> None:
     for name in ("largest_exponent", "smallest_exponent"):
         values = networks[name].mean(["network", "trajectory"]) - np.log(RADIUS)
         label = {"label": "largest and smallest exponent"} if name == "largest_exponent" else {}
-        ax.plot(run.couplings, values, color=COLOURS["identity"], marker="o", markersize=3, **label)
+        ax.plot(run.couplings, values, color=COLOURS["identity"], marker="o", markersize=2, **label)
     ax.set_yscale("symlog", linthresh=1e-5)
     ax.set_yticks([-1e-1, -1e-3, -1e-5, 0, 1e-5, 1e-3, 1e-1])
     ax.set(xscale="log", xlabel="coupling α", ylabel="λ − log r (nats/step)", title="certificate, r·I")
-    ax.legend(fontsize=7, loc="lower left")
+    ax.legend(loc="lower left")
 
 
 def draw_convergence(ax: Axes, run: Run) -> None:
@@ -197,7 +202,8 @@ def draw_convergence(ax: Axes, run: Run) -> None:
     ax.set(xscale="log", yscale="log", xlabel="time T (steps)", ylabel="max |λᵢ(T) − log|ρᵢ|| (nats/step)")
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_title(f"convergence, α = {SHOWN_COUPLING}")
-    ax.legend(fontsize=7)
+    _leave_room_below(ax, 0.02)
+    ax.legend(loc="lower left")
 
 
 def draw_end(ax: Axes, run: Run) -> None:
@@ -215,7 +221,8 @@ def draw_end(ax: Axes, run: Run) -> None:
     ax.axhline(1.0, color="black", linewidth=0.8)
     ax.set(xscale="log", yscale="log", xlabel="coupling α", ylabel="deviation / distance to criticality")
     ax.set_title("weak coupling ends at 1")
-    ax.legend(fontsize=7, ncols=2)
+    _leave_room_below(ax, 0.005)
+    ax.legend(ncols=2, loc="lower right")
 
 
 def draw_variational_term(ax: Axes, run: Run) -> None:
@@ -225,7 +232,7 @@ def draw_variational_term(ax: Axes, run: Run) -> None:
     shown = [c for c in run.couplings if 1e-4 <= c <= 0.1]
     for coupling, colour in zip(shown, sns.color_palette("viridis", len(shown)), strict=True):
         values = networks["variational_deviation"].sel(coupling=coupling).transpose("network", "time")
-        _band(ax, time, values, color=colour, marker="o", markersize=3, label=f"α = {coupling:g}")
+        _band(ax, time, values, color=colour, marker="o", markersize=2, label=f"α = {coupling:g}")
     ax.set(
         xscale="log",
         yscale="log",
@@ -233,7 +240,7 @@ def draw_variational_term(ax: Axes, run: Run) -> None:
         ylabel=r"$\|V_T - R^T\| \; / \; \|R^T\|$",
         title="Eq. 12, r·I",
     )
-    ax.legend(fontsize=7)
+    ax.legend()
 
 
 def draw_gradients(ax: Axes, run: Run) -> None:
@@ -243,7 +250,7 @@ def draw_gradients(ax: Axes, run: Run) -> None:
         _band(ax, run.couplings, np.abs(rate).max("trajectory"), color=COLOURS[model], label=LABELS.get(model, model))
     ax.set(xscale="log", yscale="log", xlabel="coupling α", ylabel="|slope of log‖aₜ‖ − log r| (nats/step)")
     ax.set_title("Eq. 15, gradients")
-    ax.legend(fontsize=7)
+    ax.legend()
 
 
 PANELS = (
@@ -263,13 +270,13 @@ def make(ds: xr.Dataset) -> Figure:
     """Return the figure of a dataset of `analyses/eq13.py`."""
     run = Run(ds)
     with plt.style.context(STYLE):
-        figure, axes = plt.subplots(3, 3, figsize=(13, 11.5), layout="constrained")
+        figure, axes = plt.subplots(3, 3, figsize=(TWO_COLUMNS, 7.6))
         for letter, ax, draw in zip("ABCDEFGHI", axes.flat, PANELS, strict=True):
             draw(ax, run)
             ax.set_title(rf"$\bf{{{letter}}}$  {ax.get_title(loc='left')}")
         networks = ds.sizes["network"]
         figure.suptitle(
-            f"Lyapunov exponents of weakly coupled residual networks: N = {run.size}, r = {RADIUS}, "
+            f"Lyapunov exponents of weakly coupled residual networks: N = {run.size}, r = {RADIUS},\n"
             f"{networks} networks (mean ± SD), driven by digits, T = {run.n_steps} (scale: {ds.attrs['scale']})"
         )
     return figure

@@ -38,7 +38,7 @@ def make(datasets: Datasets) -> Figure:
         ax.text(
             4.5,
             2.25,
-            r"$h_t = {\bf R}\,h_{t-1} + \alpha\,\sigma(W h_{t-1} + W_{in} x_t + b)$",
+            r"$h_t = R\,h_{t-1} + \alpha\,\sigma(W h_{t-1} + W_{in} x_t + b)$",
             ha="center",
             fontsize=9,
         )

@@ -14,6 +14,7 @@ import xarray as xr
 from drawing import STYLE, TWO_COLUMNS, Source, run_one
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from panels import RELATIVE_GRADIENT
 
 from lyapkit.plots.training import colours
 
@@ -41,7 +42,7 @@ def draw_regimes(ax: Axes, ds: xr.Dataset) -> None:
         ax.plot(parts.sel(part="real"), parts.sel(part="imaginary"), ".", markersize=4, **style)
         ax.plot(radius, 0, "+", color="black", markersize=9, markeredgewidth=1.2)
     ax.plot([], [], "k+", label="eigenvalue of R")
-    ax.set(xlabel="Re", ylabel="Im", ylim=(-0.05, 0.05), title="eigenvalues of J_t and R")
+    ax.set(xlabel="Re", ylabel="Im", ylim=(-0.05, 0.05), title="eigenvalues of $J_t$ and $R$")
     ax.legend(loc="lower right")
 
 
@@ -56,7 +57,7 @@ def draw_convergence(ax: Axes, ds: xr.Dataset) -> None:
         ax.axhline(np.log(radius), color=THEORY, linewidth=0.8, linestyle="--")
     ax.plot([], [], color=THEORY, linewidth=0.8, linestyle="--", label="log r")
     ax.set(xlabel="time T (steps)", ylabel="running exponents (nats/step)", title="Lyapunov exponents")
-    ax.legend(loc="center right", bbox_to_anchor=(1.0, 0.7))
+    ax.legend(loc="center right", bbox_to_anchor=(1.0, 0.73), ncols=2)
 
 
 def draw_eigenvalues(ax: Axes, ds: xr.Dataset) -> None:
@@ -86,7 +87,12 @@ def draw_gradients(ax: Axes, ds: xr.Dataset) -> None:
             ax.plot(time, np.exp(logs), **style)
     ax.plot([], [], color=THEORY, linestyle="--", linewidth=0.8, label="slope log r (Eq. 15)")
     ax.plot([], [], color=THEORY, linestyle=":", linewidth=1.2, label="averaged Jacobian (first order)")
-    ax.set(yscale="log", xlabel="time t (steps)", ylabel="‖∂L/∂h_t‖ / ‖∂L/∂h_T‖", title="gradient propagation")
+    ax.set(
+        yscale="log",
+        xlabel="time t (steps)",
+        ylabel=RELATIVE_GRADIENT,
+        title="gradient propagation",
+    )
     ax.set_ylim(bottom=ax.get_ylim()[0] * 1e-5)  # room for the legend
     ax.legend(loc="lower right", ncols=2)
 
@@ -109,8 +115,9 @@ def draw_rates(ax: Axes, ds: xr.Dataset) -> None:
         off = float(one["decay_rate"]) / log_end - 1
         explained = 1 - abs(float((one["decay_rate"] - one["averaged_decay_rate"]) / (one["decay_rate"] - log_end)))
         text = f"r = {end:g}: gradients are {abs(off):.0%} off log r, of which theory explains {explained:.0%}"
-        ax.annotate(text, (0.03, 0.44 - 0.07 * place), xycoords="axes fraction", fontsize=5.5)
+        ax.annotate(text, (0.03, 0.52 - 0.06 * place), xycoords="axes fraction", fontsize=5.5)
     ax.set(xlabel="radius r", ylabel="rate − log r (nats/step)", title="deviation from log r")
+    ax.set_ylim(bottom=1.7 * ax.get_ylim()[0])  # room for the legend
     ax.legend(loc="lower left")
 
 

@@ -15,7 +15,7 @@ import xarray as xr
 from drawing import STYLE, TWO_COLUMNS, Datasets, Source, blank, lettered, run, scales, sweep
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from panels import against_parameter, learning_curves, mean_and_deviation, task_name
+from panels import against_parameter, learning_curves, mean_and_deviation, networks, task_name
 
 from lyapkit.plots.training import colours, until_minimal_performance
 
@@ -61,7 +61,7 @@ def draw_sweep(score: Axes, speed: Axes, datasets: Datasets, name: str) -> None:
     ds = datasets[name]
     against_parameter(score, ds["best_score"], ds["best_score"].attrs["long_name"])
     against_parameter(speed, until_minimal_performance(ds), "iterations to MP")
-    score.set_title(task_name(ds))
+    score.set_title(f"{task_name(ds)}, {networks(ds)}; grey: power spectrum")
     for ax in (score, speed):
         ax.set_xlim(-0.03, 1.05 * float(ds["frequency"].max()))
         if "power" in datasets:
@@ -104,7 +104,7 @@ def draw_residuals(ax: Axes, datasets: Datasets) -> None:
     ds = datasets["residual"]
     chosen = [name for name in RESIDUALS if name in ds["residual"].values]
     against_parameter(ax, ds["best_score"].sel(residual=chosen), ds["best_score"].attrs["long_name"])
-    ax.set_title(f"kinds of residual, {task_name(ds)}")
+    ax.set_title(f"kinds of residual, {task_name(ds)}, {networks(ds)}")
 
 
 def numbers(datasets: Datasets) -> str:

@@ -14,7 +14,7 @@ import xarray as xr
 from drawing import STYLE, TWO_COLUMNS, Datasets, Source, blank, lettered, run, scales, sweep
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from panels import learning_curves
+from panels import RELATIVE_GRADIENT, learning_curves
 
 from lyapkit.plots.training import colours
 
@@ -57,7 +57,7 @@ def draw_spectra(ax: Axes, ds: xr.Dataset) -> None:
         radii = radius + value * (1 - 2 * (np.arange(n) + 0.5) / n)
         ax.plot(rank, np.log(radii), color="black", linewidth=0.5, linestyle="--")
     ax.axhline(0.0, color="black", linewidth=0.5)
-    ax.plot([], [], color="black", linewidth=0.5, linestyle="--", label="log r_i (Eq. 13)")
+    ax.plot([], [], color="black", linewidth=0.5, linestyle="--", label="log $r_i$ (Eq. 13)")
     ax.set(xlabel="rank", ylabel="Lyapunov exponent (nats/step)", title="Lyapunov spectrum")
     ax.legend(title="ε")
 
@@ -68,7 +68,12 @@ def draw_gradients(ax: Axes, ds: xr.Dataset) -> None:
         logs = ds["log_gradient_norm"].sel(spread=value)
         relative = (logs - logs.isel(time=-1)).mean("network")
         ax.plot(ds["time"], np.exp(relative), color=colour, label=f"{value:g}")
-    ax.set(yscale="log", xlabel="time t (steps)", ylabel="‖∂L/∂h_t‖ / ‖∂L/∂h_T‖", title="gradient propagation")
+    ax.set(
+        yscale="log",
+        xlabel="time t (steps)",
+        ylabel=RELATIVE_GRADIENT,
+        title="gradient propagation",
+    )
     ax.legend(title="ε")
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 from drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales, sweep
 from matplotlib.figure import Figure
-from panels import against_parameter, task_name
+from panels import against_parameter, networks, task_name
 
 from lyapkit.plots.training import until_minimal_performance
 
@@ -32,7 +32,7 @@ def make(datasets: Datasets) -> Figure:
                     continue
                 against_parameter(score, ds["best_score"], ds["best_score"].attrs["long_name"], colour, label)
                 against_parameter(speed, until_minimal_performance(ds), "iterations to MP", colour, label)
-                score.set_title(task_name(ds))
+                score.set_title(f"{task_name(ds)}, {networks(ds)}")
             if not score.lines:
                 blank(score, SOURCES[f"{name}-a"])
                 blank(speed, SOURCES[f"{name}-b"])

@@ -12,18 +12,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 import xarray as xr
-from drawing import Source, run_one
+from drawing import STYLE, TWO_COLUMNS, Source, run_one
 from layers import shares, spectrum
 from matplotlib.figure import Figure
-
-from lyapkit.plots import STYLE
 
 SOURCE = Source(
     "modulation.nc", "python analyses/modulation.py", "5 minutes on two CPU cores", ("modulation", "alignment")
 )
 CURVES = {
-    "modulation": "m(t) / vᵀHv: share of the curvature",
-    "alignment": "c(t): share of the gradient",
+    "modulation": "m(t): curvature (shares)",
+    "alignment": "c(t): gradient (shares)",
 }
 
 
@@ -34,9 +32,7 @@ def make(ds: xr.Dataset) -> Figure:
     frequencies = ds["frequency"].values
     colours = sns.color_palette("colorblind", len(frequencies))
     with plt.style.context(STYLE):
-        figure, axes = plt.subplots(
-            len(frequencies), 4, figsize=(13, 2.1 * len(frequencies) + 0.8), layout="constrained"
-        )
+        figure, axes = plt.subplots(len(frequencies), 4, figsize=(TWO_COLUMNS, 1.3 * len(frequencies) + 0.5))
         for index, (row, frequency, colour) in enumerate(zip(axes, frequencies, colours, strict=True)):
             for ax, (name, label) in zip(row[[0, 2]], CURVES.items(), strict=True):
                 curves = shares(ds, name).sel(frequency=frequency)
@@ -53,13 +49,13 @@ def make(ds: xr.Dataset) -> Figure:
                     ax.axvline(factor * frequency, color="black", linewidth=0.8, linestyle="--")
                 ax.set(yscale="log", xlim=(0, 1.2 * factor * frequencies[-1]), ylim=(1e-5, 1))
                 if index == 0:
-                    ax.set_title("its power spectrum (dashed: " + ("2ω)" if factor == 2 else "ω)"))
+                    ax.set_title("its spectrum; dashed: " + ("2ω" if factor == 2 else "ω"))
         for ax in axes[-1, [0, 2]]:
             ax.set_xlabel("time t (steps)")
         for ax in axes[-1, [1, 3]]:
             ax.set_xlabel("frequency (rad/step)")
         figure.suptitle(
-            f"What unrolled layers contribute, along the leading eigenvector of the Hessian: rotations of frequency ω, "
+            f"What unrolled layers contribute along the leading eigenvector of the Hessian:\nrotations of frequency ω, "
             f"{ds.sizes['network']} networks, {ds.attrs['n_samples']} samples (scale: {ds.attrs['scale']})"
         )
     return figure

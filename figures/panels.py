@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 
 from lyapkit.plots.training import colours, swept_parameter
 
-RANK_COLOURS = "0.75"
+ONE_NETWORK = "0.75"  # colour
+RELATIVE_GRADIENT = r"$\|\partial L/\partial h_t\|\,/\,\|\partial L/\partial h_T\|$"
 NAMES = {
     "smnist": "sMNIST",
     "psmnist": "psMNIST",
@@ -24,6 +25,13 @@ def task_name(ds: xr.Dataset) -> str:
     return name if name.endswith(str(ds.attrs["n_steps"])) else f"{name}, T = {ds.attrs['n_steps']}"
 
 
+def networks(ds: xr.Dataset) -> str:
+    """Return in words how many networks there are per swept value."""
+    numbers = ds["best_score"].count("network")
+    few, many = int(numbers.min()), int(numbers.max())
+    return f"{few} to {many} networks each" if few < many else f"{many} network{'s' if many > 1 else ''} each"
+
+
 def learning_curves(ax: Axes, ds: xr.Dataset, legend: bool = True) -> None:
     """Draw test scores against iterations: mean ± SD over networks, one colour per swept value."""
     dim = swept_parameter(ds)
@@ -32,8 +40,9 @@ def learning_curves(ax: Axes, ds: xr.Dataset, legend: bool = True) -> None:
         mean, deviation = scores.mean("network"), scores.std("network")
         label = value if isinstance(value, str) else f"{value:.4g}"
         ax.plot(ds["iteration"], mean, color=colour, label=label)
-        ax.fill_between(ds["iteration"], mean - deviation, mean + deviation, color=colour, alpha=0.2, linewidth=0)
-    ax.set(xlabel="training iteration", ylabel=ds["test_score"].attrs["long_name"], title=task_name(ds))
+        ax.fill_between(ds["iteration"], mean - deviation, mean + deviation, color=colour, alpha=0.12, linewidth=0)
+    ax.set(xlabel="training iteration", ylabel=ds["test_score"].attrs["long_name"])
+    ax.set_title(f"{task_name(ds)}, {networks(ds)}")
     if legend:
         ax.legend(title=SYMBOLS.get(dim, dim), ncols=2 if ds.sizes[dim] > 4 else 1)
 
@@ -45,7 +54,7 @@ def against_parameter(ax: Axes, values: xr.DataArray, ylabel: str, colour: str =
     is_named = names.dtype.kind in "UOT"
     place = np.arange(len(names)) if is_named else names
     for network in values["network"].values:
-        ax.plot(place, values.sel(network=network), ".", color=RANK_COLOURS, markersize=2.5, zorder=1)
+        ax.plot(place, values.sel(network=network), ".", color=ONE_NETWORK, markersize=2.5, zorder=1)
     style = {"color": colour, "capsize": 2, "elinewidth": 0.8, "label": label or None}
     mean, deviation = values.mean("network"), values.std("network")
     ax.errorbar(place, mean, deviation, fmt="o" if is_named else "o-", **style)

@@ -218,7 +218,7 @@ def test_learning_rates(expressivity, monkeypatch, tmp_path, capsys):
     module = script("analyses", "learning_rate")
     monkeypatch.setattr(module, "SETTINGS", expressivity.SETTINGS)
     monkeypatch.setattr(module, "N_ITERATIONS", {"image": 6, "add": 6})
-    command = ["learning_rate.py", "--task", "smnist", "--rate", "0.1", "--rate", "0.01", "--workers", "1"]
+    command = ["learning_rate.py", "--task", "smnist", "--rate", "0.1", "--rate", "0.03", "--workers", "1"]
     command += ["--folder", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", command)
     module.main()
