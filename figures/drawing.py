@@ -192,5 +192,7 @@ def scales(datasets: Datasets) -> str:
     names: dict[str, list[str]] = {}
     for name, ds in datasets.items():
         names.setdefault(str(ds.attrs.get("scale", "unknown")), []).append(name)
+    if not names:
+        return "no data"
     usual, *others = sorted(names, key=lambda scale: -len(names[scale]))
     return "; ".join([f"scale: {usual}", *(f"of {', '.join(names[scale])}: {scale}" for scale in others)])

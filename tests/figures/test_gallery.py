@@ -72,6 +72,139 @@ def test_best_frequency(best, verdict):
     assert claims.rotations.best_frequency(ds)[0] == verdict
 
 
+def _sweep_of(dim, best, reached=None, task="smnist/2", falls=None):
+    """A sweep of one network with these best scores, iterations to minimal performance, and falls of the score."""
+    values, scores = list(best), np.array(list(best.values()))
+    falls = np.zeros(len(values)) if falls is None else np.array(falls)
+    reached = np.full(len(values), 100.0) if reached is None else np.array(reached, dtype=float)
+    dims = (dim, "network")
+    return xr.Dataset(
+        {
+            "test_score": ((*dims, "iteration"), np.stack([0 * scores, scores, scores - falls], axis=-1)[:, None]),
+            "best_score": (dims, scores[:, None]),
+            "iterations_to_minimal_performance": (dims, reached[:, None]),
+        },
+        {dim: values, "network": [0], "iteration": [0, 100, 200]},
+        {"task": task, "score": "accuracy", "n_steps": 196},
+    )
+
+
+def _seen(verdict):
+    return verdict[0] == claims.SEEN
+
+
+def test_clipping_steadies():
+    wild = _sweep_of("radius", {0.99: 0.5, 1.01: 0.5}, falls=[0.4, 0.3])
+    tame, wilder = (_sweep_of("radius", {1.01: 0.5}, falls=[fall]) for fall in (0.1, 0.35))
+    assert _seen(claims.radii.clipping_steadies(tame, wild))
+    assert not _seen(claims.radii.clipping_steadies(wilder, wild))
+
+
+@pytest.mark.parametrize(
+    ("reached", "is_seen"), [([200, 100, 50, np.nan], True), ([100, 150, 50, 60], False), ([50, 60, 70, 80], False)]
+)
+def test_coupling_is_a_rate(reached, is_seen):
+    ds = _sweep_of("coupling", dict.fromkeys((0.001, 0.01, 0.03, 0.1), 0.5), reached)
+    assert _seen(claims.radii.coupling_is_a_rate(ds)) == is_seen
+
+
+def test_gradients_are_straight_lines_of_slope_log_r():
+    time = np.arange(50.0)
+
+    def before(rates, bend=0.0):
+        logs = np.array(rates)[:, None, None] * -time + bend * np.sin(time / 8)
+        per_radius = (("radius", "network"), np.array(rates)[:, None])
+        return xr.Dataset(
+            {
+                "log_gradient_norm": (("radius", "network", "time"), logs),
+                "decay_rate": per_radius,
+                "averaged_decay_rate": per_radius,
+            },
+            {"radius": [0.9, 1.0], "network": [0], "time": time},
+        )
+
+    rate = np.log(0.9)
+    assert _seen(claims.radii.gradients_are_exponential(before([rate, 0.0])))
+    assert not _seen(claims.radii.gradients_are_exponential(before([1.05 * rate, 0.0])))
+    assert not _seen(claims.radii.gradients_are_exponential(before([rate, 0.0], bend=1.0)))
+
+
+def test_longer_tasks_are_closer_to_criticality():
+    short = _sweep_of("radius", {0.9: 0.2, 0.98: 0.2, 1.0: 0.2}, [100, 50, 100], task="add100")
+    long = _sweep_of("radius", {0.9: 0.2, 0.98: 0.2, 1.0: 0.2}, [100, 50, 40], task="add200")
+    assert _seen(claims.radii.longer_is_closer(short, long))
+    assert not _seen(claims.radii.longer_is_closer(long, short))
+    assert not _seen(claims.radii.longer_is_closer(short, short))
+
+
+def test_long_training_is_similar():
+    short = _sweep_of("frequency", {0.0: 0.5, 0.3: 0.4, 0.45: 0.8})
+    alike, other = _sweep_of("frequency", {0.0: 0.8, 0.45: 0.9}), _sweep_of("frequency", {0.0: 0.9, 0.45: 0.8})
+    assert _seen(claims.rotations.long_training_is_similar(alike, short))
+    assert not _seen(claims.rotations.long_training_is_similar(other, short))
+
+
+@pytest.mark.parametrize("amplitude", [0.0, 0.3])
+def test_modulation_oscillates(amplitude):
+    """Shares of layers of a bump with a wave on it, at ω, and one at the data's own frequency."""
+    time = np.arange(784)
+    base = np.sin(np.pi * time / 800) + 0.2 * np.sin(2 * np.pi * time / 28)
+    curves = np.stack([base, base + amplitude * np.sin(0.112 * time)])[:, None]
+    dims = ("frequency", "network", "time")
+    ds = xr.Dataset({"alignment": (dims, curves), "modulation": (dims, curves)}, {"frequency": [0.0, 0.112]})
+    assert _seen(claims.rotations.modulation_oscillates(ds)) == (amplitude > 0)
+
+
+def test_heterogeneity():
+    gaining = _sweep_of("spread", {0.0: 0.5, 0.01: 0.6, 0.02: 0.55, 0.05: 0.9})
+    losing = _sweep_of("spread", {0.0: 0.7, 0.01: 0.6, 0.02: 0.55})
+    assert _seen(claims.heterogeneity.spread_helps_less_near_criticality(losing, gaining))
+    assert not _seen(claims.heterogeneity.spread_helps_less_near_criticality(gaining, losing))
+    mixed = _sweep_of("residual", {"homogeneous": 0.5, "heterogeneous": 0.85})
+    radius, frequency = _sweep_of("radius", {1.0: 0.8}), _sweep_of("frequency", {0.0: 0.7, 0.5: 0.86})
+    better = _sweep_of("frequency", {0.0: 0.7, 0.5: 0.9})
+    compare = claims.heterogeneity.heterogeneous_is_like_the_best
+    assert _seen(compare(mixed, mixed, radius, frequency, radius, frequency))
+    assert not _seen(compare(mixed, mixed, radius, frequency, radius, better))
+    assert not _seen(compare(mixed, mixed, better.rename(frequency="radius"), frequency, radius, frequency))
+
+
+def test_types_a_and_b():
+    below, above = _sweep_of("radius", {0.99: 0.8, 1.01: 0.5}), _sweep_of("radius", {0.99: 0.5, 1.01: 0.8})
+    module, own = claims.architectures, 2 * np.pi / 14
+    assert _seen(module.types_differ_in_the_best_radius(below, above))
+    assert not _seen(module.types_differ_in_the_best_radius(above, below))
+    flat, peaked = (_sweep_of("frequency", {0.0: 0.5, own: top, 1.5 * own: 0.5}) for top in (0.6, 0.9))
+    off = _sweep_of("frequency", {0.0: 0.5, own: 0.6, 1.5 * own: 0.7})
+    assert _seen(module.types_have_peaks(flat, peaked))
+    assert not _seen(module.types_have_peaks(flat, off))
+    assert _seen(module.type_b_is_more_sensitive(flat, peaked))
+    assert not _seen(module.type_b_is_more_sensitive(peaked, flat))
+    mixed = _sweep_of("residual", {"homogeneous": 0.5, "heterogeneous": 0.85})
+    assert _seen(module.types_gain_by_heterogeneity(mixed, mixed, below, above, flat, flat))
+    assert not _seen(module.types_gain_by_heterogeneity(mixed, mixed, below, above, flat, peaked))
+
+
+def test_architectures():
+    names = ("wcrnn", "wcrnn-b", "wcrnn-identity", "elman-residual", "lstm", "ur-lstm", "s4")
+    good = _sweep_of("architecture", dict(zip(names, (0.8, 0.7, 0.5, 0.1, 0.2, 0.9, 0.6), strict=True)))
+    good["iterations_to_minimal_performance"][3] = np.nan
+    module = claims.architectures
+    assert _seen(module.elman_fails(good, good))
+    learning = good.copy(deep=True)
+    learning["iterations_to_minimal_performance"][3] = 100
+    assert not _seen(module.elman_fails(good, learning))
+    assert _seen(module.nonlinearity_matters(good))
+    worse = good.copy(deep=True)
+    worse["best_score"][0] = 0.4
+    assert not _seen(module.nonlinearity_matters(worse))
+    mixed, slow = (_sweep_of("residual", {"heterogeneous": best}) for best in (0.88, 0.8))
+    assert _seen(module.heterogeneous_competes(mixed, good))
+    assert not _seen(module.heterogeneous_competes(slow, good))
+    late = mixed.assign_coords(iteration=[0, 300, 400])  # reached only after the others' training
+    assert not _seen(module.heterogeneous_competes(late, good))
+
+
 def test_every_claim_has_a_verdict_on_the_committed_data():
     datasets, _ = script("figures", "drawing").read(claims.SOURCES, ROOT / "data")
     for claim in claims.CLAIMS:
@@ -81,6 +214,26 @@ def test_every_claim_has_a_verdict_on_the_committed_data():
         assert "nan" not in evidence
         missing, what = claim.verdict({})
         assert (missing, what.startswith("missing: ")) == (claims.NOT_YET, True)
+
+
+def test_recompute(monkeypatch, capsys, tmp_path):
+    """All data, each command once; then all figures and tables, and the page."""
+    commands = []
+
+    class Done:
+        returncode, stdout, stderr = 0, "", ""
+
+    monkeypatch.setattr("subprocess.run", lambda command, **options: commands.append(command) or Done)
+    monkeypatch.setattr(gallery, "ROOT", tmp_path)
+    sources = list(claims.SOURCES.values())
+    monkeypatch.setattr(gallery, "sources_of", lambda name: sources[:3])
+    (tmp_path / "figures").mkdir()
+    monkeypatch.setattr("sys.argv", ["gallery.py", "--recompute"])
+    gallery.main()
+    computed = [command[1] for command in commands[:3]]
+    assert computed == [source.command.split()[1] for source in sources[:3]]
+    assert len(commands) == 3 + len(gallery.FIGURES) + len(gallery.TABLES)
+    assert (tmp_path / "figures" / "README.md").is_file()
 
 
 def test_page(tmp_path):

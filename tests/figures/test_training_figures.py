@@ -11,6 +11,7 @@ from lyapkit.plots.training import until_minimal_performance
 
 drawing = script("figures", "drawing")
 fig3, fig4, fig5, fig6, fig_s1 = (script("figures", name) for name in ("fig3", "fig4", "fig5", "fig6", "figS1"))
+fig_s3, fig_s4 = script("figures", "figS3"), script("figures", "figS4")
 table1, table2 = script("figures", "table1"), script("figures", "table2")
 N_ITERATIONS = 4
 
@@ -221,6 +222,71 @@ def test_figure_s1(radius):
         _line(right, np.abs(one.hessian_eigenvalue).max("eigenvalue"))
         assert any(np.allclose(line.get_ydata(), np.log(value)) for line in left.lines)
     assert f"| 1 | {0:+.4f} |" in fig_s1.numbers(radius)
+
+
+def test_figure_s3():
+    ds = _sweep("coupling", (0.001, 0.01, 0.1))
+    curves, best, speed = _axes(fig_s3.make({"smnist": ds}))[:3]
+    _line(curves, ds.test_score.sel(coupling=0.01).mean("network"))
+    assert list(_line(best, ds.best_score.mean("network")).get_xdata()) == [0.001, 0.01, 0.1]
+    _line(speed, until_minimal_performance(ds).mean("network"))
+    assert best.get_xscale() == speed.get_xscale() == "log"
+
+
+def test_figure_s4():
+    datasets = {"long": _sweep("frequency", (0.0, 0.45)), "short": _sweep("frequency", (0.0, 0.3, 0.45), seed=1)}
+    curves, best = _axes(fig_s4.make(datasets))[:2]
+    for value in (0.0, 0.45):
+        _line(curves, datasets["long"].test_score.sel(frequency=value).mean("network"))
+    lines = {name: _line(best, ds.best_score.mean("network")) for name, ds in datasets.items()}
+    assert lines["long"].get_color() != lines["short"].get_color()
+    assert [text.get_text() for text in best.get_legend().get_texts()] == ["after 40 iterations"] * 2
+    assert f"| long | {0.45 / (2 * np.pi / 14):.2f} |" in fig_s4.numbers(datasets)
+    curves, best = _axes(fig_s4.make({"short": datasets["short"]}))[:2]
+    assert "not computed yet" in curves.texts[0].get_text()
+
+
+def test_titles_say_how_many_networks_and_which_scale():
+    panels = script("figures", "panels")
+    ds = _sweep("radius", RADII)
+    assert panels.networks(ds) == "1 to 2 networks each"
+    assert panels.networks(ds.isel(radius=[0, 1])) == "2 networks each"
+    assert panels.networks(ds.isel(network=[0])) == "1 network each"
+    assert drawing.scales({"a": ds}) == "scale: quick"
+    paper = ds.assign_attrs(scale="paper")
+    assert drawing.scales({"a": ds, "power": paper, "b": ds}) == "scale: quick; of power: paper"
+
+
+def test_the_other_scale(radius, tmp_path, monkeypatch, capsys):
+    for scale, name in (("quick", "smnist"), ("paper", "psmnist")):
+        folder = tmp_path / "expressivity" / scale
+        folder.mkdir(parents=True)
+        lk.save(radius[name].assign_attrs(scale=scale), folder / f"{name}_radius.nc")
+    monkeypatch.setattr("sys.argv", ["fig3.py", "--data", str(tmp_path), "--output", str(tmp_path), "--scale", "paper"])
+    drawing.run("fig3", fig3.SOURCES, fig3.make, fig3.__doc__, fig3.numbers)
+    printed = capsys.readouterr().out
+    assert "from expressivity/paper/psmnist_radius.nc (scale: paper)" in printed
+    assert "smnist_radius.nc is not computed yet: python analyses/expressivity.py --scale paper" in printed
+    assert "quick" not in printed
+    assert fig4.SOURCES["power"].at("paper") == fig4.SOURCES["power"]
+
+
+def test_recompute_runs_each_command_once(radius, tmp_path, monkeypatch, capsys):
+    commands = []
+
+    def compute(command, cwd, check):
+        assert check
+        commands.append(command)
+        assert (cwd / command[1]).is_file()
+        lk.save(radius["psmnist"], tmp_path / "expressivity" / "quick" / "psmnist_radius.nc")
+
+    (tmp_path / "expressivity" / "quick").mkdir(parents=True)
+    monkeypatch.setattr("subprocess.run", compute)
+    monkeypatch.setattr("sys.argv", ["fig3.py", "--data", str(tmp_path), "--output", str(tmp_path), "--recompute"])
+    drawing.run("fig3", fig3.SOURCES | {"again": fig3.SOURCES["smnist"]}, fig3.make, fig3.__doc__)
+    tasks = [command[command.index("--task") + 1] for command in commands]
+    assert tasks == ["smnist", "psmnist", "add100"]
+    assert "from expressivity/quick/psmnist_radius.nc" in capsys.readouterr().out
 
 
 def test_table_1(tmp_path, monkeypatch, capsys):
