@@ -108,7 +108,7 @@ def test_deviation_panel(ds, axes):
 
 def test_remainder_panel(ds, axes):
     at = ds.sel(model="identity", inputs="digit", radius=0.98, coupling=COUPLINGS).isel(hidden_size=0)
-    for label, name in (("fixed", "fixed_time"), ("long", "long_time"), ("averaged", "averaged")):
+    for label, name in (("short time", "fixed_time"), ("long", "long_time"), ("averaged", "averaged")):
         expected = at[f"{name}_remainder"].max("trajectory").mean("network")
         np.testing.assert_allclose(_line(axes[1], label).get_ydata(), expected)
 
