@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
@@ -23,10 +22,10 @@ from lyapkit.results import save
 from lyapkit.tasks.task import Task, as_tensors
 from lyapkit.training.descent import Descent, GraphedStep
 from lyapkit.training.ensemble import Ensemble
+from lyapkit.training.history import History
 from lyapkit.training.storage import checkpoint_path, read_state, save_tensors
 
 STATE, METRICS = "state.safetensors", "metrics.nc"
-CURVES = ("test_score", "test_loss", "train_loss")
 
 
 @dataclass(frozen=True)
@@ -177,9 +176,7 @@ class _Run:
         )
         samples = task.test_samples(settings["n_test_samples"])
         self.test_inputs, self.test_targets = as_tensors(samples, ensemble.dtype, ensemble.device)
-        self.evaluated_at: list[int] = []
-        self.elapsed: list[float] = []
-        self.curves: dict[str, list[Tensor]] = {name: [] for name in CURVES}
+        self.history = History(len(ensemble), task, settings["minimal_performance"])
         self.spent = 0.0
         self.folder: Path | None = None
         self.configuration = {
@@ -197,7 +194,7 @@ class _Run:
     def go(self, n_iterations: int, checkpoints: set[int], time_budget: float | None, bar: tqdm) -> bool:
         """Train until the end, or until the time is over; return whether it was the end."""
         started, spent_before = time.monotonic(), self.spent
-        if not self.evaluated_at:
+        if not self.history.iterations:
             self.evaluate()
             if 0 in checkpoints:
                 self.write_checkpoints(0)
@@ -223,10 +220,10 @@ class _Run:
                 still = self._training()
                 if len(still) != len(members):
                     members, step = still, None
-                bar.set_postfix_str(self._summary())
+                bar.set_postfix_str(self.history.summary())
             if done in checkpoints:
                 self.write_checkpoints(done)
-            if done == self.evaluated_at[-1]:
+            if done == self.history.iterations[-1]:
                 self.keep()
         if not self.has_checkpoints(done):  # all networks rest before the end
             self.write_checkpoints(done)
@@ -235,31 +232,27 @@ class _Run:
 
     def evaluate(self) -> None:
         """Add a point to the learning curves."""
-        n_networks, iteration = len(self.ensemble), self.iteration
+        n_networks, iteration, history = len(self.ensemble), self.iteration, self.history
         alive = (self.descent.diverged_at == 0).nonzero()[:, 0]
-        point = {name: torch.full((n_networks,), torch.nan, dtype=torch.float64) for name in CURVES}
+        point = {name: torch.full((n_networks,), torch.nan, dtype=torch.float64) for name in history.curves}
         if len(alive):
             inputs = self.test_inputs.split(self.settings["batch_size"])
             outputs = torch.cat([self.ensemble.outputs(part, alive) for part in inputs], dim=1).double()
             targets = self.test_targets.double() if self.test_targets.is_floating_point() else self.test_targets
             point["test_score"][alive.cpu()] = self.task.score(outputs, targets).cpu()
             point["test_loss"][alive.cpu()] = self.task.loss(outputs, targets).cpu()
-        if self.evaluated_at:
+        if history.iterations:
             resting = ~torch.isin(torch.arange(n_networks), self._training().cpu())
-            n_steps = iteration - self.evaluated_at[-1]
+            n_steps = iteration - history.iterations[-1]
             point["train_loss"] = (self.descent.loss_sum.cpu() / max(n_steps, 1)).masked_fill(resting, torch.nan)
         self.descent.loss_sum.zero_()
-        self.evaluated_at.append(iteration)
-        self.elapsed.append(self.spent)
-        for name, values in point.items():
-            self.curves[name].append(values)
+        history.add(iteration, self.spent, point)
 
     def _training(self) -> Tensor:
         """Return the indices of the networks that still train."""
         active = self.descent.diverged_at == 0
-        if self.settings["stop_at_minimal_performance"] and self.evaluated_at:
-            scores = torch.stack(self.curves["test_score"]).to(active.device)
-            active = active & ~self.task.is_better(scores, self.settings["minimal_performance"]).any(0)
+        if self.settings["stop_at_minimal_performance"] and self.history.iterations:
+            active = active & ~self.history.reached.to(active.device)
         return active.nonzero()[:, 0]
 
     def open(self, resume: bool) -> None:
@@ -275,21 +268,15 @@ class _Run:
         if kept != configuration:
             raise ValueError(f"{self.folder} holds a run of another configuration: {_difference(kept, configuration)}")
         self.descent.restore(tensors)
-        self.evaluated_at = tensors["history.iteration"].tolist()
-        self.elapsed = tensors["history.elapsed_time"].tolist()
-        self.curves = {name: list(tensors[f"history.{name}"]) for name in CURVES}
+        self.history.restore(tensors)
         self.spent = float(tensors["spent"])
 
     def keep(self) -> None:
         """Write state and metrics to the folder, if there is one."""
         if self.folder is None:
             return
-        history = {f"history.{name}": torch.stack(points) for name, points in self.curves.items()} | {
-            "history.iteration": torch.tensor(self.evaluated_at),
-            "history.elapsed_time": torch.tensor(self.elapsed, dtype=torch.float64),
-            "spent": torch.tensor(self.spent, dtype=torch.float64),
-        }
-        save_tensors(self.descent.state | history, self.folder / STATE, {"configuration": self.configuration})
+        state = self.descent.state | self.history.tensors() | {"spent": torch.tensor(self.spent, dtype=torch.float64)}
+        save_tensors(state, self.folder / STATE, {"configuration": self.configuration})
         save(self.metrics(), self.folder / METRICS)
 
     def has_checkpoints(self, iteration: int) -> bool:
@@ -309,60 +296,14 @@ class _Run:
             save_tensors(network.state_dict(), path, about | provenance())
 
     def metrics(self) -> xr.Dataset:
-        """Return learning curves and what follows from them."""
-        curves = {name: torch.stack(points, dim=1).numpy() for name, points in self.curves.items()}
-        iterations = np.array(self.evaluated_at)
-        scores = torch.from_numpy(curves["test_score"])
-        worst = -np.inf if self.task.kind == "classification" else np.inf
-        filled = scores.nan_to_num(nan=worst)
-        best = (filled.amax(1) if worst < 0 else filled.amin(1)).numpy()
-        reached = self.task.is_better(filled, self.settings["minimal_performance"]).numpy()
-        first = np.where(reached.any(1), iterations[reached.argmax(1)], np.nan)
-        diverged = self.descent.diverged_at.cpu().numpy().astype(float)
-        score, unit = self.task.score_name, "1"
-        both, per_network = ("network", "iteration"), ("network",)
-        loss = "nats" if self.task.kind == "classification" else "1"
-        ds = xr.Dataset(
-            {
-                "test_score": (both, curves["test_score"], {"units": unit, "long_name": f"test {score}"}),
-                "test_loss": (both, curves["test_loss"], {"units": loss, "long_name": "test loss"}),
-                "train_loss": (
-                    both,
-                    curves["train_loss"],
-                    {"units": loss, "long_name": "training loss, mean since the evaluation before"},
-                ),
-                "elapsed_time": ("iteration", np.array(self.elapsed), {"units": "s", "long_name": "time spent"}),
-                "best_score": (per_network, best, {"units": unit, "long_name": f"best test {score}"}),
-                "iterations_to_minimal_performance": (
-                    per_network,
-                    first,
-                    {"units": "1", "long_name": "iterations until minimal performance was found"},
-                ),
-                "divergence_iteration": (
-                    per_network,
-                    np.where(diverged > 0, diverged, np.nan),
-                    {"units": "1", "long_name": "iteration at which loss or gradient was no longer finite"},
-                ),
-            },
-            {
-                "network": ("network", np.arange(len(self.ensemble)), {"units": "1", "long_name": "network"}),
-                "iteration": ("iteration", iterations, {"units": "1", "long_name": "training iteration"}),
-            },
-        )
+        """Return learning curves and what follows from them, with where they come from."""
         made = provenance(**self.settings) | self.task.description
         made |= {
             "n_iterations": self.iteration,
             "device": str(self.ensemble.device),
             "system": str(self.ensemble.network(0)),
         }
-        return ds.assign_attrs(made)
-
-    def _summary(self) -> str:
-        scores = self.curves["test_score"][-1]
-        scores = scores[~scores.isnan()]
-        if not len(scores):
-            return "all diverged"
-        return f"{self.task.score_name} {float(scores.min()):.3f} … {float(scores.max()):.3f}"
+        return self.history.metrics(self.descent.diverged_at).assign_attrs(made)
 
 
 def _digest(state: dict[str, Tensor]) -> str:
