@@ -1,5 +1,7 @@
 """Write figures/README.md: every figure and table with its data and what they cost, and what became of each claim.
 
+The sentences on trainings in the README are written, too, from the same data.
+
 python figures/gallery.py                # from the data in data/
 python figures/gallery.py --draw         # draw all figures and tables first, as `make figures` does
 python figures/gallery.py --recompute    # compute all data first, as `make paper` does; what is done is not done again
@@ -14,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+import summary
 from claims import CLAIMS, SOURCES
 from drawing import OUTPUT, ROOT, Source, read, recompute
 
@@ -116,7 +119,10 @@ def main() -> None:
     path = ROOT / "figures" / "README.md"
     with replacing(path) as temporary:
         temporary.write_text(page(OUTPUT, ROOT / "data"))
-    print(f"wrote {path.relative_to(ROOT)}")
+    readme = ROOT / "README.md"
+    with replacing(readme) as temporary:
+        temporary.write_text(summary.inserted(readme.read_text(), read(summary.SOURCES, ROOT / "data")[0]))
+    print(f"wrote {path.relative_to(ROOT)}, and the trainings' numbers into {readme.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -216,6 +216,33 @@ def test_every_claim_has_a_verdict_on_the_committed_data():
         assert (missing, what.startswith("missing: ")) == (claims.NOT_YET, True)
 
 
+def test_the_readme_says_what_the_data_say():
+    summary = importlib.import_module("summary")
+    datasets, _ = script("figures", "drawing").read(summary.SOURCES, ROOT / "data")
+    text = (ROOT / "README.md").read_text()
+    assert summary.inserted(text, datasets) == text, "run `python figures/gallery.py`"
+    assert summary.block({}).splitlines() == [summary.BEGIN, summary.END]
+    with pytest.raises(ValueError, match="marks"):
+        summary.inserted("no marks", datasets)
+
+
+def test_sentences_are_of_the_data():
+    summary = importlib.import_module("summary")
+    ds = _sweep_of("radius", {0.9: 0.5, 0.99: 0.82, 1.01: 0.3}, [400, 150, np.nan])
+    text = summary.radii(ds, _sweep_of("radius", {0.9: 0.5, 1.0: 0.61}))
+    assert "400 iterations at r = 0.9 and 150 at r = 0.99" in text
+    assert "from 0.50 to 0.82 at r = 0.99; of 1 networks above 1, 1 never" in text
+    assert "best at r = 1, 0.61" in text
+    own = 2 * np.pi / 14
+    text = summary.rotations(*[_sweep_of("frequency", {0.0: 0.4, own: 0.8, 2 * own: 0.7})] * 2)
+    assert "0.80 at 1, 0.70 at 2, against 0.40 without. On psMNIST 0.70 to 0.80 with rotations, 0.40 without" in text
+    names = dict.fromkeys(("homogeneous", "orthogonal", "heterogeneous frequencies"), 0.5) | {"heterogeneous": 0.9}
+    assert "reach 0.90 on sMNIST" in summary.residuals(*[_sweep_of("residual", names)] * 2)
+    assert "0.90 GRU, 0.20 LSTM" in summary.architectures(_sweep_of("architecture", {"lstm": 0.2, "gru": 0.9}))
+    full = _sweep_of("radius", {0.995: 0.91}).assign_coords(iteration=[0, 468, 936])
+    assert "passes 0.9 after 1.0 epochs; its best accuracy in 2 epochs is 0.910" in summary.full_length(full)
+
+
 def test_recompute(monkeypatch, capsys, tmp_path):
     """All data, each command once; then all figures and tables, and the page."""
     commands = []
@@ -228,12 +255,15 @@ def test_recompute(monkeypatch, capsys, tmp_path):
     sources = list(claims.SOURCES.values())
     monkeypatch.setattr(gallery, "sources_of", lambda name: sources[:3])
     (tmp_path / "figures").mkdir()
+    (tmp_path / "README.md").write_text(f"before {gallery.summary.BEGIN} old {gallery.summary.END} after")
     monkeypatch.setattr("sys.argv", ["gallery.py", "--recompute"])
     gallery.main()
     computed = [command[1] for command in commands[:3]]
     assert computed == [source.command.split()[1] for source in sources[:3]]
     assert len(commands) == 3 + len(gallery.FIGURES) + len(gallery.TABLES)
     assert (tmp_path / "figures" / "README.md").is_file()
+    text = (tmp_path / "README.md").read_text()
+    assert (text.startswith("before"), text.endswith("after"), "old" in text) == (True, True, False)
 
 
 def test_page(tmp_path):
