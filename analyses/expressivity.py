@@ -1,7 +1,7 @@
 """Train the paper's networks on its tasks, over a grid of residuals and weight seeds (Figures 3 to 6, both tables).
 
     python analyses/expressivity.py --task smnist --sweep radius   # into data/expressivity/quick/smnist_radius.nc
-    python analyses/expressivity.py --scale paper --device cuda    # everything, in the order of ORDER
+    python analyses/expressivity.py --scale paper --device cuda    # everything, the most wanted first
     python analyses/expressivity.py --dry-run                      # the queue, what is done, what the rest costs
 
 A cell is one network: a task, an architecture, a value of the swept parameter and a weight seed. Each has a file, and a
@@ -31,198 +31,29 @@ from pathlib import Path
 import numpy as np
 import torch
 import xarray as xr
+from grid import (
+    N_EIGENVALUES,
+    N_MEASURED,
+    ORDER,
+    SETTINGS,
+    Settings,
+    build,
+    cached_task,
+    cells_of,
+    measured_at,
+    options_of,
+    own,
+    settings_of,
+)
 
 import lyapkit as lk
-from lyapkit.models import ARCHITECTURES, build_network
 from lyapkit.models.network import Network
 from lyapkit.provenance import provenance
 from lyapkit.sweeps import Cell, cell_path, is_done, join_cells, run_cells, save_cell
-from lyapkit.tasks import Task, task
 from lyapkit.tasks.task import as_tensors
 from lyapkit.training import Ensemble, checkpoints, train
 
 ROOT = Path(__file__).resolve().parent.parent
-ROW = 2 * np.pi  # divided by the length of a row of pixels: the characteristic frequency of images
-COUPLING = 0.01
-INFORMED = {"radius": (0.98, 1.0), "frequency": (0.0, np.pi / 4), "coupling": (0.001, 0.02)}  # chosen, Section 4.3
-RADII = (0.90, 0.95, 0.97, 0.98, 0.99, 0.995, 1.0, 1.005, 1.01, 1.02)
-MULTIPLES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)  # of the characteristic frequency
-SPREADS, SPREAD_AROUND = (0.0, 0.005, 0.01, 0.02, 0.03, 0.05), 0.98
-CRITICAL_SPREADS = (0.0, 0.01, 0.02)  # around 1, at the scale quick
-COUPLINGS = (0.001, 0.003, 0.01, 0.03, 0.1)
-RESIDUALS = ("homogeneous", "heterogeneous radii", "heterogeneous frequencies", "orthogonal", "heterogeneous")
-ORDER = (  # sweep and task, the most wanted first
-    ("radius", "smnist"),
-    ("radius", "psmnist"),
-    ("frequency", "smnist"),
-    ("frequency", "psmnist"),
-    *(("radius", f"add{length}") for length in (100, 200, 400, 800)),
-    *(("residual", name) for name in ("smnist", "psmnist", "add100")),
-    *((sweep, "smnist") for sweep in ("spread", "coupling")),
-    *((f"{sweep}-{kind}", "smnist") for sweep in ("radius", "frequency") for kind in "ab"),
-    ("frequency-long", "smnist"),
-    *((sweep, "smnist") for sweep in ("radius-clipped", "spread-critical", "residual-a", "residual-b")),
-    *(("architecture", name) for name in ("smnist", "psmnist", "add100", "scifar10")),
-    ("radius", "scifar10"),
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """How a task is learnt at a scale.
-
-    Attributes
-    ----------
-    task : str
-        With "/2" behind it where images are made smaller.
-    n_iterations, batch_size, learning_rate : numbers
-        Of the training; `learning_rate.py` keeps the sweep that chose the rate.
-    evaluate_every, n_test_samples : int
-        Of the learning curves.
-    radius : float
-        Of residuals whose radius is not swept; SPREAD_AROUND where its spread is.
-    clip_norm : float, optional
-        Longest gradient.
-    """
-
-    task: str
-    n_iterations: int
-    batch_size: int
-    learning_rate: float
-    evaluate_every: int
-    n_test_samples: int | None
-    hidden_size: int = 100
-    radius: float = 0.99
-    coupling: float = COUPLING
-    clip_norm: float | None = None
-
-
-QUICK_RADII = (0.95, 0.97, 0.98, 0.99, 0.995, 1.0, 1.005, 1.01)
-QUICK_MULTIPLES = (0.0, 0.5, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5)
-LONG_MULTIPLES = (0.0, 1.0, 1.5)  # at the scale quick: none, the characteristic one, and one that does harm
-N_NETWORKS = {"quick": 3, "full-length": 3, "paper": 5}  # weight seeds
-_MNIST = Settings("smnist/2", 4 * 468, 128, 0.3, 117, 2000)
-_ADD = Settings("add100", 12_000, 64, 0.05, 250, 1000)
-OWN_RATES: dict[tuple[str, str], float] = {}  # learning rates of some architectures, by task; see `learning_rate.py`
-SETTINGS = {
-    "quick": {
-        "smnist": _MNIST,
-        "psmnist": dataclasses.replace(_MNIST, task="psmnist/2"),
-        "scifar10": Settings("scifar10/2", 4 * 390, 128, 0.1, 195, 2000),
-        "add100": _ADD,
-        "add200": dataclasses.replace(_ADD, task="add200"),
-    },
-    "full-length": {"smnist": Settings("smnist", 32 * 468, 128, 0.03, 117, 2000)},
-    "paper": {
-        "smnist": Settings("smnist", 200 * 468, 128, 0.03, 117, None),
-        "psmnist": Settings("psmnist", 200 * 468, 128, 0.03, 117, None),
-        "scifar10": Settings("scifar10", 200 * 390, 128, 0.03, 195, None),
-        **{
-            f"add{length}": Settings(f"add{length}", 150 * 100, 128, 0.05, 100, None) for length in (100, 200, 400, 800)
-        },
-    },
-}
-MEASURED = (("radius", "smnist"), ("spread", "smnist"), ("radius", "add100"))  # first networks also at checkpoints
-N_MEASURED = {
-    "quick": (250, 20),
-    "paper": (1000, 100),
-}  # samples, and those of them along which exponents are taken
-N_EIGENVALUES = 5
-ADDING = {"momentum": 0.99, "stop_at_minimal_performance": True}  # the adding problem needs, and is for, no more
-
-
-def settings_of(scale: str, task_name: str, sweep: str) -> Settings:
-    """Return how a task is learnt in a sweep.
-
-    Frequencies show most after a short training (Section 4.2): at the scale paper a quarter of the iterations, and four
-    times as many in the sweep "frequency-long". Gated networks take long: at the scale quick half the iterations.
-    """
-    settings, factor = SETTINGS[scale][task_name], 1.0
-    if scale == "quick":
-        factor = {"architecture": 0.5, "frequency-long": 4.0}.get(sweep, 1.0)
-    elif sweep.startswith("frequency") and sweep != "frequency-long":
-        factor = 0.25
-    return dataclasses.replace(settings, n_iterations=int(factor * settings.n_iterations))
-
-
-def values(sweep: str, settings: Settings, scale: str) -> tuple:
-    """Return the values of the swept parameter."""
-    name, _, variant = sweep.partition("-")
-    is_quick = scale == "quick"
-    if name == "radius":
-        radii = QUICK_RADII if is_quick else RADII
-        return tuple(radius for radius in radii if radius > 1) if variant == "clipped" else radii
-    if name == "frequency":
-        the_task = cached_task(settings.task)
-        multiples = (LONG_MULTIPLES if variant == "long" else QUICK_MULTIPLES) if is_quick else MULTIPLES
-        return tuple(round(multiple * ROW / the_task.row_length, 6) for multiple in multiples)
-    if name == "spread":
-        return CRITICAL_SPREADS if variant and is_quick else SPREADS
-    if name == "residual":
-        return ("homogeneous", "heterogeneous") if variant else RESIDUALS
-    return {"coupling": COUPLINGS, "architecture": ARCHITECTURES}[name]
-
-
-def build(sweep: str, value: float | str, seed: int, settings: Settings) -> Network:
-    """Return the untrained network of a cell."""
-    the_task, n = cached_task(settings.task), settings.hidden_size
-    sizes = the_task.input_size, n, the_task.output_size
-    if sweep == "architecture":
-        if value.startswith("wcrnn"):
-            residual = lk.residuals.scaled_identity(n, settings.radius)
-            return build_network(value, *sizes, residual=residual, coupling=settings.coupling, seed=seed)
-        return build_network(value, *sizes, seed=seed)
-    name, _, variant = sweep.partition("-")
-    coupling = settings.coupling
-    if name == "radius":
-        residual = lk.residuals.scaled_identity(n, value)
-    elif name == "frequency":
-        residual = lk.residuals.rotation(n, value, settings.radius)
-    elif name == "spread":
-        residual = lk.residuals.heterogeneous(n, 1.0 if variant == "critical" else SPREAD_AROUND, value, seed)
-    elif name == "coupling":
-        residual, coupling = lk.residuals.scaled_identity(n, settings.radius), value
-    else:
-        residual, coupling = named_residual(value, n, seed, settings)
-    architecture = f"wcrnn-{variant}" if variant in ("a", "b") else "wcrnn"
-    return build_network(architecture, *sizes, residual=residual, coupling=coupling, seed=seed)
-
-
-def named_residual(name: str, n: int, seed: int, settings: Settings) -> tuple[lk.Residual, float | np.ndarray]:
-    """Return residual and coupling of Section 4.3 and of Figure 4D; the informed ranges are chosen, see INFORMED."""
-    rng = np.random.default_rng(seed)
-    radii, frequencies = rng.uniform(*INFORMED["radius"], n), rng.uniform(*INFORMED["frequency"], n // 2)
-    couplings = rng.uniform(*INFORMED["coupling"], n)
-    if name == "heterogeneous":  # everything at once
-        return lk.residuals.rotation(n, frequencies, radii), couplings
-    residual = {
-        "homogeneous": lambda: lk.residuals.scaled_identity(n, settings.radius),
-        "heterogeneous radii": lambda: lk.Residual(radii),
-        "heterogeneous frequencies": lambda: lk.residuals.rotation(n, frequencies, settings.radius),
-        "orthogonal": lambda: lk.residuals.orthogonal(n, seed, settings.radius),
-    }[name]()
-    return residual, settings.coupling
-
-
-@functools.lru_cache(maxsize=4)
-def cached_task(name: str) -> Task:
-    """Return a task, loaded once per process."""
-    return task(name)
-
-
-def options_of(sweep: str, value: float | str, settings: Settings) -> dict:
-    """Return the options of `train` for a cell."""
-    is_other = sweep == "architecture" and not value.startswith("wcrnn")  # gated and uncoupled networks need it
-    clips = is_other or sweep.endswith("-clipped")
-    return {
-        "n_iterations": settings.n_iterations,
-        "batch_size": settings.batch_size,
-        **(ADDING if settings.task.startswith("add") else {}),
-        "learning_rate": settings.learning_rate,
-        "clip_norm": 1.0 if clips else settings.clip_norm,
-        "evaluate_every": settings.evaluate_every,
-        "n_test_samples": settings.n_test_samples,
-    }
 
 
 def learn(
@@ -262,15 +93,6 @@ def compute(*, folder: Path, deadline: float = np.inf, device: str = "cpu", **ce
         return None
     learnt = learn([cell], run_folder(folder, cell), time_budget=None if left == np.inf else left, device=device)
     return None if learnt is None else learnt[0]
-
-
-def measured_at(cell: Cell) -> list[int]:
-    """Return the iterations at which the network of a cell is analysed; none for most cells."""
-    settings = Settings(**dict(cell["settings"]))
-    is_chosen = (cell["sweep"], settings.task.partition("/")[0]) in MEASURED and cell["scale"] in N_MEASURED
-    if cell["network"] or not is_chosen:
-        return []
-    return [0, settings.n_iterations // 10, settings.n_iterations]
 
 
 def run_folder(folder: Path, cell: Cell) -> Path:
@@ -327,26 +149,6 @@ def compute_together(cells: list[Cell], folder: Path, device: str, time_budget: 
             save_cell(cell, ds, cell_path(folder, cell))
 
 
-def grid(sweep: str, settings: Settings, scale: str) -> list[Cell]:
-    """Return the cells of a sweep, all values for one weight seed before the next seed."""
-    return [
-        {"sweep": sweep, "value": value, "network": seed, "scale": scale, "settings": as_pairs(own(value, settings))}
-        for seed in range(N_NETWORKS[scale])
-        for value in values(sweep, settings, scale)
-    ]
-
-
-def own(value: float | str, settings: Settings) -> Settings:
-    """Return settings with the learning rate of an architecture that has one of its own."""
-    rate = OWN_RATES.get((settings.task, value), settings.learning_rate)
-    return dataclasses.replace(settings, learning_rate=rate)
-
-
-def as_pairs(settings: Settings) -> list[list]:
-    """Return settings as JSON can hold them, for cells."""
-    return [list(pair) for pair in dataclasses.asdict(settings).items()]
-
-
 def seconds_per_cell(sweep: str, value: float | str, settings: Settings, device: str) -> float:
     """Return what one network costs on this machine, from a few iterations and an evaluation that are timed now."""
     the_task = cached_task(settings.task)
@@ -375,7 +177,7 @@ def output_path(folder: Path, scale: str, task_name: str, sweep: str) -> Path:
 
 def write(sweep: str, scale: str, folder: Path, output: Path, task_name: str, settings: Settings) -> None:
     """Join the cells of a sweep that are done into one file."""
-    cells = grid(sweep, settings, scale)
+    cells = cells_of(sweep, settings, scale)
     paths = [cell_path(folder, cell) for cell in cells if is_done(cell, cell_path(folder, cell))]
     if not paths:
         return
@@ -447,7 +249,7 @@ def main() -> None:
         output = output_path(options.folder, options.scale, name, sweep)
         cells = [
             cell
-            for cell in grid(sweep, settings, options.scale)
+            for cell in cells_of(sweep, settings, options.scale)
             if (options.value is None or str(cell["value"]) in options.value)
             and (options.seeds is None or cell["network"] < options.seeds)
         ]
@@ -467,11 +269,12 @@ def main() -> None:
 
 
 def cluster(address: str) -> tuple[Executor, Callable[..., xr.Dataset | None]]:
-    """Return an executor on a Dask cluster, and `compute` as its machines know it, to whom this script is sent."""
+    """Return an executor on a Dask cluster, and `compute` as its machines know it, to whom the scripts are sent."""
     from distributed import Client
 
     client = Client(address)
-    client.upload_file(__file__)
+    for name in ("grid.py", "expressivity.py"):
+        client.upload_file(str(Path(__file__).with_name(name)))
     return client.get_executor(), importlib.import_module(Path(__file__).stem).compute
 
 

@@ -21,7 +21,8 @@ import sys
 from pathlib import Path
 
 import xarray as xr
-from expressivity import ROOT, SETTINGS, Settings, as_pairs, build, cached_task, options_of, run_folder
+from expressivity import ROOT, run_folder
+from grid import SETTINGS, Settings, as_pairs, build, cached_task, options_of
 
 import lyapkit as lk
 from lyapkit.models import ARCHITECTURES

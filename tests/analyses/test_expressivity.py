@@ -1,6 +1,7 @@
 """The grid of trainings: cells are what they say, are done once, and go into one file; costs and learning rates."""
 
 import dataclasses
+import importlib
 import shutil
 import sys
 
@@ -12,19 +13,21 @@ from scripts import script
 import lyapkit as lk
 from lyapkit.training import train
 
+script("analyses", "grid")  # makes its folder known
+grid = importlib.import_module("grid")
 TINY = {"n_iterations": 6, "batch_size": 16, "learning_rate": 0.1, "evaluate_every": 3, "n_test_samples": 50}
 
 
 @pytest.fixture
 def expressivity(monkeypatch):
     module = script("analyses", "expressivity")
-    settings = module.Settings("digits", **TINY, hidden_size=6)
+    settings = grid.Settings("digits", **TINY, hidden_size=6)
     adding = dataclasses.replace(settings, task="add10")
-    monkeypatch.setitem(module.SETTINGS, "quick", {"smnist": settings, "add100": adding})
-    monkeypatch.setitem(module.N_NETWORKS, "quick", 2)
-    monkeypatch.setattr(module, "MEASURED", (("radius", "digits"),))
-    monkeypatch.setitem(module.N_MEASURED, "quick", (20, 3))
-    monkeypatch.setattr(module, "QUICK_RADII", (0.9, 1.0))
+    monkeypatch.setitem(grid.SETTINGS, "quick", {"smnist": settings, "add100": adding})
+    monkeypatch.setitem(grid.N_NETWORKS, "quick", 2)
+    monkeypatch.setattr(grid, "MEASURED", (("radius", "digits"),))
+    monkeypatch.setitem(grid.N_MEASURED, "quick", (20, 3))
+    monkeypatch.setattr(grid, "QUICK_RADII", (0.9, 1.0))
     torch.set_default_dtype(torch.float32)  # as in a script
     return module
 
@@ -52,10 +55,10 @@ def test_a_sweep(expressivity, monkeypatch, tmp_path, capsys):
     for variable in ds.variables.values():
         assert variable.attrs["units"]
         assert variable.attrs["long_name"]
-    settings = expressivity.SETTINGS["quick"]["smnist"]
-    network = expressivity.build("radius", 1.0, 1, settings)
-    options = expressivity.options_of("radius", 1.0, settings)
-    expected = train([network], expressivity.cached_task("digits"), **options).metrics
+    settings = grid.SETTINGS["quick"]["smnist"]
+    network = grid.build("radius", 1.0, 1, settings)
+    options = grid.options_of("radius", 1.0, settings)
+    expected = train([network], grid.cached_task("digits"), **options).metrics
     np.testing.assert_array_equal(ds.test_score.sel(radius=1.0, network=1), expected.test_score[0])
     # the first network's exponents at its checkpoints, before any training close to log r
     exponents = ds.lyapunov_exponent.sel(network=0, checkpoint=0)
@@ -85,12 +88,12 @@ def test_raised_iterations_go_on(expressivity, monkeypatch, tmp_path):
     """A network that is to be trained for longer goes on from its last state, and comes out the same."""
     arguments = ["--task", "smnist", "--sweep", "coupling", "--value", "0.01", "--seeds", "1"]
     _run(expressivity, monkeypatch, tmp_path / "raised", *arguments)
-    settings = dataclasses.replace(expressivity.SETTINGS["quick"]["smnist"], n_iterations=12)
-    monkeypatch.setitem(expressivity.SETTINGS["quick"], "smnist", settings)
+    settings = dataclasses.replace(grid.SETTINGS["quick"]["smnist"], n_iterations=12)
+    monkeypatch.setitem(grid.SETTINGS["quick"], "smnist", settings)
     batches = []
-    batch = expressivity.cached_task("digits").__class__.batch
+    batch = grid.cached_task("digits").__class__.batch
     monkeypatch.setattr(
-        expressivity.cached_task("digits").__class__,
+        grid.cached_task("digits").__class__,
         "batch",
         lambda self, index, *rest: batches.append(index) or batch(self, index, *rest),
     )
@@ -104,25 +107,23 @@ def test_raised_iterations_go_on(expressivity, monkeypatch, tmp_path):
 
 
 def test_architectures_have_learning_rates_of_their_own(expressivity, monkeypatch, tmp_path):
-    monkeypatch.setattr(expressivity, "OWN_RATES", {("digits", "gru"): 0.7})
+    monkeypatch.setattr(grid, "OWN_RATES", {("digits", "gru"): 0.7})
     arguments = ["--task", "smnist", "--sweep", "architecture", "--seeds", "1", "--value", "gru", "--value", "lstm"]
     _run(expressivity, monkeypatch, tmp_path, *arguments)
     ds = lk.open(tmp_path / "out" / "quick" / "smnist_architecture.nc")
     assert float(ds.learning_rate.sel(architecture="gru")) == 0.7
     assert float(ds.learning_rate.sel(architecture="lstm")) == 0.1
-    settings = dataclasses.replace(expressivity.settings_of("quick", "smnist", "architecture"), learning_rate=0.7)
-    options = expressivity.options_of("architecture", "gru", settings)
+    settings = dataclasses.replace(grid.settings_of("quick", "smnist", "architecture"), learning_rate=0.7)
+    options = grid.options_of("architecture", "gru", settings)
     assert options["learning_rate"] == 0.7
-    expected = train(
-        [expressivity.build("architecture", "gru", 0, settings)], expressivity.cached_task("digits"), **options
-    )
+    expected = train([grid.build("architecture", "gru", 0, settings)], grid.cached_task("digits"), **options)
     np.testing.assert_array_equal(ds.test_score.sel(architecture="gru", network=0), expected.metrics.test_score[0])
 
 
 def test_together_is_as_one_by_one(expressivity, monkeypatch, tmp_path):
     """As on a GPU: all cells of a sweep as one ensemble, each in its own file."""
-    settings = expressivity.SETTINGS["quick"]["add100"]
-    cells = expressivity.grid("architecture", settings, "quick")
+    settings = grid.SETTINGS["quick"]["add100"]
+    cells = grid.cells_of("architecture", settings, "quick")
     assert len(cells) == 18
     chosen = [cell for cell in cells if cell["value"] in ("wcrnn", "gru")]
     folder = tmp_path / "together"
@@ -164,15 +165,15 @@ def test_a_file_with_more_cells_is_kept(expressivity, monkeypatch, tmp_path, cap
     ],
 )
 def test_networks_are_what_their_cells_say(expressivity, monkeypatch, sweep):
-    monkeypatch.setattr(expressivity, "QUICK_RADII", (0.9, 1.0, 1.01))
-    settings = dataclasses.replace(expressivity.SETTINGS["quick"]["smnist"], radius=0.97)
-    values = expressivity.values(sweep, settings, "quick")
+    monkeypatch.setattr(grid, "QUICK_RADII", (0.9, 1.0, 1.01))
+    settings = dataclasses.replace(grid.SETTINGS["quick"]["smnist"], radius=0.97)
+    values = grid.values(sweep, settings, "quick")
     assert len(values) == 1 if sweep == "radius-clipped" else len(values) > 1
     for value in values:
-        model = expressivity.build(sweep, value, 3, settings)
+        model = grid.build(sweep, value, 3, settings)
         moduli, phases = np.abs(model.residual.eigenvalues), np.angle(model.residual.eigenvalues)
         assert model.kind == {"a": "A", "b": "B"}.get(sweep.partition("-")[2], "linear")
-        clips = expressivity.options_of(sweep, value, settings)["clip_norm"]
+        clips = grid.options_of(sweep, value, settings)["clip_norm"]
         assert clips == (1.0 if sweep == "radius-clipped" else None)
         coupling = value if sweep == "coupling" else 0.01
         if value != "heterogeneous":
@@ -216,7 +217,6 @@ def test_queue_and_costs(expressivity, monkeypatch, tmp_path, capsys):
 
 def test_learning_rates(expressivity, monkeypatch, tmp_path, capsys):
     module = script("analyses", "learning_rate")
-    monkeypatch.setattr(module, "SETTINGS", expressivity.SETTINGS)
     monkeypatch.setattr(module, "N_ITERATIONS", {"image": 6, "add": 6})
     command = ["learning_rate.py", "--task", "smnist", "--rate", "0.1", "--rate", "0.03", "--workers", "1"]
     command += ["--folder", str(tmp_path)]
