@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -32,10 +34,20 @@ def networks(ds: xr.Dataset) -> str:
     return f"{few} to {many} networks each" if few < many else f"{many} network{'s' if many > 1 else ''} each"
 
 
-def learning_curves(ax: Axes, ds: xr.Dataset, legend: bool = True) -> None:
+def palette(*values: xr.DataArray) -> dict[float, str]:
+    """Return a colour for each value of a swept parameter, the same in all panels that show some of them."""
+    united = np.unique(np.concatenate([one.values for one in values]))
+    return dict(zip(united.tolist(), colours(united, str(values[0].name)), strict=True))
+
+
+def learning_curves(
+    ax: Axes, ds: xr.Dataset, legend: bool = True, colour_of: Mapping[float, str] | None = None
+) -> None:
     """Draw test scores against iterations: mean ± SD over networks, one colour per swept value."""
     dim = swept_parameter(ds)
-    for value, colour in zip(ds[dim].values, colours(ds[dim].values, dim), strict=True):
+    colour_of = palette(ds[dim]) if colour_of is None else colour_of
+    for value in ds[dim].values.tolist():
+        colour = colour_of[value]
         scores = ds["test_score"].sel({dim: value})
         mean, deviation = scores.mean("network"), scores.std("network")
         label = value if isinstance(value, str) else f"{value:.4g}"

@@ -11,6 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex
 from lyapkit.plots.drawing import MEAN_COLOUR, THEORY_COLOUR, axes_or_new, styled, title
 
 _CRITICAL = {"radius": 1.0}  # where a diverging scale of colours has its middle
+_NEAR, _FAR = 0.005, 0.1  # distances from there: below which the scale is linear, and where it ends
 _FROM_SUB_TO_SUPERCRITICAL = ["#56B4E9", "#0072B2", "#1A1A1A", "#D55E00", "#E69F00"]  # colour-blind safe
 _PER_NETWORK = ("network", "iteration")
 
@@ -143,16 +144,13 @@ def swept_parameter(ds: xr.Dataset) -> str | None:
 
 
 def colours(values: np.ndarray, name: str = "") -> list[str]:
-    """Return a colour per value: for a radius, from blue through black at the critical one to orange."""
+    """Return a colour per value; a radius has the same one everywhere, from blue through black at 1 to orange."""
     if name not in _CRITICAL:
         return [to_hex(colour) for colour in sns.color_palette("viridis", len(values))]
-    middle = _CRITICAL[name]
     scale = LinearSegmentedColormap.from_list("criticality", _FROM_SUB_TO_SUPERCRITICAL)
-    below, above = (np.sort(values[np.sign(values - middle) == sign]) for sign in (-1, 1))
-    places = {middle: 0.5}  # evenly on either side: radii lie the closer, the closer to critical
-    places |= {value: 0.4 * i / max(len(below) - 1, 1) for i, value in enumerate(below)}
-    places |= {value: 1.0 - 0.4 * i / max(len(above) - 1, 1) for i, value in enumerate(above[::-1])}
-    return [to_hex(scale(places[value])) for value in values]
+    distance = np.asarray(values, dtype=float) - _CRITICAL[name]
+    length = np.log1p(np.abs(distance) / _NEAR) / np.log1p(_FAR / _NEAR)  # near criticality small steps count
+    return [to_hex(scale(place)) for place in 0.5 + 0.5 * np.sign(distance) * np.minimum(length, 1.0)]
 
 
 def _label(attributes: dict) -> str:

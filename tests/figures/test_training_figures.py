@@ -111,6 +111,9 @@ def test_critical_is_between_blue_and_orange():
     red, green, blue = (int(above[i : i + 2], 16) for i in (1, 3, 5))
     assert red > green > blue
     assert max(int(critical[i : i + 2], 16) for i in (1, 3, 5)) < 40
+    assert colours(np.array([1.02, 0.95, 0.98]), "radius")[1] == below  # whatever else is drawn
+    many = (0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 1.0, 1.005, 1.01, 1.02)
+    assert len(set(colours(np.array(many), "radius"))) == len(many)
 
 
 def test_what_is_missing_is_said(radius, tmp_path, capsys, monkeypatch):
@@ -187,16 +190,19 @@ def test_figure_5():
         {"spread": list(spreads), "exponent": np.arange(1, 5), "time": np.arange(6), "eigenvalue": [1, 2, 3]},
         {"radius": 0.98, "scale": "paper"},
     )
-    datasets = {"training": _sweep("spread", spreads), "before": before}
+    datasets = {"training": _sweep("spread", (0.0, 0.01, 0.02)), "before training": before}
     training, spectra, gradients, curvature = _axes(fig5.make(datasets))[:4]
     for index, value in enumerate(spreads):
-        _line(training, datasets["training"].test_score.sel(spread=value).mean("network"))
-        _line(spectra, before.lyapunov_exponent[index, 0])
         logs = before.log_gradient_norm[index, 0]
-        _line(gradients, np.exp(logs - logs[-1]))
-        _line(curvature, np.abs(before.hessian_eigenvalue[index, 0]))
+        lines = (
+            _line(training, datasets["training"].test_score.sel(spread=value).mean("network")),
+            _line(spectra, before.lyapunov_exponent[index, 0]),
+            _line(gradients, np.exp(logs - logs[-1])),
+            _line(curvature, np.abs(before.hessian_eigenvalue[index, 0])),
+        )
+        assert len({line.get_color() for line in lines}) == 1
     _line(spectra, np.log(0.98 + 0.02 * np.array([0.75, 0.25, -0.25, -0.75])))
-    assert f"| 0.02 | {float(datasets['training'].best_score[1].mean()):.3f} |" in fig5.numbers(datasets)
+    assert f"| 0.02 | {float(datasets['training'].best_score.sel(spread=0.02).mean()):.3f} |" in fig5.numbers(datasets)
 
 
 def test_figure_6():
