@@ -31,7 +31,12 @@ from lyapkit.sweeps import cell_path, is_done, join_cells, run_cells
 from lyapkit.training import train
 
 SWEEPS = {"radius": (0.97, 0.99, 1.0), "architecture": ARCHITECTURES}
-RATES = {"image": (0.03, 0.1, 0.3, 1.0), "add": (0.01, 0.05, 0.1, 0.3)}
+RATES = {
+    ("radius", "image"): (0.03, 0.1, 0.3, 1.0),
+    ("radius", "add"): (0.01, 0.05, 0.1, 0.3),
+    ("architecture", "image"): (0.0001, 0.001, 0.01, 0.03, 0.1, 0.3, 1.0),
+    ("architecture", "add"): (0.001, 0.01, 0.05, 0.3),
+}
 N_ITERATIONS = {"image": 468, "add": 2000}
 
 
@@ -78,11 +83,11 @@ def main() -> None:
         if options.task is not None and name not in options.task:
             continue
         kind = "add" if name.startswith("add") else "image"
-        n_iterations = N_ITERATIONS[kind]
+        n_iterations, rates = N_ITERATIONS[kind], RATES[options.sweep, kind]
         settings = dataclasses.replace(full, n_iterations=n_iterations)
         cells = [
             {"learning_rate": rate, options.sweep: value, "settings": as_pairs(settings)}
-            for rate in RATES[kind]
+            for rate in rates
             for value in SWEEPS[options.sweep]
         ]
         chosen = [
@@ -96,7 +101,7 @@ def main() -> None:
         run_cells(functools.partial(compute, folder=parts), chosen, parts, n_workers=options.workers)
         paths = [cell_path(parts, cell) for cell in cells if is_done(cell, cell_path(parts, cell))]
         if not paths:
-            parser.error(f"no such cells: rates are {RATES[kind]}, values {SWEEPS[options.sweep]}")
+            parser.error(f"no such cells: rates are {rates}, values {SWEEPS[options.sweep]}")
         ds = join_cells(paths, ["learning_rate", options.sweep])
         ds["learning_rate"].attrs["long_name"] = "learning rate η"
         ds[options.sweep].attrs["long_name"] = "radius r" if options.sweep == "radius" else "architecture"
