@@ -77,7 +77,10 @@ LONG_MULTIPLES = (0.0, 1.0, 1.5)  # at the scale quick: none, the characteristic
 N_NETWORKS = {"quick": 3, "full-length": 3, "paper": 5}  # weight seeds
 _MNIST = Settings("smnist/2", 4 * 468, 128, 0.3, 117, 2000)
 _ADD = Settings("add100", 12_000, 64, 0.05, 250, 1000)
-OWN_RATES: dict[tuple[str, str], float] = {}  # learning rates of some architectures, by task; see `learning_rate.py`
+OWN_RATES = {  # learning rates of architectures, by task, where that of others does not suit; see `learning_rate.py`
+    ("smnist/2", "elman-residual"): 0.001,
+    ("psmnist/2", "elman-residual"): 0.001,
+}
 SETTINGS = {
     "quick": {
         "smnist": _MNIST,
