@@ -35,7 +35,7 @@ RATES = {
     ("radius", "image"): (0.03, 0.1, 0.3, 1.0),
     ("radius", "add"): (0.01, 0.05, 0.1, 0.3),
     ("architecture", "image"): (0.0001, 0.001, 0.01, 0.03, 0.1, 0.3, 1.0),
-    ("architecture", "add"): (0.001, 0.01, 0.05, 0.3),
+    ("architecture", "add"): (0.0001, 0.001, 0.01, 0.05, 0.3),
 }
 N_ITERATIONS = {"image": 468, "add": 2000}
 

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import summary
@@ -100,6 +102,15 @@ def page(output: Path, data: Path) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def draw(name: str) -> str:
+    """Run the script of a figure or table in a process of its own, and return how long it took, or why it failed."""
+    started = time.perf_counter()
+    command = [sys.executable, str(ROOT / "figures" / f"{name}.py")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    last = (done.stderr if done.returncode else done.stdout).strip().splitlines()[-1:]
+    return f"{name}: {time.perf_counter() - started:.1f} s{', ' + ''.join(last) if done.returncode else ''}"
+
+
 def main() -> None:
     """Draw, if asked for, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -109,13 +120,9 @@ def main() -> None:
     if options.recompute:
         recompute(source for name in (*FIGURES, *TABLES) for source in sources_of(name))
     if options.draw or options.recompute:
-        for name in (*FIGURES, *TABLES):
-            started = time.perf_counter()
-            done = subprocess.run(
-                [sys.executable, str(ROOT / "figures" / f"{name}.py")], capture_output=True, text=True
-            )
-            last = (done.stderr if done.returncode else done.stdout).strip().splitlines()[-1:]
-            print(f"{name}: {time.perf_counter() - started:.1f} s{'' if not done.returncode else ', ' + ''.join(last)}")
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for line in pool.map(draw, (*FIGURES, *TABLES)):
+                print(line, flush=True)
     path = ROOT / "figures" / "README.md"
     with replacing(path) as temporary:
         temporary.write_text(page(OUTPUT, ROOT / "data"))
