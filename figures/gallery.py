@@ -35,6 +35,7 @@ FIGURES = {  # script to what it shows
     "figS3": "sweep of the coupling α",
     "figS4": "rotational residuals after a long training",
     "eq13": "beyond the paper: numerical validation of Eq. 13",
+    "architectures": "learning curves behind Table 2",
     "modulation": "learning-rate modulation in full (part of Figure 4B)",
 }
 TABLES = {"table1": "homogeneous against heterogeneous residuals", "table2": "architectures compared"}

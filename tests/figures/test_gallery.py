@@ -123,10 +123,12 @@ def test_gradients_are_straight_lines_of_slope_log_r():
             {"radius": [0.9, 1.0], "network": [0], "time": time},
         )
 
-    rate = np.log(0.9)
-    assert _seen(claims.radii.gradients_are_exponential(before([rate, 0.0])))
-    assert not _seen(claims.radii.gradients_are_exponential(before([1.05 * rate, 0.0])))
-    assert not _seen(claims.radii.gradients_are_exponential(before([rate, 0.0], bend=1.0)))
+    rate, radii = np.log(0.9), claims.radii
+    assert _seen(radii.gradients_are_exponential(before([rate, 0.0])))
+    assert _seen(radii.gradients_are_exponential(before([1.05 * rate, 0.0])))
+    assert not _seen(radii.gradients_are_exponential(before([rate, 0.0], bend=1.0)))
+    assert _seen(radii.gradients_have_the_rate_of_the_residual(before([1.01 * rate, 0.0])))
+    assert not _seen(radii.gradients_have_the_rate_of_the_residual(before([1.05 * rate, 0.0])))
 
 
 def test_longer_tasks_are_closer_to_criticality():
@@ -156,6 +158,10 @@ def test_modulation_oscillates(amplitude):
 
 
 def test_heterogeneity():
+    helps = claims.heterogeneity.moderate_spread_helps
+    assert _seen(helps(_sweep_of("spread", {0.0: 0.5, 0.01: 0.52, 0.05: 0.3})))
+    assert not _seen(helps(_sweep_of("spread", {0.0: 0.5, 0.01: 0.505, 0.05: 0.3})))
+    assert not _seen(helps(_sweep_of("spread", {0.0: 0.5, 0.01: 0.52, 0.05: 0.6})))
     gaining = _sweep_of("spread", {0.0: 0.5, 0.01: 0.6, 0.02: 0.55, 0.05: 0.9})
     losing = _sweep_of("spread", {0.0: 0.7, 0.01: 0.6, 0.02: 0.55})
     assert _seen(claims.heterogeneity.spread_helps_less_near_criticality(losing, gaining))

@@ -252,6 +252,20 @@ def test_figure_s4():
     assert "not computed yet" in curves.texts[0].get_text()
 
 
+def test_architectures():
+    figure = script("figures", "architectures")
+    ds = _sweep("architecture", ("gru", "lstm", "wcrnn")).assign(learning_rate=("architecture", [0.1, 0.2, 0.3]))
+    axes = _axes(figure.make({"smnist": ds, "add100": ds.isel(architecture=[2])}))
+    for name in ("gru", "lstm", "wcrnn"):
+        line = _line(axes[0], ds.test_score.sel(architecture=name).mean("network"))
+        assert line.get_color() == figure.COLOURS[name]
+    assert len(set(figure.COLOURS.values())) == 9
+    assert "not computed yet" in axes[1].texts[0].get_text()
+    assert _line(axes[2], ds.test_score.sel(architecture="wcrnn").mean("network")).get_color() == line.get_color()
+    assert "| smnist | lstm |" in figure.numbers({"smnist": ds})
+    assert "| 0.2 |" in figure.numbers({"smnist": ds})
+
+
 def test_titles_say_how_many_networks_and_which_scale():
     panels = script("figures", "panels")
     ds = _sweep("radius", RADII)
