@@ -89,7 +89,7 @@ SETTINGS = {
         "add100": _ADD,
         "add200": dataclasses.replace(_ADD, task="add200"),
     },
-    "full-length": {"smnist": Settings("smnist", 32 * 468, 128, 0.03, 117, 2000)},
+    "full-length": {"smnist": Settings("smnist", 44 * 468, 128, 0.03, 117, 2000)},
     "paper": {
         "smnist": Settings("smnist", 200 * 468, 128, 0.03, 117, None),
         "psmnist": Settings("psmnist", 200 * 468, 128, 0.03, 117, None),
