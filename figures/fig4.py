@@ -15,7 +15,7 @@ import xarray as xr
 from drawing import STYLE, TWO_COLUMNS, Datasets, Source, blank, lettered, run, scales, sweep
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from panels import against_parameter, learning_curves, mean_and_deviation, networks, task_name
+from panels import against_parameter, characteristic_frequency, learning_curves, mean_and_deviation, networks, task_name
 
 from lyapkit.plots.training import colours, until_minimal_performance
 
@@ -114,7 +114,7 @@ def numbers(datasets: Datasets) -> str:
         if name not in datasets:
             continue
         ds = datasets[name]
-        own = 2 * np.pi / ds.attrs["n_steps"] ** 0.5
+        own = characteristic_frequency(ds)
         for value in ds["frequency"].values:
             best = ds["best_score"].sel(frequency=value)
             reached = float(until_minimal_performance(ds).sel(frequency=value).mean())

@@ -4,6 +4,7 @@
 
 Best test score and iterations until minimal performance against (A) the radius r and (B) the frequency ω, on sMNIST, of
 type A, h_t = σ(R h) + α σ(z), and type B, h_t = σ(R h + α z), an Elman network initialised as a weakly coupled one.
+Dashed: critical radius; characteristic frequency of the images' rows and its harmonics.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 from drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales, sweep
 from matplotlib.figure import Figure
-from panels import against_parameter, networks, task_name
+from panels import against_parameter, mark_rows, networks, task_name
 
 from lyapkit.plots.training import until_minimal_performance
 
@@ -26,18 +27,19 @@ def make(datasets: Datasets) -> Figure:
         figure, axes = plt.subplots(2, 2, figsize=(TWO_COLUMNS, 4.2))
         for column, name in enumerate(SWEEPS):
             score, speed = axes[:, column]
-            for kind, (label, colour) in KINDS.items():
-                ds = datasets.get(f"{name}-{kind}")
-                if ds is None:
-                    continue
+            there = {kind: datasets[f"{name}-{kind}"] for kind in KINDS if f"{name}-{kind}" in datasets}
+            for kind, ds in there.items():
+                label, colour = KINDS[kind]
                 against_parameter(score, ds["best_score"], ds["best_score"].attrs["long_name"], colour, label)
                 against_parameter(speed, until_minimal_performance(ds), "iterations to MP", colour, label)
                 score.set_title(f"{task_name(ds)}, {networks(ds)}")
-            if not score.lines:
+                if name == "frequency":
+                    mark_rows((score, speed), ds)
+            if there:
+                score.legend()
+            else:
                 blank(score, SOURCES[f"{name}-a"])
                 blank(speed, SOURCES[f"{name}-b"])
-            else:
-                score.legend()
         lettered(list(axes[0]), "AB")
         figure.suptitle(f"Non-linear residuals ({scales(datasets)})")
     return figure

@@ -8,10 +8,9 @@
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
-import numpy as np
 from drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales, sweep
 from matplotlib.figure import Figure
-from panels import against_parameter, learning_curves, mean_and_deviation
+from panels import against_parameter, characteristic_frequency, learning_curves, mark_rows, mean_and_deviation
 
 SOURCES = {
     "long": sweep("smnist", "frequency-long", "40 core minutes"),
@@ -32,7 +31,8 @@ def make(datasets: Datasets) -> Figure:
         for name, ds in datasets.items():
             label = f"after {int(ds['iteration'].max())} iterations"
             against_parameter(right, ds["best_score"], ds["best_score"].attrs["long_name"], COLOURS[name], label)
-        right.set_title("best score")
+            mark_rows([right], ds)
+        right.set_title("best score; dashed: ω of rows, harmonics")
         right.legend()
         lettered([left, right], "AB")
         figure.suptitle(f"Rotational residuals, long training ({scales(datasets)})")
@@ -43,7 +43,7 @@ def numbers(datasets: Datasets) -> str:
     """Return what the figure says in numbers, as Markdown."""
     lines = ["| training | ω / characteristic | best score |", "|---|---|---|"]
     for name, ds in datasets.items():
-        own = 2 * np.pi / ds.attrs["n_steps"] ** 0.5
+        own = characteristic_frequency(ds)
         for value in ds["frequency"].values:
             best = mean_and_deviation(ds["best_score"].sel(frequency=value))
             lines.append(f"| {name} | {value / own:.2f} | {best} |")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import xarray as xr
@@ -79,6 +79,19 @@ def against_parameter(ax: Axes, values: xr.DataArray, ylabel: str, colour: str =
     if dim == "radius":
         ax.axvline(1.0, color="black", linewidth=0.6, linestyle="--")
     ax.set_ylabel(ylabel)
+
+
+def mark_rows(axes: Iterable[Axes], ds: xr.Dataset) -> None:
+    """Mark where theory expects good frequencies: at that of the images' rows of pixels, and its harmonics."""
+    own = characteristic_frequency(ds)
+    for ax in axes:
+        for frequency in np.arange(own, float(ds["frequency"].max()) + 1e-6, own):
+            ax.axvline(frequency, color="0.55", linewidth=0.6, linestyle="--", zorder=0)
+
+
+def characteristic_frequency(ds: xr.Dataset) -> float:
+    """Return the frequency of rows of pixels, of square images that are read pixel by pixel."""
+    return 2 * np.pi / float(ds.attrs["n_steps"]) ** 0.5
 
 
 def mean_and_deviation(values: xr.DataArray, digits: int = 3, factor: float = 1.0) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable
 
-import numpy as np
 import xarray as xr
 from drawing import Datasets, Source, sweep
+from panels import characteristic_frequency
 from table2 import NAMES
 
 from lyapkit.plots.training import until_minimal_performance
@@ -37,10 +37,6 @@ SOURCES = {
 def _best(ds: xr.Dataset) -> xr.DataArray:
     """Return best scores, means over networks."""
     return ds["best_score"].mean("network")
-
-
-def _characteristic(ds: xr.Dataset) -> float:
-    return 2 * np.pi / ds.attrs["n_steps"] ** 0.5
 
 
 def radii(smnist: xr.Dataset, psmnist: xr.Dataset) -> str:
@@ -75,7 +71,7 @@ def adding(ds: xr.Dataset) -> str:
 def rotations(smnist: xr.Dataset, psmnist: xr.Dataset) -> str:
     """Say which frequencies help."""
     best, permuted = _best(smnist), _best(psmnist)
-    multiples = best["frequency"].values / _characteristic(smnist)
+    multiples = best["frequency"].values / characteristic_frequency(smnist)
     shown = ", ".join(f"{float(b):.2f} at {m:.3g}" for m, b in zip(multiples[1:], best.values[1:], strict=True))
     turned = permuted.where(permuted["frequency"] > 0, drop=True)
     return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+from panels import characteristic_frequency
 
 from claims.judging import Verdict, claim, judged, per_value
 from lyapkit.plots.training import until_minimal_performance
@@ -40,7 +41,7 @@ def types_differ_in_the_best_radius(type_a: xr.Dataset, type_b: xr.Dataset) -> V
 )
 def types_have_peaks(type_a: xr.Dataset, type_b: xr.Dataset) -> Verdict:
     """Expect both types to score best with rotations, at a local maximum within 0.2 of the characteristic frequency."""
-    own = 2 * np.pi / type_a.attrs["n_steps"] ** 0.5
+    own = characteristic_frequency(type_a)
     at = [float(ds["best_score"].mean("network").idxmax("frequency")) / own for ds in (type_a, type_b)]
     is_seen = all(one > 0 and abs(one - max(1, round(one))) < 0.21 for one in at)
     return judged(is_seen, f"best ω over the characteristic frequency: type A {at[0]:.2g}, type B {at[1]:.2g}")
@@ -50,7 +51,7 @@ def types_have_peaks(type_a: xr.Dataset, type_b: xr.Dataset) -> Verdict:
 def type_b_is_more_sensitive(type_a: xr.Dataset, type_b: xr.Dataset) -> Verdict:
     """Expect best scores of type B to vary more with ω than those of type A (standard deviation over ω)."""
     spread = [float(ds["best_score"].mean("network").std()) for ds in (type_a, type_b)]
-    own = 2 * np.pi / type_a.attrs["n_steps"] ** 0.5
+    own = characteristic_frequency(type_a)
     scores = []
     for ds in (type_a, type_b):
         best = ds["best_score"].assign_coords(frequency=ds["frequency"] / own)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 from layers import shares, spectrum
+from panels import characteristic_frequency
 
 from claims.judging import Verdict, claim, judged
 
 
 @claim("4.2", "The maximal peak of sMNIST's power spectrum is at 2π/28", "power")
-def characteristic_frequency(power: xr.Dataset) -> Verdict:
+def data_peak_at_their_rows(power: xr.Dataset) -> Verdict:
     """Expect the mean power spectrum of sMNIST to be largest at 2π/28."""
     peak = float(power["characteristic_frequency"].sel(task="smnist"))
     return judged(
@@ -23,7 +24,7 @@ def characteristic_frequency(power: xr.Dataset) -> Verdict:
 )
 def best_frequency(smnist: xr.Dataset) -> Verdict:
     """Expect the best ω at the characteristic frequency or a multiple of it, and better than none."""
-    own = 2 * np.pi / smnist.attrs["n_steps"] ** 0.5
+    own = characteristic_frequency(smnist)
     best = smnist["best_score"].mean("network")
     at = float(best.idxmax("frequency")) / own
     gain = float(best.max()) - float(best.sel(frequency=0.0))
@@ -39,7 +40,7 @@ def long_training_is_similar(long: xr.Dataset, short: xr.Dataset) -> Verdict:
     frequencies = long["frequency"].values
     ranked = [ds["best_score"].mean("network").sel(frequency=frequencies) for ds in (short, long)]
     is_seen = bool((ranked[0].argsort().values == ranked[1].argsort().values).all())
-    own = 2 * np.pi / long.attrs["n_steps"] ** 0.5
+    own = characteristic_frequency(long)
     shown = "; ".join(
         f"{name}: " + ", ".join(f"{f / own:.2g}: {b:.3f}" for f, b in zip(frequencies, best.values, strict=True))
         for name, best in zip(("short", "long"), ranked, strict=True)

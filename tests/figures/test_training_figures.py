@@ -216,6 +216,8 @@ def test_figure_6():
         _line(axes[column], datasets[name].best_score.mean("network"))
         _line(axes[2 + column], until_minimal_performance(datasets[name]).mean("network"))
     assert [text.get_text() for text in axes[0].get_legend().get_texts()] == ["type A", "type B"]
+    marks = [line.get_xdata()[0] for line in axes[1].lines if list(line.get_ydata()) == [0, 1]]
+    np.testing.assert_allclose(marks, [2 * np.pi / 14])
     assert "| frequency-b | 0.5 |" in fig6.numbers(datasets)
     assert "not computed yet" in _axes(fig6.make({}))[1].texts[0].get_text()
 
