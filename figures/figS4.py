@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from panels import against_parameter, characteristic_frequency, learning_curves, mark_rows, mean_and_deviation
 
 SOURCES = {
-    "long": sweep("smnist", "frequency-long", "40 core minutes"),
+    "long": sweep("smnist", "frequency-long", "1 core hour"),
     "short": sweep("smnist", "frequency", "1 core hour"),
 }
 COLOURS = {"long": "#D55E00", "short": "#0072B2"}

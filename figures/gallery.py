@@ -49,6 +49,13 @@ def sources_of(name: str) -> list[Source]:
     return [module.SOURCE] if hasattr(module, "SOURCE") else list(module.SOURCES.values())
 
 
+def all_sources() -> list[Source]:
+    """Return what all figures, tables, claims and the README's sentences read."""
+    drawn = [source for name in (*FIGURES, *TABLES) for source in sources_of(name)]
+    asked = [SOURCES[name] for claim in CLAIMS for name in claim.needs]
+    return [*drawn, *asked, *summary.SOURCES.values()]
+
+
 def figure_section(name: str, title: str, output: Path, data: Path) -> list[str]:
     """Return a figure's or table's part of the page."""
     lines = [f"### {name}: {title}", ""]
@@ -119,7 +126,7 @@ def main() -> None:
     parser.add_argument("--recompute", action="store_true", help="compute all data, and draw")
     options = parser.parse_args()
     if options.recompute:
-        recompute(source for name in (*FIGURES, *TABLES) for source in sources_of(name))
+        recompute(all_sources())
     if options.draw or options.recompute:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for line in pool.map(draw, (*FIGURES, *TABLES)):

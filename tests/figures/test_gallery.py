@@ -11,6 +11,7 @@ import lyapkit as lk
 
 gallery = script("figures", "gallery")
 claims = importlib.import_module("claims")
+script("analyses", "grid")  # makes its folder known
 RADII = [0.95, 0.99, 1.0, 1.01]
 
 
@@ -259,7 +260,8 @@ def test_recompute(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("subprocess.run", lambda command, **options: commands.append(command) or Done)
     monkeypatch.setattr(gallery, "ROOT", tmp_path)
     sources = list(claims.SOURCES.values())
-    monkeypatch.setattr(gallery, "sources_of", lambda name: sources[:3])
+    monkeypatch.setattr(gallery, "all_sources", lambda: [*sources[:3], sources[0]])
+    monkeypatch.setattr(gallery, "sources_of", lambda name: sources[:1])
     (tmp_path / "figures").mkdir()
     (tmp_path / "README.md").write_text(f"before {gallery.summary.BEGIN} old {gallery.summary.END} after")
     monkeypatch.setattr("sys.argv", ["gallery.py", "--recompute"])
@@ -270,6 +272,23 @@ def test_recompute(monkeypatch, capsys, tmp_path):
     assert (tmp_path / "figures" / "README.md").is_file()
     text = (tmp_path / "README.md").read_text()
     assert (text.startswith("before"), text.endswith("after"), "old" in text) == (True, True, False)
+
+
+def test_what_is_recomputed():
+    """Every dataset that is read, by commands that exist."""
+    grid = importlib.import_module("grid")
+    sources = gallery.all_sources()
+    paths = {source.path for source in sources}
+    assert {"eq13.nc", "expressivity/quick/smnist_spread-critical.nc", "heterogeneous.nc"} < paths
+    assert "expressivity/full-length/smnist_radius.nc" in paths
+    for source in sources:
+        command = source.command.split()
+        assert (ROOT / command[1]).is_file()
+        if command[1].endswith("expressivity.py"):
+            asked = dict(zip(command[2::2], command[3::2], strict=True))
+            assert (asked["--sweep"], asked["--task"]) in grid.ORDER
+            assert asked["--task"] in grid.SETTINGS[asked["--scale"]]
+            assert source.path == f"expressivity/{asked['--scale']}/{asked['--task']}_{asked['--sweep']}.nc"
 
 
 def test_page(tmp_path):
