@@ -23,6 +23,9 @@ def make(datasets: Datasets) -> Figure:
         for ax, (name, source) in zip(axes, SOURCES.items(), strict=True):
             if name in datasets:
                 learning_curves(ax, datasets[name], legend=False, colour_of=COLOURS)
+                ax.locator_params(axis="x", nbins=5)
+                if datasets[name].attrs["score"] != "accuracy":
+                    ax.set_yscale("log")  # errors before training are large
             else:
                 blank(ax, source)
         handles = [plt.Line2D([], [], color=colour, label=table2.NAMES[name]) for name, colour in COLOURS.items()]
