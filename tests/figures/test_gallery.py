@@ -204,7 +204,10 @@ def test_architectures():
     assert _seen(module.nonlinearity_matters(good))
     worse = good.copy(deep=True)
     worse["best_score"][0] = 0.4
-    assert not _seen(module.nonlinearity_matters(worse))
+    assert not _seen(module.nonlinearity_matters(good, worse))
+    errors = good.assign_attrs(score="RMS error")  # of which less is better
+    assert not _seen(module.nonlinearity_matters(errors))
+    assert _seen(module.nonlinearity_matters(good, worse.assign_attrs(score="RMS error")))
     mixed, slow = (_sweep_of("residual", {"heterogeneous": best}) for best in (0.88, 0.8))
     assert _seen(module.heterogeneous_competes(mixed, good))
     assert not _seen(module.heterogeneous_competes(slow, good))
