@@ -227,9 +227,28 @@ def test_figure_s1(radius):
     for value in RADII:
         one = radius["smnist"].sel(radius=value, network=0)
         _line(left, one.lyapunov_exponent.mean("exponent"))
-        _line(right, np.abs(one.hessian_eigenvalue).max("eigenvalue"))
+        _line(right, one.lyapunov_exponent.mean("exponent") - np.log(value))
         assert any(np.allclose(line.get_ydata(), np.log(value)) for line in left.lines)
     assert f"| 1 | {0:+.4f} |" in fig_s1.numbers(radius)
+
+
+def test_figure_s2(radius):
+    figure = script("figures", "figS2")
+    largest, fifth = _axes(figure.make({"smnist": radius["smnist"]}))[:2]
+    for value in RADII:
+        one = np.abs(radius["smnist"].hessian_eigenvalue.sel(radius=value, network=0))
+        _line(largest, one.max("eigenvalue"))
+        _line(fifth, one.min("eigenvalue"))  # of two
+    assert "| 0.95 |" in figure.numbers({"smnist": radius["smnist"]})
+    assert "not computed yet" in _axes(figure.make({}))[0].texts[0].get_text()
+
+
+def test_figure_1():
+    figure = script("figures", "fig1")
+    (ax,) = _axes(figure.make({}))
+    texts = [text.get_text() for text in ax.texts]
+    assert texts.count("residual $R$") == 3
+    assert r"$h_t = R\,h_{t-1} + \alpha\,\sigma(W h_{t-1} + W_{in} x_t + b)$" in texts
 
 
 def test_figure_s3():
