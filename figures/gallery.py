@@ -1,6 +1,6 @@
 """Write figures/README.md: every figure and table with its data and what they cost, and what became of each claim.
 
-The sentences on trainings in the README are written, too, from the same data.
+The README's sentences on what the data show are written, too.
 
 python figures/gallery.py                # from the data in data/
 python figures/gallery.py --draw         # draw all figures and tables first, as `make figures` does
@@ -138,7 +138,7 @@ def main() -> None:
     readme = ROOT / "README.md"
     with replacing(readme) as temporary:
         temporary.write_text(summary.inserted(readme.read_text(), read(summary.SOURCES, ROOT / "data")[0]))
-    print(f"wrote {path.relative_to(ROOT)}, and the trainings' numbers into {readme.relative_to(ROOT)}")
+    print(f"wrote {path.relative_to(ROOT)}, and sentences with numbers into {readme.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

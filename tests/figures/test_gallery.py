@@ -231,7 +231,7 @@ def test_the_readme_says_what_the_data_say():
     datasets, _ = script("figures", "drawing").read(summary.SOURCES, ROOT / "data")
     text = (ROOT / "README.md").read_text()
     assert summary.inserted(text, datasets) == text, "run `python figures/gallery.py`"
-    assert summary.block({}).splitlines() == [summary.BEGIN, summary.END]
+    assert summary.block("trainings", {}).splitlines() == [m.format("trainings") for m in (summary.BEGIN, summary.END)]
     with pytest.raises(ValueError, match="marks"):
         summary.inserted("no marks", datasets)
 
@@ -243,6 +243,20 @@ def test_sentences_are_of_the_data():
     assert "400 iterations at r = 0.9 and 150 at r = 0.99" in text
     assert "from 0.50 to 0.82 at r = 0.99; of 1 networks above 1, 1 never" in text
     assert "best at r = 1, 0.61" in text
+    before = xr.Dataset(
+        {
+            "lyapunov_exponent": (("radius", "network", "exponent"), np.log([[[0.99, 0.97]], [[1.01, 1.01]]])),
+            "decay_rate": (("radius", "network"), np.log([[0.98], [1.01]]) + 0.004),
+            "averaged_decay_rate": (("radius", "network"), np.log([[0.98], [1.01]]) + 0.003),
+            "hessian_eigenvalue": (("radius", "network", "eigenvalue"), [[[-3.0, 2.0]], [[50.0, 1.0]]]),
+        },
+        {"radius": [0.98, 1.01], "network": [0]},
+    )
+    before = xr.concat([before, before.isel(radius=[1]).assign_coords(radius=[1.02])], "radius")
+    assert "0.0103 from it (0.0099 at r = 1.02)" in summary.exponents(before)
+    assert "0.0040 above log r at r = 0.98, or 20%" in summary.gradients(before)
+    assert "at least 75.0% of the difference for r < 1" in summary.gradients(before)
+    assert "3 at r = 0.98, 50 at r = 1.01" in summary.curvature(before)
     own = 2 * np.pi / 14
     text = summary.rotations(*[_sweep_of("frequency", {0.0: 0.4, own: 0.8, 2 * own: 0.7})] * 2)
     assert "0.80 at 1, 0.70 at 2, against 0.40 without. On psMNIST 0.70 to 0.80 with rotations, 0.40 without" in text
@@ -266,7 +280,8 @@ def test_recompute(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(gallery, "all_sources", lambda: [*sources[:3], sources[0]])
     monkeypatch.setattr(gallery, "sources_of", lambda name: sources[:1])
     (tmp_path / "figures").mkdir()
-    (tmp_path / "README.md").write_text(f"before {gallery.summary.BEGIN} old {gallery.summary.END} after")
+    marks = [f"{gallery.summary.BEGIN} old {gallery.summary.END}".format(part, part) for part in gallery.summary.PARTS]
+    (tmp_path / "README.md").write_text(f"before {' between '.join(marks)} after")
     monkeypatch.setattr("sys.argv", ["gallery.py", "--recompute"])
     gallery.main()
     computed = [command[1] for command in commands[:3]]
