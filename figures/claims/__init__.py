@@ -4,7 +4,19 @@ A claim asks a question of datasets, by the names of `SOURCES`, and gets a verdi
 function that answers says when the claim counts as seen.
 """
 
-from claims import radii, rotations, heterogeneity, architectures  # noqa: F401, I001 — in the order of the paper
-from claims.judging import CLAIMS, NOT_SEEN, NOT_YET, SEEN, SOURCES
+from claims import architectures, heterogeneity, radii, rotations
+from claims.judging import NOT_SEEN, NOT_YET, REGISTERED, SEEN, SOURCES
 
-__all__ = ["CLAIMS", "NOT_SEEN", "NOT_YET", "SEEN", "SOURCES"]
+CLAIMS = sorted(REGISTERED, key=lambda claim: claim.section)
+
+__all__ = [
+    "CLAIMS",
+    "NOT_SEEN",
+    "NOT_YET",
+    "SEEN",
+    "SOURCES",
+    "architectures",
+    "heterogeneity",
+    "radii",
+    "rotations",
+]

@@ -6,7 +6,8 @@ import numpy as np
 import xarray as xr
 from panels import characteristic_frequency
 
-from claims.judging import Verdict, claim, judged, per_value
+from claims.heterogeneity import against_the_best
+from claims.judging import Verdict, all_judged, claim, judged, per_value
 from lyapkit.plots.training import until_minimal_performance
 
 
@@ -72,13 +73,11 @@ def type_b_is_more_sensitive(type_a: xr.Dataset, type_b: xr.Dataset) -> Verdict:
 )
 def types_gain_by_heterogeneity(*sweeps: xr.Dataset) -> Verdict:
     """Expect heterogeneous residuals of types A and B to score within 0.02 of the best r·I or rotation, or above."""
-    found, parts = [], []
-    for name, mixed, *homogeneous in (("A", *sweeps[0::2]), ("B", *sweeps[1::2])):
-        score = float(mixed["best_score"].mean("network").sel(residual="heterogeneous"))
-        best = max(float(ds["best_score"].mean("network").max()) for ds in homogeneous)
-        found.append(score > best - 0.02)
-        parts.append(f"type {name}: {score:.3f} heterogeneous, {best:.3f} the best homogeneous")
-    return judged(all(found), "; ".join(parts))
+    type_a, type_b = sweeps[0::2], sweeps[1::2]
+    return all_judged(
+        against_the_best(f"type {name}", mixed, homogeneous)
+        for name, (mixed, *homogeneous) in (("A", type_a), ("B", type_b))
+    )
 
 
 @claim(
@@ -89,16 +88,20 @@ def types_gain_by_heterogeneity(*sweeps: xr.Dataset) -> Verdict:
 )
 def elman_fails(*sweeps: xr.Dataset) -> Verdict:
     """Expect Elman networks with identity residuals not to reach minimal performance where type B does."""
-    found, parts = [], []
+    cases = []
     for ds in sweeps:
         reached = ds["iterations_to_minimal_performance"].min("network")
         elman, type_b = (float(reached.sel(architecture=name)) for name in ("elman-residual", "wcrnn-b"))
         scores = [
             float(ds["best_score"].mean("network").sel(architecture=name)) for name in ("elman-residual", "wcrnn-b")
         ]
-        found.append(np.isnan(elman) and not np.isnan(type_b))
-        parts.append(f"{ds.attrs['task']} ({ds.attrs['score']}): {scores[0]:.3f} Elman, {scores[1]:.3f} type B")
-    return judged(all(found), "best score, " + "; ".join(parts))
+        cases.append(
+            (
+                np.isnan(elman) and not np.isnan(type_b),
+                f"{ds.attrs['task']} ({ds.attrs['score']}): {scores[0]:.3f} Elman, {scores[1]:.3f} type B",
+            )
+        )
+    return all_judged(cases, "best score, ")
 
 
 @claim(
@@ -110,13 +113,17 @@ def elman_fails(*sweeps: xr.Dataset) -> Verdict:
 )
 def nonlinearity_matters(*sweeps: xr.Dataset) -> Verdict:
     """Expect a WCRNN to be better than one without nonlinearity, on every task."""
-    found, parts = [], []
+    cases = []
     for ds in sweeps:
         best = ds["best_score"].mean("network")
         with_it, without = (float(best.sel(architecture=name)) for name in ("wcrnn", "wcrnn-identity"))
-        found.append(with_it > without if ds.attrs["score"] == "accuracy" else with_it < without)
-        parts.append(f"{ds.attrs['task']} ({ds.attrs['score']}): {with_it:.3f} with, {without:.3f} without")
-    return judged(all(found), "; ".join(parts))
+        cases.append(
+            (
+                with_it > without if ds.attrs["score"] == "accuracy" else with_it < without,
+                f"{ds.attrs['task']} ({ds.attrs['score']}): {with_it:.3f} with, {without:.3f} without",
+            )
+        )
+    return all_judged(cases)
 
 
 @claim(

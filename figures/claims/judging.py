@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import xarray as xr
@@ -29,7 +29,7 @@ SOURCES = {
     },
 }
 Verdict = tuple[str, str]
-CLAIMS: list[Claim] = []
+REGISTERED: list[Claim] = []
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class Claim:
 
 
 def claim(section: str, text: str, *needs: str) -> Callable[[Callable[..., Verdict]], Callable[..., Verdict]]:
-    """Add a claim to `CLAIMS`; the function below it gives verdict and evidence, of the datasets that it needs."""
+    """Register a claim; the function below it gives verdict and evidence, of the datasets that it needs."""
 
     def add(ask: Callable[..., Verdict]) -> Callable[..., Verdict]:
-        CLAIMS.append(Claim(section, text, needs, ask))
+        REGISTERED.append(Claim(section, text, needs, ask))
         return ask
 
     return add
@@ -75,9 +75,15 @@ def judged(is_seen: bool, evidence: str) -> Verdict:
     return SEEN if is_seen else NOT_SEEN, evidence
 
 
+def all_judged(cases: Iterable[tuple[bool, str]], about: str = "") -> Verdict:
+    """Return the verdict on a claim that must hold in every case: whether it does, and the evidence, of each."""
+    found, evidence = zip(*cases, strict=True)
+    return judged(all(found), about + "; ".join(evidence))
+
+
 def per_value(values: xr.DataArray, form: str = ".3f") -> str:
-    """Return a number per swept value as text: mean over networks."""
+    """Return a number per swept value as text: mean over networks, if there are several."""
     (dim,) = (dim for dim in values.dims if dim != "network")
-    mean = values.mean("network")
+    mean = values.mean("network") if "network" in values.dims else values
     names = [name if isinstance(name, str) else f"{name:.4g}" for name in values[dim].values.tolist()]
     return ", ".join(f"{name}: {float(one):{form}}" for name, one in zip(names, mean.values, strict=True))

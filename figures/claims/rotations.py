@@ -7,7 +7,7 @@ import xarray as xr
 from layers import shares, spectrum
 from panels import characteristic_frequency
 
-from claims.judging import Verdict, claim, judged
+from claims.judging import Verdict, all_judged, claim, judged
 
 
 @claim("4.2", "The maximal peak of sMNIST's power spectrum is at 2π/28", "power")
@@ -55,7 +55,7 @@ def modulation_oscillates(modulation: xr.Dataset) -> Verdict:
     c(t) is each layer's share of the gradient, m(t) of the curvature, both without their trend. The data oscillate too,
     at 2π/28 and its harmonics, which hides one of the two where ω is among them.
     """
-    found, shown = [], []
+    cases = []
     for value in modulation["frequency"].values[1:]:
         gains = []
         for name, multiple in (("alignment", 1), ("modulation", 2)):
@@ -64,9 +64,8 @@ def modulation_oscillates(modulation: xr.Dataset) -> Verdict:
                 for f in (value, 0.0)
             )
             gains.append(turned / plain)
-        found.append(max(gains) > 2)
-        shown.append(f"ω = {value:.3f}: {gains[0]:.2g} in c(t), {gains[1]:.2g} in m(t)")
-    return judged(all(found), "share of power over that without rotations, " + "; ".join(shown))
+        cases.append((max(gains) > 2, f"ω = {value:.3f}: {gains[0]:.2g} in c(t), {gains[1]:.2g} in m(t)"))
+    return all_judged(cases, "share of power over that without rotations, ")
 
 
 def _power_near(frequency: float, curve: xr.DataArray) -> float:
