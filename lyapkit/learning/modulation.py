@@ -21,7 +21,6 @@ from lyapkit.learning.curvature import hessian_eigenvalues
 from lyapkit.learning.objective import Loss, Objective
 from lyapkit.lyapunov import Array
 from lyapkit.models.network import Network
-from lyapkit.provenance import provenance
 
 ROWS_AT_ONCE = 20_000  # steps times samples that are differentiated in one batch
 
@@ -114,8 +113,7 @@ def learning_rate_modulation(
             "eigenvector": ("eigenvector", ranks, {"units": "1", "long_name": "direction in weight space"}),
             "time": ("time", np.arange(1, total.shape[1] + 1), {"units": "step", "long_name": "time"}),
         },
-        attrs=provenance(learning_rate=learning_rate, seed=seed)
-        | objective.description
+        attrs=objective.attributes(learning_rate=learning_rate, seed=seed)
         | {"learning_rate": learning_rate, "references": "Dubinin & Effenberger 2024, Eq. 6 to 10"},
     )
 

@@ -12,6 +12,7 @@ from lyapkit.learning.memory import available_memory
 from lyapkit.learning.unrolled import Unrolled
 from lyapkit.lyapunov import Array, available_device, checked_inputs
 from lyapkit.models.network import Network, as_network
+from lyapkit.provenance import provenance
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 STATES_AT_ONCE = 5_000_000  # state variables of a micro-batch over all steps, 40 MB in float64
@@ -139,6 +140,10 @@ class Objective:
             "n_steps": self.inputs.shape[1],
             "loss": float(self.loss.detach()),
         }
+
+    def attributes(self, **parameters: object) -> dict[str, str]:
+        """Return the attributes of a dataset: what was computed from what, with which parameters and versions."""
+        return provenance(dtype=str(self.outputs.dtype), **parameters) | self.description
 
     def _couples_no_samples(self) -> bool:
         generator = torch.Generator().manual_seed(0)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call, jvp
+from tqdm import tqdm
 
 from lyapkit.learning.objective import Objective
 from lyapkit.models.wcrnn import WCRNN
 
+Product = Callable[[np.ndarray], np.ndarray]
 Pull = Callable[[Tensor | None, Tensor], Mapping[str, Tensor]]
 
 
@@ -83,3 +86,18 @@ def linearized_outputs(objective: Objective, samples: slice, tangents: Mapping[s
         return dict(zip(leaves, products, strict=True))
 
     return jvp(outputs, (parameters,), (dict(tangents),))[1], pull
+
+
+class OnArrays:
+    """The Hessian or the GGN as SciPy wants it: products with NumPy vectors in float64, counted."""
+
+    def __init__(self, objective: Objective, product: Callable[[Objective, Tensor], Tensor], bar: tqdm) -> None:
+        self.objective, self.product, self.bar = objective, product, bar
+        self.n_products = 0
+
+    def __call__(self, vector: np.ndarray) -> np.ndarray:
+        """Return the matrix times a vector (P,)."""
+        self.bar.update()
+        self.n_products += 1
+        given = torch.from_numpy(np.ascontiguousarray(vector)).to(self.objective.outputs)
+        return self.product(self.objective, given).double().cpu().numpy()

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import lyapkit as lk
-from lyapkit.learning.curvature import _lanczos_quadrature
+from lyapkit.learning.density import _lanczos_quadrature
 
 
 def _dense(network, loss, parameters="recurrent"):

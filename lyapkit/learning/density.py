@@ -1,0 +1,121 @@
+"""`hessian_density`: the density of all eigenvalues of the Hessian of a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.linalg
+import torch
+import xarray as xr
+from torch import nn
+from tqdm import tqdm
+
+from lyapkit.learning.objective import Loss, Objective
+from lyapkit.learning.products import OnArrays, Product, hessian_product
+from lyapkit.lyapunov import Array
+from lyapkit.models.network import Network
+
+
+def hessian_density(
+    model: Network | nn.Module,
+    inputs: Array,
+    targets: Array,
+    loss: Loss,
+    *,
+    n_steps: int = 60,
+    n_vectors: int = 8,
+    n_values: int = 400,
+    width: float | None = None,
+    parameters: str | Sequence[str] = "recurrent",
+    batch_size: int | None = None,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> xr.Dataset:
+    """Return the density of all eigenvalues of the Hessian, by stochastic Lanczos quadrature (Ghorbani et al. 2019).
+
+    Each random vector gives, after `n_steps` products, a quadrature of the density; every node is a Gaussian here.
+
+    Parameters
+    ----------
+    n_steps : int
+        Lanczos steps per vector, all of them orthogonalised against each other. Default 60.
+    n_vectors : int
+        Random vectors, of signs. The error bar is that of their mean. Default 8.
+    n_values : int
+        Number of values at which the density is given. Default 400.
+    width : float, optional
+        Standard deviation of the Gaussians. Default: a hundredth of the range of the nodes.
+    model, inputs, targets, loss, parameters, batch_size, dtype, device, seed, progress
+        As for `hessian_eigenvalues`.
+
+    Returns
+    -------
+    xarray.Dataset
+        `density` (value,), which integrates to 1 over the eigenvalues `value`, and its `standard_error` between
+        vectors (NaN with one). `quadrature_node` and `quadrature_weight` (vector, node). Attribute `width`.
+
+    Raises
+    ------
+    ValueError
+        As `hessian_eigenvalues`, or if a number is not positive.
+    """
+    if min(n_steps, n_vectors, n_values) < 1 or (width is not None and not width > 0):
+        raise ValueError("n_steps, n_vectors, n_values and width must be positive")
+    objective = Objective(
+        model, inputs, targets, loss, parameters=parameters, batch_size=batch_size, dtype=dtype, device=device
+    )
+    n_steps = min(n_steps, objective.size)
+    rng = np.random.default_rng(seed)
+    nodes, weights = np.full((2, n_vectors, n_steps), np.nan)
+    with tqdm(total=n_vectors * n_steps, unit="product", disable=not progress) as bar:
+        product = OnArrays(objective, hessian_product, bar)
+        for vector in range(n_vectors):
+            found, shares = _lanczos_quadrature(product, rng.choice([-1.0, 1.0], objective.size), n_steps)
+            nodes[vector, : len(found)], weights[vector, : len(found)] = found, shares
+    extent = np.nanmax(nodes) - np.nanmin(nodes)
+    width = width or max(extent, abs(np.nanmax(nodes)), np.finfo(float).tiny) / 100
+    values = np.linspace(np.nanmin(nodes) - 4 * width, np.nanmax(nodes) + 4 * width, n_values)
+    distance = (values[:, None, None] - nodes) / width
+    gaussians = np.exp(-(distance**2) / 2) / (width * np.sqrt(2 * np.pi))
+    densities = np.nansum(weights * gaussians, axis=-1)  # (value, vector)
+    error = densities.std(axis=1, ddof=1) / np.sqrt(n_vectors) if n_vectors > 1 else np.full(n_values, np.nan)
+    per_value = {"units": "parameter² per loss", "long_name": "density of Hessian eigenvalues"}
+    per_parameter = {"units": "loss per parameter²", "long_name": "eigenvalue"}
+    return xr.Dataset(
+        {
+            "density": ("value", densities.mean(axis=1), per_value),
+            "standard_error": ("value", error, per_value | {"long_name": "standard error of the density"}),
+            "quadrature_node": (("vector", "node"), nodes, per_parameter | {"long_name": "node of the quadrature"}),
+            "quadrature_weight": (("vector", "node"), weights, {"units": "1", "long_name": "weight of the node"}),
+        },
+        coords={
+            "value": ("value", values, per_parameter),
+            "vector": ("vector", np.arange(n_vectors), {"units": "1", "long_name": "random vector"}),
+            "node": ("node", np.arange(n_steps), {"units": "1", "long_name": "node"}),
+        },
+        attrs=objective.attributes(n_steps=n_steps, n_vectors=n_vectors, width=width, seed=seed)
+        | {"width": float(width), "references": "Dubinin & Effenberger 2024, Eq. 6; Ghorbani, Krishnan & Xiao 2019"},
+    )
+
+
+def _lanczos_quadrature(multiply: Product, start: np.ndarray, n_steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return nodes and weights of the quadrature that Lanczos iteration from a vector gives."""
+    basis = np.empty((n_steps, len(start)))
+    diagonal, beside = [], []
+    vector = start / np.linalg.norm(start)
+    for step in range(n_steps):
+        basis[step] = vector
+        image = multiply(vector)
+        diagonal.append(vector @ image)
+        for _ in range(2):  # twice is enough
+            image = image - basis[: step + 1].T @ (basis[: step + 1] @ image)
+        length = np.linalg.norm(image)
+        if length < 1e-12 * max(np.abs(diagonal)):  # the vector lies in an invariant subspace
+            break
+        beside.append(length)
+        vector = image / length
+    nodes, vectors = scipy.linalg.eigh_tridiagonal(diagonal, beside[: len(diagonal) - 1])
+    return nodes, vectors[0] ** 2
