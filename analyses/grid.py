@@ -80,6 +80,7 @@ _ADD = Settings("add100", 12_000, 64, 0.05, 250, 1000)
 OWN_RATES = {  # learning rates of architectures, by task, where that of others does not suit; see `learning_rate.py`
     ("smnist/2", "elman-residual"): 0.001,
     ("psmnist/2", "elman-residual"): 0.001,
+    ("scifar10/2", "elman-residual"): 0.001,  # that of MNIST, not swept
     ("add100", "elman-residual"): 0.0001,
 }
 SETTINGS = {
