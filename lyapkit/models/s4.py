@@ -79,7 +79,7 @@ class S4(Network):
         half = self.log_step.exp()[:, None, None] / 2 * self.A
         identity = torch.eye(self.order, dtype=half.dtype, device=half.device)
         right = torch.cat([identity + half, (self.log_step.exp()[:, None] * self.input_weight)[:, :, None]], dim=2)
-        solved = torch.linalg.solve(identity - half, right)
+        solved, _ = torch.linalg.solve_ex(identity - half, right)  # never singular; asking would stop a CUDA graph
         return solved[:, :, : self.order], solved[:, :, self.order]
 
     def kernel(self, n_steps: int) -> Tensor:

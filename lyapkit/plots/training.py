@@ -44,10 +44,10 @@ def plot_learning_curves(ds: xr.Dataset, ax: Axes | None = None, score: str = "t
     else:
         for value, colour in zip(ds[swept].values, colours(ds[swept].values, swept), strict=True):
             one = curves.sel({swept: value})
-            mean, deviation = one.mean("network").values, one.std("network").values
+            mean, spread = one.mean("network").values, deviation(one).values
             known = ~np.isnan(mean)
             ax.plot(iteration[known], mean[known], color=colour, label=_text(value))
-            band = (mean - deviation)[known], (mean + deviation)[known]
+            band = (mean - spread)[known], (mean + spread)[known]
             ax.fill_between(iteration[known], *band, color=colour, alpha=0.2, linewidth=0)
     attributes = curves.attrs
     ax.set(xlabel="training iteration", ylabel=_label(attributes), title=title(ds))
@@ -87,8 +87,7 @@ def plot_scores(ds: xr.Dataset, ax: Axes | None = None, variable: str = "best_sc
     place = np.arange(len(names)) if names.dtype.kind in "UOT" else names
     for network in ds["network"].values:
         ax.plot(place, values.sel(network=network), ".", color="0.6", markersize=4, zorder=1)
-    mean, deviation = values.mean("network"), values.std("network")
-    ax.errorbar(place, mean, deviation, fmt="o-", color=MEAN_COLOUR, capsize=3, markersize=5)
+    ax.errorbar(place, values.mean("network"), deviation(values), fmt="o-", color=MEAN_COLOUR, capsize=3, markersize=5)
     if names.dtype.kind in "UOT":
         ax.set_xticks(place, names, rotation=30, ha="right")
         ax.set_xlabel("")
@@ -135,6 +134,11 @@ def until_minimal_performance(ds: xr.Dataset) -> xr.DataArray:
     found = ds["iterations_to_minimal_performance"]
     counted = found.where(found.notnull() | ds["best_score"].isnull(), float(ds["iteration"].max()))
     return counted.assign_attrs(found.attrs)
+
+
+def deviation(values: xr.DataArray) -> xr.DataArray:
+    """Return the standard deviation between networks, its square unbiased; NaN where there is one network only."""
+    return values.std("network", ddof=1)
 
 
 def swept_parameter(ds: xr.Dataset) -> str | None:
