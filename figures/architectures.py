@@ -12,15 +12,15 @@ from drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales
 from matplotlib.figure import Figure
 from panels import learning_curves, mean_and_deviation
 
-SOURCES = {name: source for name, source in table2.SOURCES.items() if name != "scifar10"}
+SOURCES = table2.SOURCES
 COLOURS = dict(zip(table2.NAMES, sns.color_palette("colorblind", len(table2.NAMES)).as_hex(), strict=True))
 
 
 def make(datasets: Datasets) -> Figure:
     """Return the figure of those of the datasets `SOURCES` that are there."""
     with plt.style.context(STYLE):
-        figure, axes = plt.subplots(1, len(SOURCES), figsize=(TWO_COLUMNS, 3.4))
-        for ax, (name, source) in zip(axes, SOURCES.items(), strict=True):
+        figure, axes = plt.subplots(2, 2, figsize=(TWO_COLUMNS, 5.2))
+        for ax, (name, source) in zip(axes.flat, SOURCES.items(), strict=True):
             if name in datasets:
                 learning_curves(ax, datasets[name], legend=False, colour_of=COLOURS)
                 ax.locator_params(axis="x", nbins=5)
@@ -30,7 +30,7 @@ def make(datasets: Datasets) -> Figure:
                 blank(ax, source)
         handles = [plt.Line2D([], [], color=colour, label=table2.NAMES[name]) for name, colour in COLOURS.items()]
         figure.legend(handles=handles, loc="outside lower center", ncols=5)
-        lettered(list(axes), "ABC")
+        lettered(list(axes.flat), "ABCD")
         figure.suptitle(f"Architectures compared ({scales(datasets)})")
     return figure
 

@@ -18,6 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from scipy.stats import t as student
 
+from lyapkit.plots.training import deviation
+
 SOURCE = Source("eq13.nc", "python analyses/eq13.py", "20 minutes on two CPU cores", ("coupling", "model"))
 LINEAR = ("identity", "rotation", "heterogeneous", "orthogonal")
 NOT_NORMAL = "rotation × radii"
@@ -87,7 +89,7 @@ class Run:
 
 def _band(ax: Axes, x: np.ndarray, values: xr.DataArray, **style: object) -> None:
     """Draw mean ± standard deviation over networks, on logarithmic axes."""
-    mean, spread = values.mean("network"), values.std("network")
+    mean, spread = values.mean("network"), deviation(values)
     ax.plot(x, mean, **style)
     low = np.maximum(mean - spread, mean / 10)
     ax.fill_between(x, low, mean + spread, color=style["color"], alpha=0.2, linewidth=0)

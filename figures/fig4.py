@@ -15,7 +15,15 @@ import xarray as xr
 from drawing import STYLE, TWO_COLUMNS, Datasets, Source, blank, lettered, run, scales, sweep
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from panels import against_parameter, characteristic_frequency, learning_curves, mean_and_deviation, networks, task_name
+from panels import (
+    against_parameter,
+    characteristic_frequency,
+    learning_curves,
+    mean_and_deviation,
+    mean_best_score,
+    networks,
+    task_name,
+)
 
 from lyapkit.plots.training import colours, until_minimal_performance
 
@@ -120,7 +128,7 @@ def numbers(datasets: Datasets) -> str:
             reached = float(until_minimal_performance(ds).sel(frequency=value).mean())
             lines.append(f"| {name} | {value:.4f} | {value / own:.2f} | {mean_and_deviation(best)} | {reached:.0f} |")
     if "residual" in datasets:
-        best = datasets["residual"]["best_score"].mean("network")
+        best = mean_best_score(datasets["residual"])
         lines.append("")
         lines += [f"- {name}: {float(best.sel(residual=name)):.3f}" for name in best["residual"].values]
     return "\n".join(lines)

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from lyapkit.plots.training import colours, swept_parameter
+from lyapkit.plots.training import colours, deviation, swept_parameter
 
 ONE_NETWORK = "0.75"  # colour
 RELATIVE_GRADIENT = r"$\|\partial L/\partial h_t\|\,/\,\|\partial L/\partial h_T\|$"
@@ -34,6 +34,11 @@ def networks(ds: xr.Dataset) -> str:
     return f"{few} to {many} networks each" if few < many else f"{many} network{'s' if many > 1 else ''} each"
 
 
+def mean_best_score(ds: xr.Dataset) -> xr.DataArray:
+    """Return the best scores of a sweep, means over networks."""
+    return ds["best_score"].mean("network")
+
+
 def palette(*values: xr.DataArray) -> dict[float, str]:
     """Return a colour for each value of a swept parameter, the same in all panels that show some of them."""
     united = np.unique(np.concatenate([one.values for one in values]))
@@ -49,10 +54,10 @@ def learning_curves(
     for value in ds[dim].values.tolist():
         colour = colour_of[value]
         scores = ds["test_score"].sel({dim: value})
-        mean, deviation = scores.mean("network"), scores.std("network")
+        mean, spread = scores.mean("network"), deviation(scores)
         label = value if isinstance(value, str) else f"{value:.4g}"
         ax.plot(ds["iteration"], mean, color=colour, label=label)
-        ax.fill_between(ds["iteration"], mean - deviation, mean + deviation, color=colour, alpha=0.12, linewidth=0)
+        ax.fill_between(ds["iteration"], mean - spread, mean + spread, color=colour, alpha=0.12, linewidth=0)
     ax.set(xlabel="training iteration", ylabel=ds["test_score"].attrs["long_name"])
     ax.set_title(f"{task_name(ds)}, {networks(ds)}")
     if legend:
@@ -68,8 +73,7 @@ def against_parameter(ax: Axes, values: xr.DataArray, ylabel: str, colour: str =
     for network in values["network"].values:
         ax.plot(place, values.sel(network=network), ".", color=ONE_NETWORK, markersize=2.5, zorder=1)
     style = {"color": colour, "capsize": 2, "elinewidth": 0.8, "label": label or None}
-    mean, deviation = values.mean("network"), values.std("network")
-    ax.errorbar(place, mean, deviation, fmt="o" if is_named else "o-", **style)
+    ax.errorbar(place, values.mean("network"), deviation(values), fmt="o" if is_named else "o-", **style)
     if is_named:
         ax.set_xticks(place, [str(name).replace(" ", "\n") for name in names])
         ax.margins(x=0.2)
@@ -97,8 +101,8 @@ def characteristic_frequency(ds: xr.Dataset) -> float:
 def mean_and_deviation(values: xr.DataArray, digits: int = 3, factor: float = 1.0) -> str:
     """Return mean ± SD over networks as text, with their number; no deviation of a single one."""
     known = values.dropna("network") * factor
-    deviation = f" ± {float(known.std()):.{digits}f}" if len(known) > 1 else ""
-    return f"{float(known.mean()):.{digits}f}{deviation} ({len(known)})"
+    spread = f" ± {float(deviation(known)):.{digits}f}" if len(known) > 1 else ""
+    return f"{float(known.mean()):.{digits}f}{spread} ({len(known)})"
 
 
 def over_checkpoints(ax: Axes, values: xr.DataArray, ylabel: str) -> None:

@@ -11,10 +11,10 @@ from collections.abc import Callable
 import numpy as np
 import xarray as xr
 from drawing import Datasets, Source, sweep
-from panels import characteristic_frequency
+from panels import characteristic_frequency, mean_best_score, networks, task_name
 from table2 import NAMES
 
-from lyapkit.plots.training import until_minimal_performance
+from lyapkit.plots.training import deviation, until_minimal_performance
 
 BEGIN, END = "<!-- {}: written by figures/gallery.py -->", "<!-- end of {} -->"
 SOURCES = {
@@ -25,8 +25,9 @@ SOURCES = {
         f"{task}_{name}": sweep(task, name, "")
         for task, name in (
             *(("smnist", one) for one in ("radius", "frequency", "residual", "spread", "architecture")),
-            *(("psmnist", one) for one in ("radius", "frequency", "residual")),
+            *(("psmnist", one) for one in ("radius", "frequency", "residual", "architecture")),
             *(("add100", one) for one in ("radius", "architecture")),
+            ("scifar10", "architecture"),
         )
     },
     "full-length": Source(
@@ -36,11 +37,6 @@ SOURCES = {
         ("test_score", "best_score", "radius"),
     ),
 }
-
-
-def _best(ds: xr.Dataset) -> xr.DataArray:
-    """Return best scores, means over networks."""
-    return ds["best_score"].mean("network")
 
 
 def exponents(before: xr.Dataset) -> str:
@@ -82,17 +78,17 @@ def curvature(before: xr.Dataset) -> str:
 
 def radii(smnist: xr.Dataset, psmnist: xr.Dataset) -> str:
     """Say how efficiency and performance depend on r."""
-    speed, best = until_minimal_performance(smnist).mean("network"), _best(smnist)
+    speed, best = until_minimal_performance(smnist).mean("network"), mean_best_score(smnist)
     above = smnist.sel(radius=slice(1.001, None))
     known = above["best_score"].notnull()
     never = int((above["iterations_to_minimal_performance"].isnull() & known).sum())
-    fast, top, permuted = float(speed.idxmin("radius")), float(best.idxmax("radius")), _best(psmnist)
+    fast, top, permuted = float(speed.idxmin("radius")), float(best.idxmax("radius")), mean_best_score(psmnist)
     return (
-        f"Below criticality learning is slow, above it unstable. On sMNIST accuracy 0.5 is found after "
-        f"{float(speed[0]):.0f} iterations at r = {float(speed['radius'][0]):g} and {float(speed.min()):.0f} at r = "
-        f"{fast:g}; the best accuracy rises from {float(best[0]):.2f} to {float(best.max()):.2f} at r = {top:g}; "
+        f"Below criticality learning is slow, above it unstable. On sMNIST ({networks(smnist)}) accuracy 0.5 is found "
+        f"after {float(speed[0]):.0f} iterations at r = {float(speed['radius'][0]):g} and {float(speed.min()):.0f} at "
+        f"r = {fast:g}; the best accuracy rises from {float(best[0]):.2f} to {float(best.max()):.2f} at r = {top:g}; "
         f"of {int(known.sum())} networks above 1, {never} never get there. psMNIST is learnt best at r = "
-        f"{float(permuted.idxmax('radius')):g}, {float(permuted.max()):.2f}."
+        f"{float(permuted.idxmax('radius')):g}, {float(permuted.max()):.2f} ({networks(psmnist)})."
     )
 
 
@@ -104,52 +100,73 @@ def adding(ds: xr.Dataset) -> str:
     return (
         f"On the adding problem of 100 steps an RMS error of 0.25 is found after {float(mean.min()):.0f} (r = {fast:g})"
         f" to {float(mean.max()):.0f} (r = {slow:g}) iterations, means of {ds.sizes['network']} networks; the paper "
-        f"reports 9298. Their standard deviation, {float(speed.std('network').mean()):.0f}, is no smaller than most of "
+        f"reports 9298. Their standard deviation, {float(deviation(speed).mean()):.0f}, is no smaller than most of "
         "the differences."
     )
 
 
 def rotations(smnist: xr.Dataset, psmnist: xr.Dataset) -> str:
     """Say which frequencies help."""
-    best, permuted = _best(smnist), _best(psmnist)
+    best, permuted = mean_best_score(smnist), mean_best_score(psmnist)
     multiples = best["frequency"].values / characteristic_frequency(smnist)
     shown = ", ".join(f"{float(b):.2f} at {m:.3g}" for m, b in zip(multiples[1:], best.values[1:], strict=True))
     turned = permuted.where(permuted["frequency"] > 0, drop=True)
     return (
-        "Rotations, best accuracy on sMNIST by multiples of the characteristic frequency of the images' rows: "
-        f"{shown}, against {float(best.sel(frequency=0.0)):.2f} without. On psMNIST {float(turned.min()):.2f} to "
+        "Rotations, best accuracy on sMNIST by multiples of the characteristic frequency of the images' rows "
+        f"({networks(smnist)}): {shown}, against {float(best.sel(frequency=0.0)):.2f} without. On psMNIST "
+        f"({networks(psmnist)}) {float(turned.min()):.2f} to "
         f"{float(turned.max()):.2f} with rotations, {float(permuted.sel(frequency=0.0)):.2f} without."
     )
 
 
 def spreads(ds: xr.Dataset) -> str:
     """Say what heterogeneous radii do."""
-    shown = ", ".join(f"{float(b):.2f} at ε = {float(e):g}" for e, b in zip(ds["spread"], _best(ds), strict=True))
-    return f"Radii uniform in 0.98 ± ε, best accuracy on sMNIST: {shown}."
+    shown = ", ".join(
+        f"{float(b):.2f} at ε = {float(e):g}" for e, b in zip(ds["spread"], mean_best_score(ds), strict=True)
+    )
+    return f"Radii uniform in 0.98 ± ε, best accuracy on sMNIST ({networks(ds)}): {shown}."
 
 
 def residuals(smnist: xr.Dataset, psmnist: xr.Dataset) -> str:
     """Say what heterogeneous residuals reach."""
     first, second = (
-        {name: f"{float(_best(ds).sel(residual=name)):.2f}" for name in ds["residual"].values}
+        {name: f"{float(mean_best_score(ds).sel(residual=name)):.2f}" for name in ds["residual"].values}
         for ds in (smnist, psmnist)
     )
     return (
-        f"Rotations, radii and couplings that are all heterogeneous reach {first['heterogeneous']} on sMNIST and "
-        f"{second['heterogeneous']} on psMNIST, r·I {first['homogeneous']} and {second['homogeneous']}; random "
-        f"orthogonal residuals {first['orthogonal']} and heterogeneous frequencies "
-        f"{first['heterogeneous frequencies']} on sMNIST."
+        f"Rotations, radii and couplings that are all heterogeneous reach {first['heterogeneous']} on sMNIST "
+        f"({networks(smnist)}) and {second['heterogeneous']} on psMNIST ({networks(psmnist)}), r·I "
+        f"{first['homogeneous']} and {second['homogeneous']}; random orthogonal residuals "
+        f"{first['orthogonal']} and heterogeneous frequencies {first['heterogeneous frequencies']} on sMNIST."
     )
 
 
 def architectures(ds: xr.Dataset) -> str:
-    """Say what architectures reach."""
-    best = _best(ds).dropna("architecture")
-    best = best.sortby(best, ascending=False)
-    shown = ", ".join(
-        f"{float(b):.2f} {NAMES[name]}" for name, b in zip(best["architecture"].values, best, strict=True)
+    """Say what architectures reach on a task of images, the best first."""
+    best = mean_best_score(ds).dropna("architecture")
+    shown = _ranked(best.sortby(best, ascending=False), ".2f")
+    return (
+        f"Architectures on {task_name(ds)}, best accuracy in {int(ds['iteration'].max())} iterations "
+        f"({networks(ds)}): {shown}."
     )
-    return f"Architectures on sMNIST, after {int(ds['iteration'].max())} iterations: {shown}."
+
+
+def architectures_adding(ds: xr.Dataset) -> str:
+    """Say how fast architectures learn the adding problem, the fastest first."""
+    reached = ds["iterations_to_minimal_performance"]
+    fails = (reached.isnull() & ds["best_score"].notnull()).any("network")
+    fast = reached.mean("network").where(~fails, drop=True)
+    never = "; ".join(NAMES[name] for name in ds["architecture"].values[fails.values])
+    return (
+        f"Architectures on {task_name(ds)}, iterations until an RMS error of 0.25 ({networks(ds)}): "
+        f"{_ranked(fast.sortby(fast), '.0f')}; not within {int(ds['iteration'].max())}: {never or 'none'}."
+    )
+
+
+def _ranked(numbers: xr.DataArray, form: str) -> str:
+    """Return numbers with the names of their architectures."""
+    named = zip(numbers["architecture"].values, numbers.values, strict=True)
+    return "; ".join(f"{NAMES[name]} {number:{form}}" for name, number in named)
 
 
 def full_length(ds: xr.Dataset) -> str:
@@ -178,7 +195,8 @@ PARTS: dict[str, tuple[Sentence, ...]] = {
         (rotations, ("smnist_frequency", "psmnist_frequency")),
         (spreads, ("smnist_spread",)),
         (residuals, ("smnist_residual", "psmnist_residual")),
-        (architectures, ("smnist_architecture",)),
+        *((architectures, (f"{task}_architecture",)) for task in ("smnist", "psmnist", "scifar10")),
+        (architectures_adding, ("add100_architecture",)),
         (full_length, ("full-length",)),
     ),
 }

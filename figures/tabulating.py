@@ -48,6 +48,8 @@ def run(name: str, sources: Mapping[str, Source], make: Callable[[Datasets], Row
     rows = make(datasets)
     options.output.mkdir(parents=True, exist_ok=True)
     caption = f"best test score, mean ± SD (number of weight seeds); {scales(datasets)}"
+    if any(ds.attrs["score"] == "RMS error" for ds in datasets.values()):
+        caption += "; training on the adding problem stops at minimal performance"
     for suffix, text in ((".md", f"{markdown(rows)}\n\n{caption}\n"), (".tex", latex(rows))):
         with replacing(options.output / f"{name}{suffix}") as temporary:
             temporary.write_text(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from panels import characteristic_frequency
+from panels import characteristic_frequency, mean_best_score
 
 from claims.heterogeneity import against_the_best
 from claims.judging import Verdict, all_judged, claim, judged, per_value
@@ -32,7 +32,7 @@ def nonlinear_is_alike(type_a: xr.Dataset, type_b: xr.Dataset) -> Verdict:
 )
 def types_differ_in_the_best_radius(type_a: xr.Dataset, type_b: xr.Dataset) -> Verdict:
     """Expect the best score below 1 for type A, above it for type B."""
-    best = [float(ds["best_score"].mean("network").idxmax("radius")) for ds in (type_a, type_b)]
+    best = [float(mean_best_score(ds).idxmax("radius")) for ds in (type_a, type_b)]
     evidence = "; ".join(f"type {n}: {per_value(ds['best_score'])}" for n, ds in (("A", type_a), ("B", type_b)))
     return judged(best[0] < 1 < best[1], f"best score at r = {evidence}")
 
@@ -43,7 +43,7 @@ def types_differ_in_the_best_radius(type_a: xr.Dataset, type_b: xr.Dataset) -> V
 def types_have_peaks(type_a: xr.Dataset, type_b: xr.Dataset) -> Verdict:
     """Expect both types to score best with rotations, at a local maximum within 0.2 of the characteristic frequency."""
     own = characteristic_frequency(type_a)
-    at = [float(ds["best_score"].mean("network").idxmax("frequency")) / own for ds in (type_a, type_b)]
+    at = [float(mean_best_score(ds).idxmax("frequency")) / own for ds in (type_a, type_b)]
     is_seen = all(one > 0 and abs(one - max(1, round(one))) < 0.21 for one in at)
     return judged(is_seen, f"best ω over the characteristic frequency: type A {at[0]:.2g}, type B {at[1]:.2g}")
 
@@ -51,7 +51,7 @@ def types_have_peaks(type_a: xr.Dataset, type_b: xr.Dataset) -> Verdict:
 @claim("4.4", "Type B is more sensitive to ω than type A (Fig. 6B)", "smnist_frequency-a", "smnist_frequency-b")
 def type_b_is_more_sensitive(type_a: xr.Dataset, type_b: xr.Dataset) -> Verdict:
     """Expect best scores of type B to vary more with ω than those of type A (standard deviation over ω)."""
-    spread = [float(ds["best_score"].mean("network").std()) for ds in (type_a, type_b)]
+    spread = [float(mean_best_score(ds).std()) for ds in (type_a, type_b)]
     own = characteristic_frequency(type_a)
     scores = []
     for ds in (type_a, type_b):
@@ -92,9 +92,7 @@ def elman_fails(*sweeps: xr.Dataset) -> Verdict:
     for ds in sweeps:
         reached = ds["iterations_to_minimal_performance"].min("network")
         elman, type_b = (float(reached.sel(architecture=name)) for name in ("elman-residual", "wcrnn-b"))
-        scores = [
-            float(ds["best_score"].mean("network").sel(architecture=name)) for name in ("elman-residual", "wcrnn-b")
-        ]
+        scores = [float(mean_best_score(ds).sel(architecture=name)) for name in ("elman-residual", "wcrnn-b")]
         cases.append(
             (
                 np.isnan(elman) and not np.isnan(type_b),
@@ -109,13 +107,14 @@ def elman_fails(*sweeps: xr.Dataset) -> Verdict:
     "The nonlinearity is important (Table 2)",
     "smnist_architecture",
     "psmnist_architecture",
+    "scifar10_architecture",
     "add100_architecture",
 )
 def nonlinearity_matters(*sweeps: xr.Dataset) -> Verdict:
     """Expect a WCRNN to be better than one without nonlinearity, on every task."""
     cases = []
     for ds in sweeps:
-        best = ds["best_score"].mean("network")
+        best = mean_best_score(ds)
         with_it, without = (float(best.sel(architecture=name)) for name in ("wcrnn", "wcrnn-identity"))
         cases.append(
             (
@@ -137,7 +136,7 @@ def heterogeneous_competes(residuals: xr.Dataset, architectures: xr.Dataset) -> 
     halfway = int(architectures["iteration"].max())
     scores = residuals["test_score"].sel(residual="heterogeneous").sel(iteration=slice(None, halfway))
     mixed = float(scores.max("iteration").mean("network"))
-    others = architectures["best_score"].mean("network").sel(architecture=["lstm", "ur-lstm", "s4"])
+    others = mean_best_score(architectures).sel(architecture=["lstm", "ur-lstm", "s4"])
     evidence = f"{mixed:.3f} after {halfway} iterations; " + ", ".join(
         f"{name} {float(one):.3f}" for name, one in zip(others["architecture"].values, others, strict=True)
     )

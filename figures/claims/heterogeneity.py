@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
+from panels import mean_best_score
 
 from claims.judging import Verdict, all_judged, claim, judged, per_value
 from lyapkit.plots.training import until_minimal_performance
@@ -14,7 +15,7 @@ from lyapkit.plots.training import until_minimal_performance
 @claim("4.3", "Moderate spread of radii helps, strong spread makes learning unstable (Fig. 5A)", "smnist_spread")
 def moderate_spread_helps(smnist: xr.Dataset) -> Verdict:
     """Expect some ε up to the distance to criticality to gain 0.01 over none, and the largest not to be best."""
-    best = smnist["best_score"].mean("network")
+    best = mean_best_score(smnist)
     moderate = best.sel(spread=slice(0.001, 0.02)).max()
     is_seen = float(moderate) > float(best.sel(spread=0.0)) + 0.01 and float(best[-1]) < float(best.max())
     return judged(is_seen, "best score at ε = " + per_value(smnist["best_score"]))
@@ -25,7 +26,7 @@ def spread_helps_less_near_criticality(critical: xr.Dataset, subcritical: xr.Dat
     """Expect the best of small spreads (ε ≤ 0.02) to gain less over none around r = 1 than around 0.98."""
     gains = []
     for ds in (critical, subcritical):
-        best = ds["best_score"].mean("network").sel(spread=slice(0.0, 0.02))
+        best = mean_best_score(ds).sel(spread=slice(0.0, 0.02))
         gains.append(float(best[1:].max() - best[0]))
     return judged(gains[0] < gains[1], f"gain of the best score {gains[0]:+.3f} around 1, {gains[1]:+.3f} around 0.98")
 
@@ -61,7 +62,7 @@ def heterogeneous_is_better(*sweeps: xr.Dataset) -> Verdict:
     cases = []
     for ds in sweeps:
         if ds.attrs["score"] == "accuracy":
-            numbers, better = ds["best_score"].mean("network"), 1
+            numbers, better = mean_best_score(ds), 1
         else:
             numbers, better = until_minimal_performance(ds).mean("network"), -1
         plain, mixed = (float(numbers.sel(residual=name)) for name in ("homogeneous", "heterogeneous"))
@@ -91,6 +92,6 @@ def heterogeneous_is_like_the_best(smnist: xr.Dataset, psmnist: xr.Dataset, *hom
 
 def against_the_best(name: str, mixed: xr.Dataset, homogeneous: Sequence[xr.Dataset]) -> tuple[bool, str]:
     """Return whether informed heterogeneity scores within 0.02 of the best homogeneous residual, and both scores."""
-    score = float(mixed["best_score"].mean("network").sel(residual="heterogeneous"))
-    best = max(float(ds["best_score"].mean("network").max()) for ds in homogeneous)
+    score = float(mean_best_score(mixed).sel(residual="heterogeneous"))
+    best = max(float(mean_best_score(ds).max()) for ds in homogeneous)
     return score > best - 0.02, f"{name}: {score:.3f} heterogeneous, {best:.3f} the best homogeneous"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+from panels import mean_best_score
 
 from claims.judging import Verdict, all_judged, claim, judged, per_value
 from lyapkit.plots.training import until_minimal_performance
@@ -158,7 +159,7 @@ def clipping_steadies(clipped: xr.Dataset, smnist: xr.Dataset) -> Verdict:
 )
 def best_radius_by_task(smnist: xr.Dataset, psmnist: xr.Dataset, add: xr.Dataset) -> Verdict:
     """Expect images to be learnt best above 1, and the adding problem fastest below 1."""
-    best = [float(ds["best_score"].mean("network").idxmax("radius")) for ds in (smnist, psmnist)]
+    best = [float(mean_best_score(ds).idxmax("radius")) for ds in (smnist, psmnist)]
     fastest = float(until_minimal_performance(add).mean("network").idxmin("radius"))
     is_seen = min(best) > 1 and fastest < 1
     return judged(is_seen, f"best r: sMNIST {best[0]:g}, psMNIST {best[1]:g}; fastest r on ADD100: {fastest:g}")
@@ -167,7 +168,7 @@ def best_radius_by_task(smnist: xr.Dataset, psmnist: xr.Dataset, add: xr.Dataset
 @claim("4.1", "Weakly subcritical networks, close to criticality, are best", "smnist_radius", "psmnist_radius")
 def near_critical_is_best(*sweeps: xr.Dataset) -> Verdict:
     """Expect best scores at r within 0.01 of criticality, and not above 1."""
-    best = [float(ds["best_score"].mean("network").idxmax("radius")) for ds in sweeps]
+    best = [float(mean_best_score(ds).idxmax("radius")) for ds in sweeps]
     named = ", ".join(f"{ds.attrs['task']}: r = {one:g}" for ds, one in zip(sweeps, best, strict=True))
     return judged(all(0.99 <= one <= 1.0 for one in best), f"best {named}")
 
@@ -184,7 +185,7 @@ def longer_is_closer(*sweeps: xr.Dataset) -> Verdict:
 @claim("4.1", "Too small and too large α make learning hard (Fig. S3)", "smnist_coupling")
 def coupling_range(smnist: xr.Dataset) -> Verdict:
     """Expect the weakest and the strongest coupling to score less than α = 0.01 does."""
-    best = smnist["best_score"].mean("network")
+    best = mean_best_score(smnist)
     middle = float(best.sel(coupling=0.01))
     is_seen = middle > float(best[0]) and middle > float(best[-1])
     return judged(is_seen, "best score at α = " + per_value(smnist["best_score"]))

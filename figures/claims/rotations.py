@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 from layers import shares, spectrum
-from panels import characteristic_frequency
+from panels import characteristic_frequency, mean_best_score
 
 from claims.judging import Verdict, all_judged, claim, judged
 
@@ -25,7 +25,7 @@ def data_peak_at_their_rows(power: xr.Dataset) -> Verdict:
 def best_frequency(smnist: xr.Dataset) -> Verdict:
     """Expect the best ω at the characteristic frequency or a multiple of it, and better than none."""
     own = characteristic_frequency(smnist)
-    best = smnist["best_score"].mean("network")
+    best = mean_best_score(smnist)
     at = float(best.idxmax("frequency")) / own
     gain = float(best.max()) - float(best.sel(frequency=0.0))
     is_seen = at > 0.5 and abs(at - round(at)) < 0.05 and gain > 0.02
@@ -38,7 +38,7 @@ def best_frequency(smnist: xr.Dataset) -> Verdict:
 def long_training_is_similar(long: xr.Dataset, short: xr.Dataset) -> Verdict:
     """Expect the same order of frequencies by best score after a long training as after a short one."""
     frequencies = long["frequency"].values
-    ranked = [ds["best_score"].mean("network").sel(frequency=frequencies) for ds in (short, long)]
+    ranked = [mean_best_score(ds).sel(frequency=frequencies) for ds in (short, long)]
     is_seen = bool((ranked[0].argsort().values == ranked[1].argsort().values).all())
     own = characteristic_frequency(long)
     shown = "; ".join(
@@ -78,7 +78,7 @@ def _power_near(frequency: float, curve: xr.DataArray) -> float:
 def permuted_has_no_frequency(smnist: xr.Dataset, psmnist: xr.Dataset) -> Verdict:
     """Expect the range of mean scores on psMNIST to be less than half of sMNIST's, at the same values of ω."""
     common = np.intersect1d(smnist["frequency"], psmnist["frequency"])
-    best = [ds["best_score"].mean("network").sel(frequency=common) for ds in (psmnist, smnist)]
+    best = [mean_best_score(ds).sel(frequency=common) for ds in (psmnist, smnist)]
     permuted, plain = (float(np.ptp(one.values)) for one in best)
     turned = float(np.ptp(best[0].where(best[0]["frequency"] > 0, drop=True).values))
     return judged(
@@ -91,7 +91,7 @@ def permuted_has_no_frequency(smnist: xr.Dataset, psmnist: xr.Dataset) -> Verdic
 @claim("4.2", "Random orthogonal residuals do as heterogeneous frequencies do (Fig. 4D)", "smnist_residual")
 def orthogonal_is_like_heterogeneous(smnist: xr.Dataset) -> Verdict:
     """Expect orthogonal residuals and heterogeneous frequencies to score more alike than either and r·I."""
-    best = smnist["best_score"].mean("network")
+    best = mean_best_score(smnist)
     orthogonal, mixed, plain = (
         float(best.sel(residual=name)) for name in ("orthogonal", "heterogeneous frequencies", "homogeneous")
     )

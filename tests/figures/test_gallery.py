@@ -259,10 +259,14 @@ def test_sentences_are_of_the_data():
     assert "3 at r = 0.98, 50 at r = 1.01" in summary.curvature(before)
     own = 2 * np.pi / 14
     text = summary.rotations(*[_sweep_of("frequency", {0.0: 0.4, own: 0.8, 2 * own: 0.7})] * 2)
-    assert "0.80 at 1, 0.70 at 2, against 0.40 without. On psMNIST 0.70 to 0.80 with rotations, 0.40 without" in text
+    assert "0.80 at 1, 0.70 at 2, against 0.40 without. On psMNIST (1 network each) 0.70 to 0.80 with rotations" in text
     names = dict.fromkeys(("homogeneous", "orthogonal", "heterogeneous frequencies"), 0.5) | {"heterogeneous": 0.9}
     assert "reach 0.90 on sMNIST" in summary.residuals(*[_sweep_of("residual", names)] * 2)
-    assert "0.90 GRU, 0.20 LSTM" in summary.architectures(_sweep_of("architecture", {"lstm": 0.2, "gru": 0.9}))
+    three = _sweep_of("architecture", {"lstm": 0.2, "gru": 0.9, "s4": 0.1}, [300, 200, np.nan]).assign_attrs(
+        n_steps=196
+    )
+    assert "in 200 iterations (1 network each): GRU 0.90; LSTM 0.20; S4 0.10." in summary.architectures(three)
+    assert "GRU 200; LSTM 300; not within 200: S4." in summary.architectures_adding(three)
     full = _sweep_of("radius", {0.995: 0.91}).assign_coords(iteration=[0, 468, 936])
     assert "passes 0.9 after 1.0 epochs; its best accuracy in 2 epochs is 0.910" in summary.full_length(full)
 

@@ -341,7 +341,7 @@ def test_table_1(tmp_path, monkeypatch, capsys):
     written = (tmp_path / "out" / "table1.md").read_text()
     best = ds.best_score.sel(residual="homogeneous")
     row = next(line for line in written.splitlines() if "homogeneous" in line)
-    assert f"{100 * float(best.mean()):.2f} ± {100 * float(best.std()):.2f} (2)" in row
+    assert f"{100 * float(best.mean()):.2f} ± {100 * float(best.std(ddof=1)):.2f} (2)" in row
     assert "| 96.05 |" in row
     assert f"{int(ds.iterations_to_minimal_performance[0, 0])} (1 never)" in row
     row = next(line for line in written.splitlines() if "heterogeneous" in line)
