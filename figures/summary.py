@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 import xarray as xr
+from architectures import EXPONENTS
 from drawing import Datasets, Source, sweep
 from panels import characteristic_frequency, mean_best_score, networks, task_name
 from table2 import NAMES
@@ -30,6 +31,7 @@ SOURCES = {
             ("scifar10", "architecture"),
         )
     },
+    "exponents": EXPONENTS,
     "full-length": Source(
         "expressivity/full-length/smnist_radius.nc",
         "python analyses/expressivity.py --scale full-length --task smnist --sweep radius --value 0.995 --seeds 1",
@@ -163,6 +165,17 @@ def architectures_adding(ds: xr.Dataset) -> str:
     )
 
 
+def forgetting(ds: xr.Dataset) -> str:
+    """Say how long architectures remember before training, the first to forget first."""
+    largest = ds["lyapunov_exponent"].sel(exponent=1, task="smnist").mean("network")
+    memory = (-1 / largest).where(largest < 0, drop=True)
+    growing = largest.where(largest > 0, drop=True)
+    return (
+        f"Before training, by the largest exponent λ along sMNIST ({ds.sizes['network']} networks each), a memory −1/λ "
+        f"in steps: {_ranked(memory.sortby(memory), '.3g')}; and growth, in nats per step: {_ranked(growing, '.3f')}."
+    )
+
+
 def _ranked(numbers: xr.DataArray, form: str) -> str:
     """Return numbers with the names of their architectures."""
     named = zip(numbers["architecture"].values, numbers.values, strict=True)
@@ -197,6 +210,7 @@ PARTS: dict[str, tuple[Sentence, ...]] = {
         (residuals, ("smnist_residual", "psmnist_residual")),
         *((architectures, (f"{task}_architecture",)) for task in ("smnist", "psmnist", "scifar10")),
         (architectures_adding, ("add100_architecture",)),
+        (forgetting, ("exponents",)),
         (full_length, ("full-length",)),
     ),
 }

@@ -267,6 +267,12 @@ def test_sentences_are_of_the_data():
     )
     assert "in 200 iterations (1 network each): GRU 0.90; LSTM 0.20; S4 0.10." in summary.architectures(three)
     assert "GRU 200; LSTM 300; not within 200: S4." in summary.architectures_adding(three)
+    exponents = xr.Dataset(
+        {"lyapunov_exponent": (("task", "architecture", "network", "exponent"), [[[[-0.02]], [[-0.5]], [[0.04]]]])},
+        {"task": ["smnist"], "architecture": ["s4", "lstm", "elman-residual"], "network": [0], "exponent": [1]},
+    )
+    text = summary.forgetting(exponents)
+    assert "in steps: LSTM 2; S4 50; and growth, in nats per step: Elman, identity residual 0.040" in text
     full = _sweep_of("radius", {0.995: 0.91}).assign_coords(iteration=[0, 468, 936])
     assert "passes 0.9 after 1.0 epochs; its best accuracy in 2 epochs is 0.910" in summary.full_length(full)
 

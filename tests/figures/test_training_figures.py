@@ -276,15 +276,26 @@ def test_figure_s4():
 def test_architectures():
     figure = script("figures", "architectures")
     ds = _sweep("architecture", ("gru", "lstm", "wcrnn")).assign(learning_rate=("architecture", [0.1, 0.2, 0.3]))
-    axes = _axes(figure.make({"smnist": ds, "add100": ds.isel(architecture=[2])}))
+    names, sizes = list(figure.COLOURS), (2, len(figure.COLOURS), 2, 1)
+    exponents = xr.Dataset(
+        {"lyapunov_exponent": (("task", "architecture", "network", "exponent"), -np.arange(1.0, 37.0).reshape(sizes))},
+        {"task": ["smnist", "add100"], "architecture": names, "network": [0, 1], "exponent": [1]},
+    )
+    datasets = {"smnist": ds, "add100": ds.isel(architecture=[2]), "exponents": exponents}
+    axes = _axes(figure.make(datasets))
     for name in ("gru", "lstm", "wcrnn"):
         line = _line(axes[0], ds.test_score.sel(architecture=name).mean("network"))
         assert line.get_color() == figure.COLOURS[name]
+        largest = exponents.lyapunov_exponent.sel(architecture=name, exponent=1).mean("network")
+        assert _line(axes[4], largest).get_color() == figure.COLOURS[name]
     assert len(set(figure.COLOURS.values())) == 9
     assert "not computed yet" in axes[1].texts[0].get_text()
     assert _line(axes[2], ds.test_score.sel(architecture="wcrnn").mean("network")).get_color() == line.get_color()
-    assert "| smnist | lstm |" in figure.numbers({"smnist": ds})
-    assert "| 0.2 |" in figure.numbers({"smnist": ds})
+    text = figure.numbers(datasets)
+    expected = float(exponents.lyapunov_exponent.sel(task="smnist", architecture="lstm").mean())
+    (row,) = (line for line in text.splitlines() if line.startswith("| smnist | lstm |"))
+    assert row.endswith(f"| 0.2 | {expected:+.4f} |")
+    assert "| 0.2 |  |" in figure.numbers({"smnist": ds})
 
 
 def test_titles_say_how_many_networks_and_which_scale():
