@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from panels import mean_best_score
 
-from claims.judging import Verdict, all_judged, claim, judged, per_value
+from claims.judging import NOT_YET, Verdict, all_judged, claim, judged, per_value
 from lyapkit.plots.training import until_minimal_performance
 
 
@@ -176,6 +176,10 @@ def near_critical_is_best(*sweeps: xr.Dataset) -> Verdict:
 @claim("4.1", "The best networks are closer to criticality for longer ADD", "add100_radius", "add200_radius")
 def longer_is_closer(*sweeps: xr.Dataset) -> Verdict:
     """Expect the radius that is fastest at the longer task to be closer to 1 than at the shorter one."""
+    for ds in sweeps:
+        if bool(ds["iterations_to_minimal_performance"].isnull().all()):
+            n_iterations = int(ds["iteration"].max())
+            return NOT_YET, f"no network finds minimal performance on {ds.attrs['task']} in {n_iterations} iterations"
     fastest = [float(until_minimal_performance(ds).mean("network").idxmin("radius")) for ds in sweeps]
     is_seen = abs(fastest[-1] - 1) < abs(fastest[0] - 1)
     named = ", ".join(f"{ds.attrs['task']}: r = {one:g}" for ds, one in zip(sweeps, fastest, strict=True))

@@ -138,6 +138,9 @@ def test_longer_tasks_are_closer_to_criticality():
     assert _seen(claims.radii.longer_is_closer(short, long))
     assert not _seen(claims.radii.longer_is_closer(long, short))
     assert not _seen(claims.radii.longer_is_closer(short, short))
+    never = _sweep_of("radius", {0.9: 0.4, 0.98: 0.4}, [np.nan, np.nan], task="add200")
+    verdict, evidence = claims.radii.longer_is_closer(short, never)
+    assert (verdict, "add200 in 200 iterations" in evidence) == (claims.NOT_YET, True)
 
 
 def test_long_training_is_similar():
