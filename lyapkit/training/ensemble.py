@@ -21,7 +21,8 @@ Losses = Callable[[Tensor, Tensor], Tensor]  # of outputs (E, B, O) and targets:
 class Ensemble:
     """E networks of one architecture and size, with parameters of their own.
 
-    Weakly coupled networks go through `backpropagation`, others through `torch.vmap` and automatic differentiation.
+    Weakly coupled networks go through `backpropagation`, others through automatic differentiation, several of them at
+    once through `torch.vmap`.
     Nothing that happens in one network reaches another.
 
     Parameters
@@ -131,6 +132,9 @@ class Ensemble:
     def _outputs(self, parameters: dict[str, Tensor], members: Tensor, inputs: Tensor) -> Tensor:
         if self._dynamics is None:
             buffers = {name: buffer[members] for name, buffer in self._buffers.items()}
+            if len(members) == 1:  # takes half the time without `vmap`
+                only = ({name: value[0] for name, value in given.items()} for given in (parameters, buffers))
+                return self._one(*only, inputs)[None]
             return torch.vmap(self._one, in_dims=(0, 0, None))(parameters, buffers, inputs)
         recurrent = (parameters[name] for name in ("recurrent.weight", "input.weight", "recurrent.bias"))
         states = last_states(tuple(recurrent), self._dynamics.of(members), inputs, self._workspace)

@@ -83,9 +83,11 @@ def test_every_architecture(name):
     losses, gradients = Ensemble(networks).losses_and_gradients(inputs, targets, _losses)
     for index, network in enumerate(networks):
         loss, expected = _autograd(network, inputs, targets)
-        torch.testing.assert_close(losses[index], loss, rtol=0, atol=1e-12)
+        alone, own = Ensemble([network]).losses_and_gradients(inputs, targets, _losses)  # not through `vmap`
+        torch.testing.assert_close(torch.stack([losses[index], alone[0]]), loss.repeat(2), rtol=0, atol=1e-12)
         for parameter, gradient in expected.items():
             torch.testing.assert_close(gradients[parameter][index], gradient, rtol=0, atol=1e-10)
+            torch.testing.assert_close(own[parameter][0], gradient, rtol=0, atol=1e-10)
 
 
 def test_some_of_the_networks(monkeypatch):
