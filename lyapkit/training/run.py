@@ -104,7 +104,7 @@ def train(
         Iterations at which each network is written to a file that `load_network` reads, besides the last one.
     resume : bool
         Go on with the run in `folder`, if there is one. On a CPU the result is the same, bit for bit, as if it had
-        not been stopped. `n_iterations` may be larger than it was.
+        not been stopped. `n_iterations` may be larger than it was; the evaluation at the old end remains.
     time_budget : float, optional
         Seconds after which to save everything and return.
     dtype, device : optional
