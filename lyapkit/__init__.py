@@ -52,7 +52,7 @@ from lyapkit.statistics import (
 from lyapkit.systems import Flow, Map, System, classical
 from lyapkit.tables import spectrum_table
 from lyapkit.tangent import DivergenceError, DivergenceWarning
-from lyapkit.tasks import Task, power_spectrum, task
+from lyapkit.tasks import ArrayTask, Task, power_spectrum, task
 from lyapkit.training import Training, checkpoints, train
 from lyapkit.weak_coupling import validate_weak_coupling
 
@@ -61,6 +61,7 @@ __version__ = "0.1.0"
 __all__ = [
     "S4",
     "WCRNN",
+    "ArrayTask",
     "CheckpointError",
     "DivergenceError",
     "DivergenceWarning",

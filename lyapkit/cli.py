@@ -215,7 +215,9 @@ def _finish(ds: xr.Dataset, output: Path | None, plot: Path | None, draw: Callab
 
 @app.command()
 def train(
-    task: Annotated[str, typer.Argument(help="digits, smnist, psmnist, scifar10, add100, add200, …")],
+    task: Annotated[
+        str, typer.Argument(help="digits, smnist, psmnist, scifar10, add100, add200, …, or a .npz file of arrays.")
+    ],
     network: Annotated[str, typer.Option(help="wcrnn, wcrnn-a, wcrnn-b, wcrnn-identity, lstm, …")] = "wcrnn",
     residual: Annotated[str, typer.Option(help="identity, rotation, heterogeneous or orthogonal.")] = "identity",
     radius: Annotated[list[float] | None, typer.Option(help="r of the residual; may be given several times.")] = None,

@@ -63,8 +63,8 @@ def training_table(ds: xr.Dataset) -> str:
     score, unit = ds.attrs["score"], "iterations"
     lines = [
         f"{'network':>7}" + "".join(f"{name:>11}" for name in settings) + f"{'last':>10}{'best':>10}"
-        f"{'minimal performance':>22}{'diverged':>12}",
-        f"{'':>7}" + "".join(f"{'':>11}" for _ in settings) + f"{score:>20}{'after ' + unit:>22}{'at iteration':>12}",
+        f"{'minimal performance':>22}{'diverged':>14}",
+        f"{'':>7}" + "".join(f"{'':>11}" for _ in settings) + f"{score:>20}{'after ' + unit:>22}{'at iteration':>14}",
     ]
     for index in ds["network"].values:
         one = ds.sel(network=index)
@@ -73,7 +73,7 @@ def training_table(ds: xr.Dataset) -> str:
         last, best = (_number(float(value)) for value in (one["test_score"][-1], one["best_score"]))
         lines.append(
             f"{index:>7}" + "".join(f"{float(one[name]):>11.5g}" for name in settings) + f"{last:>10}{best:>10}"
-            f"{reached:>22}{diverged:>12}"
+            f"{reached:>22}{diverged:>14}"
         )
     return "\n".join(lines)
 

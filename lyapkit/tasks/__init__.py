@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 
 from lyapkit.tasks.adding import AddingTask
+from lyapkit.tasks.arrays import ArrayTask, read_arrays
 from lyapkit.tasks.images import ImageTask, load_cifar10, load_digits, load_mnist
 from lyapkit.tasks.power_spectrum import power_spectrum
 from lyapkit.tasks.task import Task
 
-__all__ = ["TASKS", "AddingTask", "ImageTask", "Task", "power_spectrum", "task"]
+__all__ = ["TASKS", "AddingTask", "ArrayTask", "ImageTask", "Task", "power_spectrum", "task"]
 
 TASKS = {
     "digits": "scikit-learn's 8×8 digits, 64 steps",
@@ -17,6 +18,7 @@ TASKS = {
     "psmnist": "the same in a fixed random order",
     "scifar10": "CIFAR-10 in gray, pixel by pixel, 1024 steps",
     "addT": "the adding problem of T steps: add100, add200, …",
+    "FILE.npz": "arrays of your own: inputs, targets, test_inputs, test_targets",
 }
 _IMAGES = {
     "digits": (load_digits, False),
@@ -33,17 +35,22 @@ def task(name: str, *, downsample: int = 1) -> Task:
     ----------
     name : str
         "digits", "smnist", "psmnist", "scifar10", or "add" and a length: "add100". With "/2" behind, or `downsample`,
-        images are made smaller by that factor.
+        images are made smaller by that factor. Or the path of an `.npz` file with arrays of your own, see `ArrayTask`:
+        `inputs`, `targets`, `test_inputs` and `test_targets`.
     downsample : int
         Size of the squares of pixels that are replaced by their mean: 2 makes MNIST 14×14, which is 196 steps.
 
     Raises
     ------
     ValueError
-        If the name is unknown, or the task cannot be made smaller by that factor.
+        If the name is unknown, the task cannot be made smaller by that factor, or a file is not as it should be.
     FileNotFoundError
         If its files are not there.
     """
+    if name.endswith(".npz"):
+        if downsample != 1:
+            raise ValueError(f"{name} has no pixels to downsample: make its arrays smaller")
+        return read_arrays(name)
     base, _, factor = name.partition("/")
     if factor.isdigit() and downsample == 1:
         downsample = int(factor)

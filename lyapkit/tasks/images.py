@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 
 from lyapkit.tasks import files
-from lyapkit.tasks.task import Task
+from lyapkit.tasks.arrays import ArrayTask
 
 N_TEST_DIGITS = 360
 PERMUTATION_SEED = 0  # of the one fixed order in which psMNIST reads pixels
@@ -106,7 +105,7 @@ def downsampled(images: np.ndarray, factor: int) -> np.ndarray:
     return images.reshape(len(images), rows // factor, factor, columns // factor, factor).mean((2, 4))
 
 
-class ImageTask(Task):
+class ImageTask(ArrayTask):
     """Images to be recognised from their pixels, one per step, in scan-line order or in one fixed random order.
 
     Parameters
@@ -121,48 +120,23 @@ class ImageTask(Task):
         Replace squares of so many pixels a side by their mean. The name then says so: "smnist/2" has 196 steps.
     """
 
-    input_size = 1
-    kind = "classification"
-
     def __init__(self, name: str, images: Images, *, permuted: bool = False, downsample: int = 1) -> None:
-        self.name = name if downsample == 1 else f"{name}/{downsample}"
         splits = (downsampled(part, downsample) for part in (images.train_images, images.test_images))
         train, test = (as_sequences(part, "pixels").astype(np.float32) for part in splits)
         self.row_length = images.train_images.shape[2] // downsample
-        self.n_steps = train.shape[1]
-        self.permutation = pixel_order(self.n_steps) if permuted else None
+        self.permutation = pixel_order(train.shape[1]) if permuted else None
         if permuted:
             train, test = train[:, self.permutation], test[:, self.permutation]
-        self._train, self._train_labels, self._test, self._test_labels = (
-            train,
-            images.train_labels,
-            test,
-            images.test_labels,
-        )
-        self.samples_per_epoch = len(train)
-        self.output_size = int(images.train_labels.max()) + 1
-        self._order = functools.lru_cache(maxsize=2)(self._order_of_epoch)
-
-    def _order_of_epoch(self, epoch: int, seed: int) -> np.ndarray:
-        return np.random.default_rng([seed, epoch]).permutation(self.samples_per_epoch)
-
-    def batch(self, iteration: int, batch_size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Return the samples of an iteration; what is left over at the end of an epoch is left out of it."""
-        epoch, index = divmod(iteration, self.iterations_per_epoch(batch_size))
-        chosen = self._order(epoch, seed)[index * batch_size : (index + 1) * batch_size]
-        return self._train[chosen], self._train_labels[chosen]
-
-    def test_samples(self, n_samples: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return the first test samples, or all."""
-        return self._test[:n_samples], self._test_labels[:n_samples]
+        name = name if downsample == 1 else f"{name}/{downsample}"
+        super().__init__(train, images.train_labels, test, images.test_labels, name=name)
 
     @property
-    def description(self) -> dict[str, str | int]:
-        """Name, length and, for permuted pixels, the seed and the SHA-256 of their order."""
+    def origin(self) -> dict[str, str | int]:
+        """The seed and the SHA-256 of the order of permuted pixels."""
         if self.permutation is None:
-            return super().description
+            return {}
         sha256 = hashlib.sha256(self.permutation.astype("<i8").tobytes()).hexdigest()
-        return super().description | {"permutation_seed": PERMUTATION_SEED, "permutation_sha256": sha256}
+        return {"permutation_seed": PERMUTATION_SEED, "permutation_sha256": sha256}
 
 
 def pixel_order(n_pixels: int) -> np.ndarray:

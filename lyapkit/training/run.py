@@ -122,7 +122,8 @@ def train(
     Raises
     ------
     ValueError
-        If numbers are out of range, or `folder` holds a run: another one, or one and `resume` is not set.
+        If numbers are out of range, networks do not fit the task, or `folder` holds a run: another one, or one and
+        `resume` is not set.
     OSError
         If the folder cannot be written to.
     """
@@ -176,6 +177,7 @@ class _Run:
         )
         samples = task.test_samples(settings["n_test_samples"])
         self.test_inputs, self.test_targets = as_tensors(samples, ensemble.dtype, ensemble.device)
+        self._check_sizes()
         self.history = History(len(ensemble), task, settings["minimal_performance"])
         self.spent = 0.0
         self.folder: Path | None = None
@@ -185,6 +187,21 @@ class _Run:
             "networks": [str(ensemble.network(index)) for index in range(len(ensemble))],
             "initial_sha256": _digest(self.descent.state),
         }
+
+    def _check_sizes(self) -> None:
+        """Refuse networks whose inputs and outputs are not those of the task."""
+        task, network = self.task, self.ensemble.network(0)
+        n_outputs = None
+        if network.input_size == task.input_size:
+            with torch.no_grad():
+                n_outputs = network(self.test_inputs[:1]).shape[-1]
+            if n_outputs == task.output_size or (task.kind == "classification" and n_outputs > task.output_size):
+                return
+        has = f"{network.input_size} inputs" + ("" if n_outputs is None else f" and {n_outputs} outputs")
+        raise ValueError(
+            f"the networks have {has}, the task {task.name} {task.input_size} inputs and {task.output_size} outputs: "
+            f"build them with input_size={task.input_size}, output_size={task.output_size}"
+        )
 
     @property
     def iteration(self) -> int:
