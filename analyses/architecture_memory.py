@@ -1,6 +1,6 @@
-"""Compute the leading Lyapunov exponents of all architectures before training, into data/architectures.nc.
+"""Compute the leading Lyapunov exponents of all architectures before training, into data/architecture_memory.nc.
 
-    python analyses/architectures.py    # half a minute
+    python analyses/architecture_memory.py    # half a minute
 
 Along test samples of the tasks of Table 2, as they are at the scale quick: how long the networks that
 `expressivity.py` trains remember before they have learnt anything.
@@ -51,11 +51,11 @@ def main() -> None:
     ds["n_steps"].attrs = {"units": "step", "long_name": "length of the sequences"}
     ds.attrs = provenance(n_samples=N_SAMPLES, n_exponents=N_EXPONENTS) | {
         "title": "Leading Lyapunov exponents of architectures before training",
-        "command": "python analyses/architectures.py",
+        "command": "python analyses/architecture_memory.py",
         "scale": SCALE,
         "references": "Dubinin & Effenberger 2024, Section 4.4 and Table 2",
     }
-    path = lk.save(ds, ROOT / "data" / "architectures.nc")
+    path = lk.save(ds, ROOT / "data" / "architecture_memory.nc")
     largest = ds["lyapunov_exponent"].sel(exponent=1).mean("network")
     print(f"{path.name}: largest exponents before training, nats per step, by architecture and task")
     print(largest.transpose("architecture", "task").to_pandas().round(4).to_string())
