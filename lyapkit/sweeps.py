@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
 from pathlib import Path
@@ -59,27 +59,18 @@ def run_cells(
     folder.mkdir(parents=True, exist_ok=True)
     paths = [cell_path(folder, cell) for cell in cells]
     waiting = [(cell, path) for cell, path in zip(cells, paths, strict=True) if not is_done(cell, path)]
-    cores = os.cpu_count() or 1
-    n_workers = min(n_workers or cores, max(1, len(waiting)))
+    n_workers = min(n_workers or os.cpu_count() or 1, max(1, len(waiting)))
     failed: dict[str, BaseException] = {}
     with ExitStack() as stack:
         bar = stack.enter_context(
             tqdm(total=len(cells), initial=len(cells) - len(waiting), unit="cell", disable=not progress)
         )
-        if executor is None and n_workers == 1:
-            for cell, path in waiting:
-                _compute_cell(compute, cell, path)
-                bar.update()
-            return [path for path in paths if path.is_file()]
-        if executor is None:
-            context = multiprocessing.get_context("spawn")  # a fork would copy the locks of torch's threads
-            threads = max(1, cores // n_workers)
-            executor = ProcessPoolExecutor(n_workers, context, torch.set_num_threads, (threads,))
-            stack.enter_context(executor)
-        running = {executor.submit(_compute_cell, compute, cell, path): path for cell, path in waiting}
-        for future in as_completed(running):
-            if error := future.exception():
-                failed[running[future].stem] = error
+        if executor is None and n_workers > 1:
+            executor = stack.enter_context(_processes(n_workers))
+        results = _here(compute, waiting) if executor is None else _elsewhere(compute, waiting, executor)
+        for path, error in results:
+            if error is not None:
+                failed[path.stem] = error
             bar.update()
     if failed:
         name, error = next(iter(failed.items()))
@@ -137,6 +128,33 @@ def cell_path(folder: Path, cell: Cell) -> Path:
 def is_done(cell: Cell, path: Path) -> bool:
     """Return whether a file is that of a cell."""
     return path.is_file() and open(path).attrs.get("cell") == json.dumps(dict(cell))
+
+
+def _here(compute: Callable, waiting: list[tuple[Cell, Path]]) -> Iterator[tuple[Path, BaseException | None]]:
+    """Compute cells one after the other; yield each one's file, and what went wrong."""
+    for cell, path in waiting:
+        try:
+            _compute_cell(compute, cell, path)
+        except Exception as error:
+            yield path, error
+        else:
+            yield path, None
+
+
+def _elsewhere(
+    compute: Callable, waiting: list[tuple[Cell, Path]], executor: Executor
+) -> Iterator[tuple[Path, BaseException | None]]:
+    """As `_here`, by an executor, in the order in which cells come back."""
+    running = {executor.submit(_compute_cell, compute, cell, path): path for cell, path in waiting}
+    for future in as_completed(running):
+        yield running[future], future.exception()
+
+
+def _processes(n_workers: int) -> Executor:
+    """Return worker processes, each with its share of the cores."""
+    context = multiprocessing.get_context("spawn")  # a fork would copy the locks of torch's threads
+    threads = max(1, (os.cpu_count() or 1) // n_workers)
+    return ProcessPoolExecutor(n_workers, context, torch.set_num_threads, (threads,))
 
 
 def _compute_cell(compute: Callable[..., xr.Dataset | None], cell: Cell, path: Path) -> None:
