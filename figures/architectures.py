@@ -16,7 +16,10 @@ from matplotlib.figure import Figure
 from panels import NAMES, learning_curves, mean_and_deviation
 
 EXPONENTS = Source(
-    "architecture_memory.nc", "python analyses/architecture_memory.py", "half a minute", ("lyapunov_exponent", "architecture")
+    "architecture_memory.nc",
+    "python analyses/architecture_memory.py",
+    "half a minute",
+    ("lyapunov_exponent", "architecture"),
 )
 SOURCES = table2.SOURCES | {"exponents": EXPONENTS}
 COLOURS = dict(zip(table2.NAMES, sns.color_palette("colorblind", len(table2.NAMES)).as_hex(), strict=True))

@@ -20,7 +20,7 @@ SOURCES = {
     ),
     **{
         f"{task}_{name}": sweep(task, name, "")
-        for task in ("smnist", "psmnist", "scifar10", "add100", "add200")
+        for task in ("smnist", "psmnist", "scifar10", "add50", "add100", "add200")
         for name in (
             *("radius", "radius-a", "radius-b", "radius-clipped", "frequency", "frequency-a", "frequency-b"),
             *("frequency-long", "residual", "residual-a", "residual-b", "spread", "spread-critical", "coupling"),

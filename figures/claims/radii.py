@@ -173,17 +173,27 @@ def near_critical_is_best(*sweeps: xr.Dataset) -> Verdict:
     return judged(all(0.99 <= one <= 1.0 for one in best), f"best {named}")
 
 
-@claim("4.1", "The best networks are closer to criticality for longer ADD", "add100_radius", "add200_radius")
+@claim(
+    "4.1",
+    "The best networks are closer to criticality for longer ADD",
+    "add50_radius",
+    "add100_radius",
+    "add200_radius",
+)
 def longer_is_closer(*sweeps: xr.Dataset) -> Verdict:
-    """Expect the radius that is fastest at the longer task to be closer to 1 than at the shorter one."""
+    """Expect the fastest radius to be closer to 1 at every longer task, of those that are learnt at all."""
+    distances, evidence = [], []
     for ds in sweeps:
+        speed = until_minimal_performance(ds).mean("network")
         if bool(ds["iterations_to_minimal_performance"].isnull().all()):
-            n_iterations = int(ds["iteration"].max())
-            return NOT_YET, f"no network finds minimal performance on {ds.attrs['task']} in {n_iterations} iterations"
-    fastest = [float(until_minimal_performance(ds).mean("network").idxmin("radius")) for ds in sweeps]
-    is_seen = abs(fastest[-1] - 1) < abs(fastest[0] - 1)
-    named = ", ".join(f"{ds.attrs['task']}: r = {one:g}" for ds, one in zip(sweeps, fastest, strict=True))
-    return judged(is_seen, f"fastest {named}")
+            evidence.append(f"{ds.attrs['task']}: learnt at no r in {int(ds['iteration'].max())} iterations")
+            continue
+        best = float(speed.idxmin("radius"))
+        distances.append(abs(best - 1))
+        evidence.append(f"{ds.attrs['task']}: fastest at r = {best:g} ({per_value(speed, '.0f')})")
+    if len(distances) < 2:
+        return NOT_YET, "; ".join(evidence)
+    return judged(bool((np.diff(distances) < 0).all()), "; ".join(evidence))
 
 
 @claim("4.1", "Too small and too large α make learning hard (Fig. S3)", "smnist_coupling")

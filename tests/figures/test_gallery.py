@@ -133,14 +133,18 @@ def test_gradients_are_straight_lines_of_slope_log_r():
 
 
 def test_longer_tasks_are_closer_to_criticality():
-    short = _sweep_of("radius", {0.9: 0.2, 0.98: 0.2, 1.0: 0.2}, [100, 50, 100], task="add100")
+    short = _sweep_of("radius", {0.9: 0.2, 0.98: 0.2, 1.0: 0.2}, [50, 100, 100], task="add50")
+    middle = _sweep_of("radius", {0.9: 0.2, 0.98: 0.2, 1.0: 0.2}, [100, 50, 100], task="add100")
     long = _sweep_of("radius", {0.9: 0.2, 0.98: 0.2, 1.0: 0.2}, [100, 50, 40], task="add200")
-    assert _seen(claims.radii.longer_is_closer(short, long))
-    assert not _seen(claims.radii.longer_is_closer(long, short))
-    assert not _seen(claims.radii.longer_is_closer(short, short))
     never = _sweep_of("radius", {0.9: 0.4, 0.98: 0.4}, [np.nan, np.nan], task="add200")
-    verdict, evidence = claims.radii.longer_is_closer(short, never)
-    assert (verdict, "add200 in 200 iterations" in evidence) == (claims.NOT_YET, True)
+    judge = claims.radii.longer_is_closer
+    assert _seen(judge(short, middle, long))
+    for sweeps in ((long, middle, short), (short, short, long), (short, long, middle)):
+        assert not _seen(judge(*sweeps))
+    verdict, evidence = judge(short, middle, never)
+    assert verdict == claims.SEEN
+    assert "add200: learnt at no r in 200 iterations" in evidence
+    assert judge(short, never, never)[0] == claims.NOT_YET
 
 
 def test_long_training_is_similar():
