@@ -98,7 +98,8 @@ SETTINGS = {
         "psmnist": Settings("psmnist", 200 * 468, 128, 0.03, 117, None),
         "scifar10": Settings("scifar10", 200 * 390, 128, 0.03, 195, None),
         **{
-            f"add{length}": Settings(f"add{length}", 150 * 100, 128, 0.05, 100, None) for length in (100, 200, 400, 800)
+            f"add{length}": Settings(f"add{length}", 150 * 100, 128, 0.05, 100, None)
+            for length in (50, 100, 200, 400, 800)
         },
     },
 }

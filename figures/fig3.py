@@ -2,8 +2,8 @@
 
     python figures/fig3.py
 
-(A) learning curves by r, (B) best test score and (C) iterations until minimal performance against r, for three tasks;
-(D) leading Hessian eigenvalues over training.
+(A) learning curves by r, (B) best test score and (C) iterations until minimal performance against r, for three tasks,
+and (C) for adding problems of other lengths; (D) leading Hessian eigenvalues over training.
 """
 
 from __future__ import annotations
@@ -13,14 +13,18 @@ import numpy as np
 from drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales, sweep
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from panels import against_parameter, learning_curves, mean_and_deviation, over_checkpoints
+from panels import against_parameter, learning_curves, mean_and_deviation, networks, over_checkpoints, task_name
 
 from lyapkit.plots.training import until_minimal_performance
 
+SHOWN = ("smnist", "psmnist", "add100")  # one per column
+OTHER_LENGTHS = {"add50": "#E69F00", "add200": "#009E73"}  # of the adding problem, and their colours
 SOURCES = {
     "smnist": sweep("smnist", "radius", "1.5 core hours", "hessian_eigenvalue", "checkpoint"),
     "psmnist": sweep("psmnist", "radius", "1 core hour"),
     "add100": sweep("add100", "radius", "1 core hour"),
+    "add50": sweep("add50", "radius", "10 core minutes"),
+    "add200": sweep("add200", "radius", "1 core hour per seed"),
 }
 
 
@@ -29,23 +33,36 @@ def make(datasets: Datasets) -> Figure:
     with plt.style.context(STYLE):
         layout = [[f"{row}{column}" for column in range(3)] for row in "ABC"] + [["D", "D", "legend"]]
         figure, axes = plt.subplot_mosaic(layout, figsize=(TWO_COLUMNS, 7.6), height_ratios=[1.2, 1, 1, 1])
-        for column, (name, source) in enumerate(SOURCES.items()):
+        for column, name in enumerate(SHOWN):
             panels = [axes[f"{row}{column}"] for row in "ABC"]
             if name not in datasets:
                 for ax in panels:
-                    blank(ax, source)
+                    blank(ax, SOURCES[name])
                 continue
             ds = datasets[name]
             learning_curves(panels[0], ds, legend=False)
             against_parameter(panels[1], ds["best_score"], ds["best_score"].attrs["long_name"])
             if name.startswith("add"):
                 panels[1].set_title("each network trained until MP only")
-            against_parameter(panels[2], until_minimal_performance(ds), "iterations to MP")
+            label = task_name(ds) if name.startswith("add") else ""
+            against_parameter(panels[2], until_minimal_performance(ds), "iterations to MP", label=label)
+        draw_other_lengths(axes["C2"], datasets)
         draw_curvature(axes["D"], datasets)
-        draw_legend(axes["legend"], axes["A0"] if "smnist" in datasets else axes["A1"])
+        draw_legends(axes["legend"], axes["A0"] if "smnist" in datasets else axes["A1"], axes["C2"])
         lettered([axes["A0"], axes["B0"], axes["C0"], axes["D"]], "ABCD")
         figure.suptitle(f"Residual r·I from sub- to supercritical ({scales(datasets)})")
     return figure
+
+
+def draw_other_lengths(ax: Axes, datasets: Datasets) -> None:
+    """Draw how long adding problems of other lengths take, beside the one that has a column."""
+    for name, colour in OTHER_LENGTHS.items():
+        if name in datasets:
+            ds = datasets[name]
+            is_learnt = bool(ds["iterations_to_minimal_performance"].notnull().any())
+            label = f"{task_name(ds)}, {networks(ds)}" + ("" if is_learnt else ", never")
+            against_parameter(ax, until_minimal_performance(ds), "iterations to MP", colour, label=label)
+            ax.set_ylim(bottom=0)
 
 
 def draw_curvature(ax: Axes, datasets: Datasets) -> None:
@@ -58,11 +75,15 @@ def draw_curvature(ax: Axes, datasets: Datasets) -> None:
     ax.set(yscale="log", title="curvature over training (sMNIST, one network)")
 
 
-def draw_legend(ax: Axes, curves: Axes) -> None:
-    """Draw the colours of r, once for all panels."""
+def draw_legends(ax: Axes, curves: Axes, lengths: Axes) -> None:
+    """Draw the colours of r, once for all panels, and those of the lengths of the adding problem."""
     ax.axis("off")
-    handles, labels = curves.get_legend_handles_labels()
-    ax.legend(handles, labels, title="radius r", ncols=2, loc="center")
+    above, below = (
+        {"loc": f"{side} center", "bbox_to_anchor": (0.5, height)}
+        for side, height in (("lower", 0.52), ("upper", 0.42))
+    )
+    ax.add_artist(ax.legend(*curves.get_legend_handles_labels(), title="radius r", ncols=2, **above))
+    ax.legend(*lengths.get_legend_handles_labels(), title="adding problem of C", **below)
 
 
 def numbers(datasets: Datasets) -> str:

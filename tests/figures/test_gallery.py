@@ -264,6 +264,11 @@ def test_sentences_are_of_the_data():
     assert "0.0040 above log r at r = 0.98, or 20%" in summary.gradients(before)
     assert "at least 75.0% of the difference for r < 1" in summary.gradients(before)
     assert "3 at r = 0.98, 50 at r = 1.01" in summary.curvature(before)
+    learnt = _sweep_of("radius", {0.9: 0.2, 0.98: 0.2, 1.0: 0.2}, [120, 50, 80]).assign_attrs(n_steps=50)
+    never = _sweep_of("radius", {0.9: 0.4, 0.98: 0.4}, [np.nan] * 2).assign_attrs(n_steps=100)
+    text = summary.adding(learnt, never)
+    assert "of 50 steps it is found after 50 iterations at r = 0.98 and 120 at r = 0.9, 80 at r = 1 (1 network" in text
+    assert "of 100 steps it is found at no r within 200 (1 network each)" in text
     own = 2 * np.pi / 14
     text = summary.rotations(*[_sweep_of("frequency", {0.0: 0.4, own: 0.8, 2 * own: 0.7})] * 2)
     assert "0.80 at 1, 0.70 at 2, against 0.40 without. On psMNIST (1 network each) 0.70 to 0.80 with rotations" in text

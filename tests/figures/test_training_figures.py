@@ -102,6 +102,16 @@ def test_figure_3(radius):
     assert "(1 never)" in text
 
 
+def test_figure_3_with_other_lengths(radius):
+    short = radius["add100"].copy(deep=True).assign_attrs(task="add50", n_steps=50)
+    short["iterations_to_minimal_performance"] += 7
+    axes = _axes(fig3.make(radius | {"add50": short}))
+    assert _line(axes[8], until_minimal_performance(short).mean("network")).get_color() == fig3.OTHER_LENGTHS["add50"]
+    _line(axes[8], until_minimal_performance(radius["add100"]).mean("network"))
+    shown = [text.get_text().partition(",")[0] for text in axes[10].get_legend().get_texts()]
+    assert shown == ["ADD100", "ADD50"]
+
+
 def test_critical_is_between_blue_and_orange():
     from lyapkit.plots.training import colours
 
