@@ -220,6 +220,8 @@ def test_architectures():
     assert not _seen(module.heterogeneous_competes(slow, good))
     late = mixed.assign_coords(iteration=[0, 300, 400])  # reached only after the others' training
     assert not _seen(module.heterogeneous_competes(late, good))
+    assert _seen(module.heterogeneous_competes(slow, good, mixed, good))  # on some tasks
+    assert not _seen(module.heterogeneous_competes(slow, good, slow, good))
 
 
 def test_every_claim_has_a_verdict_on_the_committed_data():
