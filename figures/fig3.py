@@ -13,7 +13,15 @@ import numpy as np
 from drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales, sweep
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from panels import against_parameter, learning_curves, mean_and_deviation, networks, over_checkpoints, task_name
+from panels import (
+    against_parameter,
+    is_learnt,
+    learning_curves,
+    mean_and_deviation,
+    networks,
+    over_checkpoints,
+    task_name,
+)
 
 from lyapkit.plots.training import until_minimal_performance
 
@@ -59,8 +67,7 @@ def draw_other_lengths(ax: Axes, datasets: Datasets) -> None:
     for name, colour in OTHER_LENGTHS.items():
         if name in datasets:
             ds = datasets[name]
-            is_learnt = bool(ds["iterations_to_minimal_performance"].notnull().any())
-            label = f"{task_name(ds)}, {networks(ds)}" + ("" if is_learnt else ", never")
+            label = f"{task_name(ds)}, {networks(ds)}" + ("" if is_learnt(ds) else ", never")
             against_parameter(ax, until_minimal_performance(ds), "iterations to MP", colour, label=label)
             ax.set_ylim(bottom=0)
 

@@ -39,6 +39,11 @@ def mean_best_score(ds: xr.Dataset) -> xr.DataArray:
     return ds["best_score"].mean("network")
 
 
+def is_learnt(ds: xr.Dataset) -> bool:
+    """Return whether any network of a sweep finds minimal performance."""
+    return bool(ds["iterations_to_minimal_performance"].notnull().any())
+
+
 def palette(*values: xr.DataArray) -> dict[float, str]:
     """Return a colour for each value of a swept parameter, the same in all panels that show some of them."""
     united = np.unique(np.concatenate([one.values for one in values]))

@@ -8,30 +8,18 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable
 
+import claims
 import numpy as np
 import xarray as xr
 from architectures import EXPONENTS
-from drawing import Datasets, Source, sweep
-from panels import characteristic_frequency, mean_best_score, networks, task_name
+from drawing import Datasets, Source
+from panels import characteristic_frequency, is_learnt, mean_best_score, networks, task_name
 from table2 import NAMES
 
 from lyapkit.plots.training import deviation, until_minimal_performance
 
 BEGIN, END = "<!-- {}: written by figures/gallery.py -->", "<!-- end of {} -->"
-SOURCES = {
-    "before": Source(
-        "before_training.nc", "python analyses/before_training.py", "35 minutes", ("averaged_decay_rate", "radius")
-    ),
-    **{
-        f"{task}_{name}": sweep(task, name, "")
-        for task, name in (
-            *(("smnist", one) for one in ("radius", "frequency", "residual", "spread", "architecture")),
-            *(("psmnist", one) for one in ("radius", "frequency", "residual", "architecture")),
-            *((f"add{length}", "radius") for length in (50, 100, 200)),
-            ("add100", "architecture"),
-            ("scifar10", "architecture"),
-        )
-    },
+OWN_SOURCES = {  # besides those that claims ask
     "exponents": EXPONENTS,
     "full-length": Source(
         "expressivity/full-length/smnist_radius.nc",
@@ -101,7 +89,7 @@ def adding(*sweeps: xr.Dataset) -> str:
     for ds in sweeps:
         speed = until_minimal_performance(ds)
         mean, steps = speed.mean("network"), f"{ds.attrs['n_steps']} steps"
-        if bool(ds["iterations_to_minimal_performance"].isnull().all()):
+        if not is_learnt(ds):
             told.append(f"of {steps} it is found at no r within {int(ds['iteration'].max())} ({networks(ds)})")
             continue
         ends = ", ".join(f"{float(mean.sel(radius=r)):.0f} at r = {r:g}" for r in mean["radius"].values[[0, -1]])
@@ -220,6 +208,13 @@ PARTS: dict[str, tuple[Sentence, ...]] = {
         (forgetting, ("exponents",)),
         (full_length, ("full-length",)),
     ),
+}
+
+SOURCES = {
+    name: (claims.SOURCES | OWN_SOURCES)[name]
+    for sentences in PARTS.values()
+    for _, needs in sentences
+    for name in needs
 }
 
 

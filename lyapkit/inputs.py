@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 
 from lyapkit.models.checkpoint import CheckpointError, read_torch
+from lyapkit.results import reason
 
 
 def read_inputs(path: str | Path) -> np.ndarray | xr.DataArray:
@@ -66,8 +67,7 @@ def _read(path: Path, name: str, read_csv: Callable[[Path], np.ndarray]) -> np.n
     except CheckpointError as error:
         raise ValueError(str(error)) from error
     except Exception as error:  # damaged files raise whatever their bytes suggest
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path} is not a readable {path.suffix} file of {name}: {reason}") from error
+        raise ValueError(f"{path} is not a readable {path.suffix} file of {name}: {reason(error)}") from error
 
 
 def _read_npy(path: Path) -> np.ndarray:

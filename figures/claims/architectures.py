@@ -142,10 +142,5 @@ def heterogeneous_competes(*sweeps: xr.Dataset) -> Verdict:
         mixed = float(scores.max("iteration").mean("network"))
         others = mean_best_score(architectures).sel(architecture=["lstm", "ur-lstm", "s4"])
         found.append(mixed > float(others.max()) - 0.03)
-        evidence.append(
-            f"{architectures.attrs['task']}: {mixed:.3f} after {halfway} iterations; "
-            + ", ".join(
-                f"{name} {float(one):.3f}" for name, one in zip(others["architecture"].values, others, strict=True)
-            )
-        )
+        evidence.append(f"{architectures.attrs['task']}: {mixed:.3f} after {halfway} iterations; {per_value(others)}")
     return judged(any(found), "; ".join(evidence))

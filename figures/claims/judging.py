@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import fig2
 import xarray as xr
 from drawing import Datasets, Source, sweep
 
 SEEN, NOT_SEEN, NOT_YET = "seen", "not seen", "not yet at this scale"
 SOURCES = {
-    "before": Source(
-        "before_training.nc", "python analyses/before_training.py", "35 minutes", ("decay_rate", "radius")
-    ),
+    "before": fig2.SOURCE,
     "mixed": Source("heterogeneous.nc", "python analyses/heterogeneous.py", "half an hour", ("spread", "decay_rate")),
     "modulation": Source("modulation.nc", "python analyses/modulation.py", "5 minutes", ("alignment", "frequency")),
     "power": Source(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from panels import mean_best_score
+from panels import is_learnt, mean_best_score
 
 from claims.judging import NOT_YET, Verdict, all_judged, claim, judged, per_value
 from lyapkit.plots.training import until_minimal_performance
@@ -185,7 +185,7 @@ def longer_is_closer(*sweeps: xr.Dataset) -> Verdict:
     distances, evidence = [], []
     for ds in sweeps:
         speed = until_minimal_performance(ds).mean("network")
-        if bool(ds["iterations_to_minimal_performance"].isnull().all()):
+        if not is_learnt(ds):
             evidence.append(f"{ds.attrs['task']}: learnt at no r in {int(ds['iteration'].max())} iterations")
             continue
         best = float(speed.idxmin("radius"))

@@ -19,6 +19,7 @@ from lyapkit.models.recurrent import Recurrent
 from lyapkit.models.refined_lstm import RefinedLSTM
 from lyapkit.models.s4 import S4
 from lyapkit.models.wcrnn import WCRNN
+from lyapkit.results import reason
 
 TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
 _WRAPPINGS = ("state_dict", "model_state_dict", "model")
@@ -273,8 +274,7 @@ def _why_refused(path: Path, error: Exception) -> str:
             f"{path} holds Python objects ({', '.join(names)}) and reading them could run code, so it was not read: "
             "save the weights alone, torch.save(model.state_dict(), path) or safetensors.torch.save_file"
         )
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return f"{path} is not a readable PyTorch file (damaged or truncated?): {reason}"
+    return f"{path} is not a readable PyTorch file (damaged or truncated?): {reason(error)}"
 
 
 def _state_dict(content: object, path: Path) -> dict[str, Tensor]:

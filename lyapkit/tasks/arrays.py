@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lyapkit.results import reason
 from lyapkit.tasks.task import Task
 
 ARRAYS = ("inputs", "targets", "test_inputs", "test_targets")
@@ -79,7 +80,7 @@ class ArrayTask(Task):
         """Name, length, score, and what tells the data from others of this name."""
         return super().description | self.origin
 
-    @property
+    @functools.cached_property
     def origin(self) -> dict[str, str | int]:
         """The SHA-256 of all arrays."""
         digest = hashlib.sha256()
@@ -103,8 +104,7 @@ def read_arrays(path: str | Path) -> ArrayTask:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except Exception as error:  # damaged files raise whatever their bytes suggest
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path} is not a readable .npz file: {reason}") from error
+        raise ValueError(f"{path} is not a readable .npz file: {reason(error)}") from error
     if missing := [name for name in ARRAYS if name not in arrays]:
         raise ValueError(f"{path} lacks {', '.join(missing)}: a task has the arrays {', '.join(ARRAYS)}")
     try:
