@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -53,6 +54,40 @@ class System(ABC):
         for time in range(n_steps):
             state, tangent = self.push(state, None if inputs is None else inputs[:, time], tangent)
         return state, tangent
+
+    def push_in_stages(
+        self, state: Tensor, input: Tensor | None, tangent: Tensor, renew: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return what `push` returns, for a step that contracts some directions far below rounding.
+
+        Where the Jacobian is a product of factors, of which some are well conditioned and others scale single
+        variables by tens of orders of magnitude, tiny growths survive if the tangent vectors are made well conditioned
+        again between the factors: a subclass calls ``tangent = renew(tangent)`` there. `renew` may be called any number
+        of times, and takes and gives tangent vectors (B, k, N). The default has one factor.
+        """
+        return self.push(state, input, tangent)
+
+    def prepared(self, state: Tensor, inputs: Tensor | None) -> System:
+        """Return the system that a run from `state` (B, N), driven by `inputs` (B, T, I), should use.
+
+        Called once before every run, with what the run will use. What can only be known there (a step that has to be
+        chosen, a user's function that has to be checked) belongs here. The default is the system itself.
+        """
+        return self
+
+    def findings(self) -> list[str]:
+        """Return what a run showed that its user must know, one sentence each; they become warnings. Default: none."""
+        return []
+
+    def split_into_real_parts(self) -> System:
+        """Return this system for complex states, as one of 2N real variables: all real parts, then all imaginary.
+
+        Raises
+        ------
+        ValueError
+            If the system cannot have complex states.
+        """
+        raise ValueError(f"{self} has real states, got a complex initial state")
 
     def forward_mode(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> Tensor:
         """Return the tangent vectors (B, k, N) pushed by forward-mode automatic differentiation of `step`."""
