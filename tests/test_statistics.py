@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 import lyapkit as lk
-from lyapkit.statistics import batch_means_standard_error
+from lyapkit.statistics import time_average_standard_error
 
 
 def _spectrum(exponents, state_size=None):
@@ -67,10 +67,116 @@ def test_ensemble_mean_leaves_out_what_diverged():
     ds = _spectrum([[1.0, -1.0], [3.0, -2.0], [np.nan, np.nan], [5.0, -3.0]])
     mean = lk.ensemble_mean(ds)
     np.testing.assert_allclose(mean.lyapunov_exponent, [3.0, -2.0])
-    np.testing.assert_allclose(mean.standard_error, [2 / np.sqrt(3), 1 / np.sqrt(3)])
+    same = lk.ensemble_mean(ds.isel(trajectory=[0, 1, 3]))
+    np.testing.assert_array_equal(mean.standard_error, same.standard_error)
     np.testing.assert_array_equal(mean.n_trajectories, [3, 3])
-    np.testing.assert_allclose(lk.ensemble_mean(_spectrum([[1.0]])).standard_error, [0.5])
+    np.testing.assert_array_equal(mean.n_left_out, [1, 1])
+    np.testing.assert_array_equal(mean.n_dead, [0, 0])
     assert lk.ensemble_mean(_spectrum([[np.nan]])).standard_error.isnull().all()
+
+
+def test_error_of_one_trajectory_is_that_along_it():
+    np.testing.assert_allclose(lk.ensemble_mean(_spectrum([[1.0]])).standard_error, [0.5])
+    unknown = _spectrum([[1.0]])
+    unknown["standard_error"][:] = np.nan
+    assert lk.ensemble_mean(unknown).standard_error.isnull().all()
+
+
+def test_error_between_trajectories_is_students_where_the_errors_along_them_do_not_matter():
+    """12.706 and 4.303: the 97.5 % quantiles of Student's t with one and two degrees of freedom."""
+    for exponents, quantile in (([-1.0, 1.0], 12.706), ([-1.0, 0.0, 1.0], 4.303)):
+        ds = _spectrum(np.array(exponents)[:, None])
+        expected = np.std(exponents, ddof=1) / np.sqrt(len(exponents)) * quantile / 1.96
+        for along in (0.0, 1e-9, np.nan):
+            ds["standard_error"][:] = along
+            np.testing.assert_allclose(lk.ensemble_mean(ds).standard_error, [expected], rtol=1e-3)
+        ds["standard_error"][:] = 1e-2
+        np.testing.assert_allclose(lk.ensemble_mean(ds).standard_error, [expected], rtol=0.5)
+
+
+def test_error_of_many_trajectories_is_their_scatter():
+    exponents = np.random.default_rng(0).normal(size=(300, 2))
+    for along in (0.1, 1.0, 10.0):
+        ds = _spectrum(exponents)
+        ds["standard_error"][:] = along
+        expected = exponents.std(axis=0, ddof=1) / np.sqrt(300)
+        np.testing.assert_allclose(lk.ensemble_mean(ds).standard_error, expected, rtol=0.05)
+
+
+@pytest.mark.parametrize("between", [0.0, 1.0, 10.0, 1e4])
+@pytest.mark.parametrize("n_trajectories", [2, 3, 4, 8])
+def test_error_of_the_mean_of_few_trajectories_is_honest(n_trajectories, between):
+    """Coverage over 4000 ensembles, each an "exponent"; `between` is in units of the variance along trajectories.
+
+    Two trajectories that agree may have been lucky, so that the interval is too wide where they do not differ at all.
+    """
+    rng = np.random.default_rng(1)
+    ds = _spectrum(rng.normal(size=(n_trajectories, 4000)) * np.sqrt(1 + between))
+    ds["standard_error"][:] = np.sqrt(rng.chisquare(31, size=ds.standard_error.shape) / 31)
+    mean = lk.ensemble_mean(ds)
+    coverage = float((np.abs(mean.lyapunov_exponent) < 2 * mean.standard_error).mean())
+    assert coverage >= 0.9
+    assert coverage <= 0.99 or n_trajectories == 2
+    if between == 0:  # the errors along trajectories are of use: Student's t alone would give 6.5 for two of them
+        assert float(mean.standard_error.median()) * np.sqrt(n_trajectories) < {2: 3.0, 3: 1.6}.get(n_trajectories, 1.4)
+
+
+def test_error_of_the_mean_of_two_trajectories_of_henon_is_honest():
+    ds = lk.lyapunov_spectrum(lk.classical.henon(), n_steps=500, n_transient=50, n_trajectories=400, seed=12)
+    pairs = [lk.ensemble_mean(ds.isel(trajectory=[i, i + 1])) for i in range(0, 400, 2)]
+    within = [np.abs(mean.lyapunov_exponent[0] - 0.41922) < 2 * mean.standard_error[0] for mean in pairs]
+    assert np.mean(within) >= 0.9
+
+
+def test_mean_with_dead_directions_is_minus_infinity():
+    mean = lk.ensemble_mean(_spectrum([[1.0, -np.inf], [2.0, -1.0], [3.0, -np.inf], [np.nan, np.nan]]))
+    np.testing.assert_array_equal(mean.lyapunov_exponent, [2.0, -np.inf])
+    np.testing.assert_array_equal(mean.n_dead, [0, 2])
+    np.testing.assert_array_equal(mean.n_trajectories, [3, 3])
+    np.testing.assert_array_equal(mean.standard_error.isnull(), [False, True])
+
+
+def test_mean_of_a_bound_is_a_bound():
+    exponents = [[1.0, -1.0, -2.0], [1.0, -1.0, -3.0], [1.0, np.nan, -4.0]]
+    bounds = [[False, False, True], [False, False, False], [False, True, False]]
+    ds = _bounded(exponents, bounds)
+    mean = lk.ensemble_mean(ds)
+    np.testing.assert_array_equal(mean.is_bound, [False, False, True])
+    assert mean.is_bound.dims == ("exponent",)
+    np.testing.assert_array_equal(lk.memory_timescale(mean).is_bound, [False, False, True])
+    assert "is_bound" not in lk.ensemble_mean(_spectrum(exponents))
+
+
+def _bounded(exponents, bounds, state_size=None):
+    return _spectrum(exponents, state_size).assign(is_bound=(("trajectory", "exponent"), np.atleast_2d(bounds)))
+
+
+@pytest.mark.parametrize(
+    ("exponents", "rank", "dimension", "entropy"),
+    [
+        ([0.9, 0.0, -14.5, -20.0], 3, True, False),  # λ_{j+1}
+        ([0.9, 0.0, -14.5, -20.0], 4, False, False),  # below the crossing
+        ([0.9, 0.5, -14.5, -20.0], 2, True, True),
+        ([0.9, 0.0, -14.5, -20.0], 2, True, False),
+        ([-0.1, -0.2], 1, False, False),  # 0, whatever λ_1 < 0 is
+        ([0.2, -0.2], 2, True, False),  # all of them add up to 0
+    ],
+)
+def test_what_a_bound_makes_a_bound(exponents, rank, dimension, entropy):
+    """And in the right direction: the true values, with a smaller exponent, are not larger."""
+    bounds = np.arange(1, len(exponents) + 1) == rank
+    ds = _bounded(exponents, bounds)
+    results = {lk.kaplan_yorke_dimension: dimension, lk.entropy_rate: entropy}
+    lower = _spectrum(np.sort(np.array(exponents) - 0.3 * bounds)[::-1])
+    for function, expected in results.items():
+        assert function(ds).is_bound.dims == ("trajectory",)
+        assert bool(function(ds).is_bound[0]) == expected
+        change = float(function(lower)[0] - function(ds)[0])
+        assert change < 0 if expected else change == 0
+        assert "is_bound" not in function(lower).coords
+    timescale = lk.memory_timescale(ds)
+    np.testing.assert_array_equal(timescale.is_bound[0], bounds)
+    assert "is_bound" not in lk.memory_timescale(lower).coords
 
 
 def test_running_exponents_end_at_the_exponents():
@@ -129,11 +235,72 @@ def test_standard_error_of_autocorrelated_growth(correlation):
         noise[:, t] = correlation * noise[:, t - 1] + rng.normal(size=n_trajectories)
     edges = np.unique(np.r_[0, rng.choice(n_steps, 1500, replace=False), n_steps])
     growth = np.add.reduceat(noise, edges[:-1], axis=1)[..., None]
-    error = batch_means_standard_error(growth, np.diff(edges).astype(float))[:, 0]
+    error = time_average_standard_error(growth, np.diff(edges).astype(float))[:, 0]
     exact = 1 / (1 - correlation) / np.sqrt(n_steps)
     assert error.mean() == pytest.approx(exact, rel=0.12)
     within = np.abs(noise.mean(axis=1)) < 2 * error
     assert 0.9 <= within.mean() <= 0.99
+
+
+def _bounded_growth(rng, n_trajectories, n_intervals, correlation):
+    """Growth f(x_t) − f(x_0), f an AR(1) process of unit variance, whose time average has an error like 1/T."""
+    potential = rng.normal(size=(n_trajectories, n_intervals + 1))
+    for t in range(1, n_intervals + 1):
+        potential[:, t] = correlation * potential[:, t - 1] + np.sqrt(1 - correlation**2) * potential[:, t]
+    return np.diff(potential, axis=1)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.8])
+@pytest.mark.parametrize("n_intervals", [320, 5000])
+def test_standard_error_of_bounded_growth(n_intervals, correlation):
+    """The error falls like 1/T; the error of independent growth would be many times too large."""
+    growth = _bounded_growth(np.random.default_rng(2), 1000, n_intervals, correlation)
+    error = time_average_standard_error(growth[..., None], np.ones(n_intervals))[:, 0]
+    scatter = np.sqrt(2) / n_intervals
+    assert 0.9 <= (np.abs(growth.mean(axis=1)) < 2 * error).mean() <= 0.99
+    assert 0.9 < np.median(error) / scatter < 1.3
+    assert error.mean() / scatter < 1.5
+
+
+@pytest.mark.parametrize("walk", [0.1, 1.0, 10.0])
+def test_standard_error_of_bounded_growth_on_top_of_a_random_walk(walk):
+    """`walk`: the random walk's part of the total variance, in units of the bounded part's."""
+    rng = np.random.default_rng(3)
+    growth = _bounded_growth(rng, 1000, 33, 0.0) + rng.normal(size=(1000, 33)) * np.sqrt(2 * walk / 33)
+    error = time_average_standard_error(growth[..., None], np.ones(33))[:, 0]
+    assert 0.9 <= (np.abs(growth.mean(axis=1)) < 2 * error).mean() <= 0.99
+
+
+def test_standard_error_scales_with_growth_and_time():
+    growth = np.random.default_rng(4).normal(size=(2, 40, 3))
+    error = time_average_standard_error(growth, np.ones(40))
+    np.testing.assert_allclose(time_average_standard_error(growth * 1e-9 + 7.0, np.ones(40)), error * 1e-9, rtol=1e-4)
+    np.testing.assert_allclose(time_average_standard_error(growth, np.full(40, 0.01)), error * 100, rtol=1e-9)
+    np.testing.assert_allclose(time_average_standard_error(growth[:1, :, 1:2], np.ones(40)), error[:1, 1:2], rtol=1e-9)
+
+
+def test_growth_that_is_not_finite_has_no_standard_error():
+    growth = np.random.default_rng(5).normal(size=(2, 100, 3))
+    expected = time_average_standard_error(growth, np.ones(100))
+    growth[0, 50:, 1] = -np.inf
+    growth[1, 99, 2] = np.nan
+    expected[0, 1] = expected[1, 2] = np.nan
+    np.testing.assert_allclose(time_average_standard_error(growth, np.ones(100)), expected)
+
+
+def test_standard_error_of_the_logistic_map_is_honest():
+    """log|f'| is nearly a difference there: the exponent converges like 1/T."""
+    ds = lk.lyapunov_spectrum(lk.classical.logistic(), n_steps=2000, n_transient=50, n_trajectories=400, seed=13)
+    deviation = ds.lyapunov_exponent[:, 0] - np.log(2)
+    assert 0.9 <= float((np.abs(deviation) < 2 * ds.standard_error[:, 0]).mean()) <= 0.99
+    assert float(ds.standard_error.mean() / deviation.std()) < 1.6
+
+
+def test_standard_error_of_lorenz_is_honest():
+    ds = lk.lyapunov_spectrum(lk.classical.lorenz(), n_steps=4000, n_transient=500, n_trajectories=300, seed=14)
+    within = np.abs(ds.lyapunov_exponent - np.array([0.9055, 0.0, -14.5721])) < 2 * ds.standard_error
+    for fraction in within.mean("trajectory").values:
+        assert 0.90 <= fraction <= 0.99
 
 
 def test_standard_error_of_henon_is_honest():
@@ -145,5 +312,5 @@ def test_standard_error_of_henon_is_honest():
 
 
 def test_too_few_intervals_have_no_standard_error():
-    assert np.isnan(batch_means_standard_error(np.ones((1, 7, 2)), np.ones(7))).all()
-    np.testing.assert_allclose(batch_means_standard_error(np.ones((1, 8, 2)), np.ones(8)), 0.0)
+    assert np.isnan(time_average_standard_error(np.ones((1, 7, 2)), np.ones(7))).all()
+    np.testing.assert_allclose(time_average_standard_error(np.ones((1, 8, 2)), np.ones(8)), 0.0)

@@ -1,6 +1,9 @@
-"""What derives from a spectrum's log-growth: running and windowed exponents, errors, dimensions, rates, timescales.
+"""What derives from a spectrum: running and windowed exponents, dimensions, rates, timescales.
 
-All functions take the dataset that `lyapunov_spectrum` returns.
+All functions take the dataset that `lyapunov_spectrum` returns. Where it has the boolean variable `is_bound`
+(trajectory, exponent), which marks exponents that are only upper bounds, what derives from them has the boolean
+coordinate `is_bound`: dimension, entropy rate and timescale never fall when an exponent rises, so that an upper bound
+on an exponent gives an upper bound on them, or does not matter.
 """
 
 from __future__ import annotations
@@ -9,74 +12,6 @@ import math
 
 import numpy as np
 import xarray as xr
-
-N_BATCHES = 32
-MIN_BATCHES = 8
-
-
-def batch_means_standard_error(log_growth: np.ndarray, duration: np.ndarray) -> np.ndarray:
-    """Return the standard error of time-averaged growth rates along each trajectory, by batch means.
-
-    Consecutive intervals are joined into at most 32 batches of similar duration, long enough that the means of
-    neighbouring batches are hardly correlated; the error follows from how much they scatter, and is corrected for
-    the correlation that is left between neighbours.
-
-    Parameters
-    ----------
-    log_growth : ndarray
-        (trajectory, interval, exponent), in nats.
-    duration : ndarray
-        (interval,), in steps or units of time.
-
-    Returns
-    -------
-    ndarray
-        (trajectory, exponent), in nats per step or unit of time. NaN with fewer than 8 intervals.
-    """
-    n_trajectories, n_intervals, k = log_growth.shape
-    if n_intervals < MIN_BATCHES:
-        return np.full((n_trajectories, k), np.nan)
-    middle = duration.cumsum() - duration / 2
-    batch = np.minimum((middle / duration.sum() * N_BATCHES).astype(int), N_BATCHES - 1)
-    starts = np.flatnonzero(np.diff(batch, prepend=-1))
-    time = np.add.reduceat(duration, starts)
-    growth = np.add.reduceat(log_growth, starts, axis=1)
-    n_batches = len(starts)
-    with np.errstate(invalid="ignore"):  # dead directions: −inf − −inf
-        deviation = growth - time[:, None] * (log_growth.sum(axis=1) / duration.sum())[:, None]
-        variance = (deviation**2).sum(axis=1)
-        neighbours = (deviation[:, 1:] * deviation[:, :-1]).sum(axis=1)
-        # what is left of the correlation can widen the error, not narrow it below what independence would give
-        total = (variance + 2 * np.maximum(neighbours, 0.0)) * n_batches / (n_batches - 1)
-        return np.sqrt(total) / duration.sum()
-
-
-def ensemble_mean(ds: xr.Dataset) -> xr.Dataset:
-    """Return the mean spectrum over trajectories and its standard error.
-
-    With several trajectories the error is that between them; with one it is the one along it. Trajectories that
-    diverged are left out.
-
-    Returns
-    -------
-    xarray.Dataset
-        `lyapunov_exponent` and `standard_error` (exponent), and `n_trajectories` (exponent), how many were averaged.
-    """
-    exponents, errors = ds["lyapunov_exponent"], ds["standard_error"]
-    valid = exponents.notnull()
-    count = valid.sum("trajectory")
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = exponents.where(valid, 0.0).sum("trajectory") / count
-        between = np.sqrt(((exponents - mean).where(valid, 0.0) ** 2).sum("trajectory") / (count - 1) / count)
-    along = errors.where(valid, 0.0).sum("trajectory")  # of the only valid trajectory, where there is but one
-    error = between.where(count > 1, along).where(count > 0)
-    return xr.Dataset(
-        {
-            "lyapunov_exponent": mean.assign_attrs(exponents.attrs),
-            "standard_error": error.assign_attrs(units=exponents.units, long_name="standard error of the mean"),
-            "n_trajectories": count.assign_attrs(units="1", long_name="trajectories averaged"),
-        }
-    )
 
 
 def running_exponents(ds: xr.Dataset) -> xr.DataArray:
@@ -170,9 +105,14 @@ def kaplan_yorke_dimension(ds: xr.Dataset) -> xr.DataArray:
 
     D = j + (λ_1 + … + λ_j) / |λ_{j+1}|, j the largest number of leading exponents whose sum is not negative. 0 if
     λ_1 < 0, N if all N exponents add up to 0 or more, NaN if more exponents than were computed would be needed.
+
+    If the spectrum says which exponents are only upper bounds (`is_bound`), the coordinate `is_bound` (trajectory,)
+    says where D is one: where such a bound is among λ_1, …, λ_{j+1}, because D is where the curve through the sums
+    λ_1 + … + λ_i comes down to 0, and lowering an exponent lowers the curve. D = 0 is exact all the same.
     """
     exponents = ds["lyapunov_exponent"].values
     dimension = np.full(len(exponents), np.nan)
+    n_used = np.zeros(len(exponents), dtype=int)
     for trajectory, spectrum in enumerate(exponents):
         if np.isnan(spectrum).any():
             continue
@@ -180,15 +120,18 @@ def kaplan_yorke_dimension(ds: xr.Dataset) -> xr.DataArray:
         if len(negative):
             j = negative[0]
             dimension[trajectory] = j + (spectrum[:j].sum() / -spectrum[j] if j else 0.0)
+            n_used[trajectory] = j + 1 if j else 0
         elif len(spectrum) == ds.attrs["state_size"]:
-            dimension[trajectory] = len(spectrum)
-    return xr.DataArray(
+            dimension[trajectory] = n_used[trajectory] = len(spectrum)
+    result = xr.DataArray(
         dimension,
         dims=("trajectory",),
         coords={"trajectory": ds["trajectory"]},
         name="kaplan_yorke_dimension",
         attrs={"units": "1", "long_name": "Kaplan–Yorke dimension"},
     )
+    used = np.arange(exponents.shape[1]) < n_used[:, None]
+    return _with_bounds(result, ds, xr.DataArray(used, dims=("trajectory", "exponent")))
 
 
 def entropy_rate(ds: xr.Dataset) -> xr.DataArray:
@@ -196,11 +139,15 @@ def entropy_rate(ds: xr.Dataset) -> xr.DataArray:
 
     An upper bound on the Kolmogorov–Sinai entropy rate (Ruelle), and equal to it where Pesin's identity holds. If
     all computed exponents are positive and there are more, the sum is not known: NaN.
+
+    If the spectrum says which exponents are only upper bounds (`is_bound`), the coordinate `is_bound` (trajectory,)
+    says where the sum is one: where a positive exponent is. An exponent with a bound of at most 0 adds nothing.
     """
     exponents = ds["lyapunov_exponent"]
     complete = (exponents.sizes["exponent"] == ds.attrs["state_size"]) | (exponents <= 0).any("exponent")
     rate = exponents.clip(min=0.0).sum("exponent", skipna=False).where(complete)
-    return rate.rename("entropy_rate").assign_attrs(units=exponents.units, long_name="entropy rate")
+    rate = rate.rename("entropy_rate").assign_attrs(units=exponents.units, long_name="entropy rate")
+    return _with_bounds(rate, ds, (exponents > 0) & rate.notnull())
 
 
 def memory_timescale(ds: xr.Dataset) -> xr.DataArray:
@@ -209,8 +156,23 @@ def memory_timescale(ds: xr.Dataset) -> xr.DataArray:
     Of an `ensemble_mean`, that of the mean exponents, (exponent,).
 
     Infinite for λ ≥ 0: such a perturbation is not forgotten. 0 for λ = −∞: it is forgotten in one step.
+
+    If the spectrum says which exponents are only upper bounds (`is_bound`), the coordinate `is_bound`, of the same
+    dimensions, says which timescales are: λ ≤ b < 0 means −1/λ ≤ −1/b. A bound of 0 or more says nothing: infinite.
     """
     exponents = ds["lyapunov_exponent"]
     timescale = xr.where(exponents < 0, -1.0 / exponents.where(exponents < 0), np.inf).where(exponents.notnull())
     unit = exponents.units.removeprefix("nats per ")
-    return timescale.rename("memory_timescale").assign_attrs(units=unit, long_name="memory timescale")
+    timescale = timescale.rename("memory_timescale").assign_attrs(units=unit, long_name="memory timescale")
+    return _with_bounds(timescale, ds, exponents.notnull())
+
+
+def _with_bounds(result: xr.DataArray, ds: xr.Dataset, used: xr.DataArray) -> xr.DataArray:
+    """Return a result with the coordinate `is_bound` if the spectrum says which of the exponents `used` are bounds."""
+    if "is_bound" not in ds:
+        return result
+    bound = ds["is_bound"].astype(bool) & used
+    if "exponent" not in result.dims:
+        bound = bound.any("exponent")
+    attributes = {"units": "1", "long_name": f"the {result.attrs['long_name']} is only an upper bound"}
+    return result.assign_coords(is_bound=(result.dims, bound.transpose(*result.dims).values, attributes))
