@@ -313,4 +313,11 @@ def test_standard_error_of_henon_is_honest():
 
 def test_too_few_intervals_have_no_standard_error():
     assert np.isnan(time_average_standard_error(np.ones((1, 7, 2)), np.ones(7))).all()
-    np.testing.assert_allclose(time_average_standard_error(np.ones((1, 8, 2)), np.ones(8)), 0.0)
+
+
+def test_constant_growth_has_no_error():
+    assert (time_average_standard_error(np.ones((1, 8, 2)), np.ones(8)) == 0.0).all()
+    duration = np.r_[np.full(33, 3.0), 1.0]
+    rates = np.log(np.random.default_rng(6).uniform(size=50))
+    error = time_average_standard_error(duration[None, :, None] * rates, duration)
+    assert (error <= 1e-14 * np.abs(rates)).all()

@@ -34,6 +34,7 @@ N_BATCHES = 32
 MIN_BATCHES = 8
 ROUNDING = 1e-9  # so that batches do not depend on the unit of time
 COLUMNS_AT_ONCE = 4096  # which bounds the memory
+CONSTANT = 1e-14  # relative deviations that are rounding errors of growth at a constant rate
 JITTER = 1e-9  # of the mean variance, added to covariances that smooth variograms make almost singular
 
 WHITE, PERSISTENT, BOUNDED, MIXED = 0.5, 0.1, 0.3, 0.1  # weights of: b = 0, positively correlated, a = 0, both
@@ -162,7 +163,9 @@ def time_average_standard_error(log_growth: np.ndarray, duration: np.ndarray) ->
     for start in range(0, len(known), COLUMNS_AT_ONCE):
         chosen = known[start : start + COLUMNS_AT_ONCE]
         part = columns[:, chosen]
-        error[chosen] = _standard_error(part - time[:, None] * (part.sum(axis=0) / time.sum()), likelihoods)
+        fitted = time[:, None] * (part.sum(axis=0) / time.sum())
+        deviation = np.where(np.abs(part - fitted) > CONSTANT * np.abs(fitted), part - fitted, 0.0)
+        error[chosen] = _standard_error(deviation, likelihoods)
     return error.reshape(n_trajectories, k) / time.sum()
 
 
