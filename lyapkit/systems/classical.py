@@ -25,7 +25,7 @@ def logistic(r: float = 4.0) -> Map:
         batched=True,
         initial_state=_uniform([0.05], [0.95]),
         name=f"logistic map (r={r:g})",
-    )
+    ).trusted()
 
 
 def tent(mu: float = 2.0) -> Map:
@@ -41,7 +41,7 @@ def tent(mu: float = 2.0) -> Map:
         batched=True,
         initial_state=_uniform([0.0], [1.0]),
         name=f"tent map (mu={mu:g})",
-    )
+    ).trusted()
 
 
 def cat() -> Map:
@@ -54,7 +54,7 @@ def cat() -> Map:
         batched=True,
         initial_state=_uniform([0.0, 0.0], [1.0, 1.0]),
         name="cat map",
-    )
+    ).trusted()
 
 
 def baker(a: float = 0.5) -> Map:
@@ -72,7 +72,7 @@ def baker(a: float = 0.5) -> Map:
         batched=True,
         initial_state=_uniform([0.0, 0.0], [1.0, 1.0]),
         name=f"baker's map (a={a:g})",
-    )
+    ).trusted()
 
 
 def henon(a: float = 1.4, b: float = 0.3) -> Map:
@@ -95,7 +95,7 @@ def henon(a: float = 1.4, b: float = 0.3) -> Map:
         batched=True,
         initial_state=lambda n_trajectories, generator: _settle(step, draw(n_trajectories, generator), 200),
         name=f"Hénon map (a={a:g}, b={b:g})",
-    )
+    ).trusted()
 
 
 def standard(k: float = 6.0) -> Map:
@@ -121,7 +121,7 @@ def standard(k: float = 6.0) -> Map:
         batched=True,
         initial_state=_uniform([0.0, 0.0], [math.tau, math.tau]),
         name=f"standard map (k={k:g})",
-    )
+    ).trusted()
 
 
 def lorenz(sigma: float = 10.0, rho: float = 28.0, beta: float = 8 / 3, time_step: float = 0.01) -> Flow:

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from lyapkit.systems.complex_states import JacobianOfParts, OfParts
 from lyapkit.systems.system import System
+from lyapkit.systems.user_function import UserFunction, not_a_function, same_numbers
+from lyapkit.systems.verification import check_jacobian, check_repeatable, visited_states
+
+_ADVICE = "give jacobian=, or write {role} with torch (torch.stack instead of np.array or torch.tensor)"
 
 
 class Map(System):
     """The system h_t = step(h_{t-1}) or, with `input_size`, h_t = step(h_{t-1}, x_t).
 
-    Without a Jacobian, tangent vectors are pushed by forward-mode automatic differentiation, which needs a `step`
-    made of torch operations. A NumPy `step` needs `jacobian`.
+    Without a Jacobian, tangent vectors are pushed by automatic differentiation, which needs a `step` made of torch
+    operations. A NumPy `step` needs `jacobian`.
+
+    The functions may write into their arguments and reuse their results: they are given copies, and what they return
+    is copied. They are called on all trajectories at once where ``torch.vmap`` allows it, one by one where it does not
+    (Python's `if` on a state). Constants of another precision are taken as they are, in the run's arithmetic. Before
+    a run they are checked on its first states: the same argument must give the same value, and the Jacobian must
+    agree with differences of `step`.
+
+    A map of complex numbers is started by a complex ``initial_state=`` of `lyapunov_spectrum`, and measured as one of
+    2N real variables, all real parts and then all imaginary ones; its `jacobian`, if given, may be the complex (N, N)
+    derivative, if the map is holomorphic, or the real (2N, 2N) one.
 
     Parameters
     ----------
     step : callable
-        From a state (N,) to the next state (N,); with ``batched=True`` from (B, N) to (B, N). NumPy or torch.
+        From a state (N,) to the next state (N,); with ``batched=True`` from (B, N) to (B, N). NumPy or torch; a
+        `torch.nn.Module` is converted to the run's dtype.
     state_size : int
         N.
     jacobian : callable, optional
@@ -38,8 +55,13 @@ class Map(System):
     Raises
     ------
     ValueError
-        At use, if a function fails or returns the wrong shape, or if a NumPy `step` comes without a Jacobian.
+        If a function does not take these arguments. At use, if it fails, returns another shape, whole or complex
+        numbers, or different values for the same arguments; if the Jacobian is not the derivative of `step`; or if a
+        NumPy `step` comes without a Jacobian.
     """
+
+    _role = "step"
+    _advice = "for a differential equation use Flow, with time_dependent=True if its field takes the time"
 
     def __init__(
         self,
@@ -56,10 +78,16 @@ class Map(System):
             raise ValueError(f"state_size must be at least 1, got {state_size}")
         self.state_size = state_size
         self.input_size = input_size
-        self.name = name or getattr(step, "__name__", "map").strip("<>")
-        self._step = _UserFunction(step, "step", (state_size,), batched)
-        self._jacobian = jacobian and _UserFunction(jacobian, "jacobian", (state_size, state_size), batched)
+        self.batched = batched
+        self.name = name or _name_of(step)
+        arguments = ("state",) if input_size is None else ("state", "input")
+        self._step = UserFunction(step, self._role, (state_size,), batched, arguments, self._advice)
+        self._jacobian = jacobian and UserFunction(
+            jacobian, "jacobian", (state_size, state_size), batched, arguments, self._advice
+        )
         self._initial_state = initial_state
+        self._source: Map | None = None  # what this was converted from
+        self._probe: tuple[Tensor, Tensor | None, Tensor] | None = None
 
     def step(self, state: Tensor, input: Tensor | None) -> Tensor:
         """Return step(state, input) for every trajectory."""
@@ -69,16 +97,117 @@ class Map(System):
         """Return the next state and the tangent vectors times the Jacobian, given or by automatic differentiation."""
         if self._jacobian is not None:
             return self._step(state, input), tangent @ self._jacobian(state, input).mT
-        next_state = self._step(state, input)
-        advice = "give jacobian=, or write step with torch (torch.stack instead of np.array or torch.tensor)"
+        next_state = self._step.watched(state, input)
+        return next_state, self._differentiated(state, input, tangent)
+
+    def _differentiated(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> Tensor:
+        advice = _ADVICE.format(role=self._role)
+        if self._step.differs_in_torch:
+            raise ValueError(
+                f"{self.name}: {self._role} gives other numbers for tensors than for arrays. It seems to write into "
+                "its argument, and what it took from it before, x = s[0], changes along with a tensor: return new "
+                "values, or take x = s[0].clone()"
+            )
         if not self._step.is_torch:
             raise ValueError(
-                f"{self.name}: step is not made of torch operations and cannot be differentiated: {advice}"
+                f"{self.name}: {self._role} is not made of torch operations and cannot be differentiated: {advice}"
             )
         try:
-            return next_state, self.forward_mode(state, input, tangent)
-        except (ValueError, RuntimeError) as error:
-            raise ValueError(f"{self.name}: step cannot be differentiated automatically: {advice}: {error}") from error
+            return self._step.pushed(state, input, tangent)
+        except Exception as error:
+            raise ValueError(
+                f"{self.name}: {self._role} cannot be differentiated automatically: {advice}: {error}"
+            ) from error
+
+    def pushed(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> Tensor:
+        """Return the tangent vectors times the Jacobian."""
+        if self._jacobian is not None:
+            return tangent @ self._jacobian(state, input).mT
+        self._step.call_once(state, input)
+        return self._differentiated(state, input, tangent)
+
+    @torch.no_grad()
+    def prepared(self, state: Tensor, inputs: Tensor | None) -> Map:
+        """Return this map for one run, its functions checked on the first states of the run.
+
+        Raises
+        ------
+        ValueError
+            As the class says.
+        """
+        run = self._fresh()
+        run.check(visited_states(run.step, state, inputs))
+        return run
+
+    def check(self, points: tuple[Tensor, Tensor | None]) -> None:
+        """Check the functions at states (M, N) and inputs (M, I) or None, and keep a value to compare with later.
+
+        Raises
+        ------
+        ValueError
+            As the class says.
+        """
+        state, input = points
+        for function in (self._step, self._jacobian):
+            if function is not None and not function.is_pure:
+                check_repeatable(function, points)
+        self._probe = state[:1], None if input is None else input[:1], self._step(state, input)[:1]
+        if not self._step.is_pure:
+            self._exact()._check_derivative((state.double(), None if input is None else input.double()))
+
+    def _check_derivative(self, points: tuple[Tensor, Tensor | None]) -> None:
+        self._step(*points)
+        rough = bool(self._step.losses) or (self._jacobian is not None and bool(self._jacobian.losses))
+        message = self._wrong_differentiation if self._jacobian is None else self._wrong_jacobian
+        check_jacobian(self._step, self.pushed, points, message, rough)
+
+    def _exact(self) -> Map:
+        """Return this map in float64, in which differences tell more."""
+        return self._fresh() if self._source is None else self._source._fresh()
+
+    @torch.no_grad()
+    def findings(self, smallest_share_of_kinks: float = 0.0) -> list[str]:
+        """Return what a run showed: lost digits, kinks met exactly, a function that changed meanwhile."""
+        found = self._step.findings(smallest_share_of_kinks)
+        if self._jacobian is not None:
+            found += self._jacobian.findings()
+        if self._probe is not None:
+            state, input, before = self._probe
+            after = self._step(state, input)
+            if not same_numbers(before, after) and not torch.allclose(
+                before, after, rtol=1e5 * torch.finfo(before.dtype).eps, equal_nan=True
+            ):
+                found.append("after the run: " + not_a_function(self._role, before, after))
+        return found
+
+    def split_into_real_parts(self) -> Map:
+        """Return this map of N complex variables as one of 2N real variables, real parts before imaginary ones."""
+        split = copy.copy(self)
+        split.state_size = 2 * self.state_size
+        split.name = f"{self.name} (real and imaginary parts)"
+        split._step = self._step.wrapped(OfParts, (split.state_size,))
+        if self._jacobian is not None:
+            split._jacobian = self._jacobian.wrapped(
+                lambda function: JacobianOfParts(function, self.state_size), (split.state_size, split.state_size)
+            )
+            split._jacobian.is_complex_derivative = True
+        return split
+
+    def converted(self, dtype: torch.dtype, device: torch.device) -> Map:
+        """Return this map, modules among its functions converted; the original is not changed."""
+        run = self._fresh(dtype, device)
+        run._source = self if device.type == "cpu" else None
+        return run
+
+    def trusted(self) -> Map:
+        """Declare the functions to be pure: torch, batched, never writing into arguments; and return this map.
+
+        They are then called without copies and not checked.
+        """
+        for function in (self._step, self._jacobian):
+            if function is not None:
+                function.is_pure = True
+        return self
 
     def initial_state(self, n_trajectories: int, generator: torch.Generator) -> Tensor:
         """Return the start states given at construction."""
@@ -86,71 +215,48 @@ class Map(System):
             return super().initial_state(n_trajectories, generator)
         if callable(self._initial_state):
             return self._initial_state(n_trajectories, generator)
-        start = torch.as_tensor(self._initial_state, dtype=torch.float64)
-        return start.expand(n_trajectories, self.state_size).clone()
+        start = torch.as_tensor(np.asarray(self._initial_state))
+        start = start.to(torch.complex128 if start.is_complex() else torch.float64)
+        return start.expand(n_trajectories, start.shape[-1] if start.ndim else self.state_size).clone()
 
     def __str__(self) -> str:
         return self.name
 
+    def __repr__(self) -> str:
+        sizes = f"state_size={self.state_size}" + (f", input_size={self.input_size}" if self.input_size else "")
+        jacobian = "given" if self._jacobian is not None else "by automatic differentiation"
+        return f"{type(self).__name__}({self.name}, {sizes}, jacobian {jacobian})"
 
-class _UserFunction:
-    """A user's function of (state, input), callable on a batch of torch tensors whatever it is written in.
+    def _fresh(self, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Map:
+        run = copy.copy(self)
+        run._probe = None
+        for name in ("_step", "_jacobian"):
+            function = getattr(self, name)
+            if function is not None:
+                setattr(run, name, function.fresh() if dtype is None else function.converted(dtype, device))
+        return run
 
-    Whether it is made of torch operations is found out at the first call: a torch function can be differentiated
-    and vectorised; anything else is called with NumPy arrays, one trajectory at a time unless it takes batches.
-    """
-
-    def __init__(self, function: Callable, role: str, shape: tuple[int, ...], batched: bool) -> None:
-        self.function = function
-        self.role = role
-        self.shape = shape
-        self.batched = batched
-        self.is_torch: bool | None = None
-
-    def __call__(self, state: Tensor, input: Tensor | None) -> Tensor:
-        arguments = (state,) if input is None else (state, input)
-        if self.is_torch is None:
-            self.is_torch = self._works_in_torch(arguments)
-        try:
-            value = self._call_torch(*arguments) if self.is_torch else self._call_numpy(*arguments)
-        except (TypeError, ValueError, RuntimeError, IndexError, AttributeError, ArithmeticError) as error:
-            shapes = " and ".join(str(tuple(a.shape if self.batched else a.shape[1:])) for a in arguments)
-            raise ValueError(f"{self.role} failed on arguments of shape {shapes}: {error}") from error
-        expected = (len(state), *self.shape)
-        if tuple(value.shape) != expected:
-            got, expected = (s if self.batched else s[1:] for s in (tuple(value.shape), expected))
-            raise ValueError(
-                f"{self.role} returned shape {got}, expected {expected} "
-                f"(state_size={self.shape[0]}, batched={self.batched})"
+    def _wrong_jacobian(self, found: str) -> str:
+        hint = ""
+        if getattr(self._jacobian, "is_complex_derivative", False):
+            hint = (
+                ". A complex derivative is one only for a holomorphic map: if the map is not (abs, conj, real), give "
+                "the real (2N, 2N) Jacobian of all real and then all imaginary parts, or write it with torch and "
+                "without jacobian="
             )
-        return value
+        return f"{self.name}: jacobian is not the derivative of {self._role}: {found}{hint}"
 
-    def _call_torch(self, *arguments: Tensor) -> Tensor:
-        value = self.function(*arguments) if self.batched else torch.vmap(self.function)(*arguments)
-        return value.to(arguments[0].dtype)
+    def _wrong_differentiation(self, found: str) -> str:
+        left = ", ".join(sorted(self._step.leaves_torch))
+        reason = f" (it leaves torch by {left}: math.sin or float() of a tensor has no derivative)" if left else ""
+        return (
+            f"{self.name}: {self._role} cannot be differentiated automatically: the derivative is not that of its "
+            f"values: {found}{reason}. detach(), .data, torch.tensor(…), math.… and rounding do that: use torch's "
+            "functions, or give jacobian="
+        )
 
-    def _call_numpy(self, *arguments: Tensor) -> Tensor:
-        arrays = [argument.detach().cpu().numpy() for argument in arguments]
-        with np.errstate(all="ignore"):  # a state that diverges is found, and named, by its values
-            value = (
-                self.function(*arrays) if self.batched else [self.function(*rows) for rows in zip(*arrays, strict=True)]
-            )
-        return torch.as_tensor(np.asarray(value, dtype=arrays[0].dtype), device=arguments[0].device)
 
-    def _works_in_torch(self, arguments: tuple[Tensor, ...]) -> bool:
-        """Whether the function returns a tensor for tensors.
-
-        Tried first inside vmap, where NumPy cannot look into them; for functions of a batch, that may do things to
-        it that vmap does not allow, outside as well.
-        """
-        function = self.function if self.batched else torch.vmap(self.function)
-        for attempt in (
-            lambda: torch.vmap(function)(*(argument[None] for argument in arguments)),
-            lambda: self.function(*arguments) if self.batched else None,
-        ):
-            try:
-                if isinstance(attempt(), Tensor):
-                    return True
-            except Exception:  # whatever the user's function raised: the call proper repeats it
-                continue
-        return False
+def _name_of(function: Callable) -> str:
+    if isinstance(function, nn.Module):
+        return type(function).__name__
+    return getattr(function, "__name__", "map").strip("<>")

@@ -28,12 +28,16 @@ class System(ABC):
         for flows (nats per unit of time).
     time_unit : str
         What `time_step` is counted in: "step" for maps.
+    treats_trajectories_alike : bool
+        Whether a trajectory's place in the batch makes no difference, so that some of them may be computed alone. False
+        until a subclass says so: then all of them are always computed, which is safe and can be slower.
     """
 
     state_size: int
     input_size: int | None = None
     time_step: float = 1.0
     time_unit: str = "step"
+    treats_trajectories_alike: bool = False
 
     @abstractmethod
     def step(self, state: Tensor, input: Tensor | None) -> Tensor:
@@ -125,3 +129,6 @@ class System(ABC):
 
     def __str__(self) -> str:
         return f"{type(self).__name__}(state_size={self.state_size})"
+
+    def __repr__(self) -> str:
+        return str(self)

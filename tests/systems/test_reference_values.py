@@ -128,7 +128,7 @@ def test_products_of_random_matrices():
     n, n_steps = 5, 3000
     matrices = np.random.default_rng(0).normal(size=(20, n_steps, n * n)) / np.sqrt(n)
     system = lk.Map(
-        lambda s, x: s,
+        lambda s, x: (x.unflatten(-1, (n, n)) @ s[:, :, None])[:, :, 0],
         n,
         lambda s, x: x.unflatten(-1, (n, n)),
         input_size=n * n,

@@ -1,0 +1,174 @@
+"""Where automatic differentiation meets a kink exactly: found while a function runs, confirmed by differences.
+
+At a kink, |x| at 0 or max(x, y) at x = y, automatic differentiation returns some number between the slopes of the two
+sides. An orbit that lands there, as orbits in binary floating point do, gets a slope that no neighbouring orbit has;
+for the tent map written with |x|, zero, and so an exponent of −∞.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+DIFFERENCE = {torch.float64: 1e-6, torch.float32: 1e-3}  # of one-sided differences, relative to the state
+
+
+class KinkWatch(TorchFunctionMode):
+    """Notes whether the torch functions called in this context stood exactly at a kink.
+
+    Works inside ``torch.vmap``, where `met` is a tensor of the level at hand, to be returned like any other.
+
+    Attributes
+    ----------
+    met : Tensor or None
+        Whether a kink was met: a boolean, or one per trajectory of a function of `batch` trajectories. None where
+        no function with kinks was called.
+    called : set of str
+        The names of all torch functions that were called.
+    """
+
+    def __init__(self, batch: int | None = None) -> None:
+        super().__init__()
+        self.batch = batch
+        self.met: Tensor | None = None
+        self.called: set[str] = set()
+
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        self.called.add(name)
+        if name in _KINKS:
+            self._note(_at_kink(name, args, kwargs))
+        return func(*args, **kwargs)
+
+    def _note(self, at_kink: Tensor | None) -> None:
+        if at_kink is None:
+            return
+        if self.batch is None:
+            at_kink = at_kink.any()
+        elif at_kink.ndim and len(at_kink) == self.batch:
+            at_kink = at_kink.reshape(self.batch, -1).any(-1)
+        else:
+            at_kink = at_kink.any().expand(self.batch)
+        self.met = at_kink if self.met is None else self.met | at_kink
+
+
+def are_kinks(
+    value: Callable[[Tensor, Tensor | None], Tensor],
+    push: Callable[[Tensor, Tensor | None, Tensor], Tensor],
+    state: Tensor,
+    input: Tensor | None,
+) -> Tensor:
+    """Return at which states (B, N) the automatic slope is not that of the function's surroundings, booleans (B,).
+
+    It is where the one-sided differences in some direction disagree with each other, and the automatic derivative in
+    that direction agrees with neither, or is zero where one of them is not.
+
+    Parameters
+    ----------
+    value : callable
+        The function, (B, N) -> (B, M).
+    push : callable
+        Its automatic derivative, tangent vectors (B, k, N) -> (B, k, M).
+    state, input : Tensor
+        (B, N) and (B, I) or None.
+    """
+    batch, size = state.shape
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.randn(4, size, generator=generator, dtype=torch.float64)
+    directions /= directions.norm(dim=-1, keepdim=True)
+    if size <= 8:
+        directions = torch.cat([directions, torch.eye(size, dtype=torch.float64)])
+    directions = directions.to(state)
+    centre = value(state, input)
+    automatic = push(state, input, directions.expand(batch, -1, -1).contiguous())
+    scale = state.abs().amax(-1, keepdim=True)
+    length = DIFFERENCE[state.dtype] * torch.where(scale > 0, scale, 1.0)
+    noise = 20 * torch.finfo(state.dtype).eps * centre.abs().amax(-1, keepdim=True) / length
+    found = torch.zeros(batch, dtype=torch.bool, device=state.device)
+    for index, direction in enumerate(directions):
+        ahead = (value(state + length * direction, input) - centre) / length
+        behind = (centre - value(state - length * direction, input)) / length
+        slope = automatic[:, index]
+        size_of_slopes = torch.maximum(ahead.abs(), behind.abs())
+        tolerance = 10 * noise + 1e-3 * size_of_slopes + 1e-6 * size_of_slopes.amax(-1, keepdim=True)
+        depends_on_side = (ahead - behind).abs() > 2 * tolerance
+        is_neither = ((slope - ahead).abs() > tolerance) & ((slope - behind).abs() > tolerance)
+        found |= (depends_on_side & (is_neither | (slope == 0))).any(-1)
+    return found
+
+
+def _at_kink(name: str, args: tuple, kwargs: dict) -> Tensor | None:
+    try:
+        return _KINKS[name](*args, **kwargs)
+    except (TypeError, RuntimeError, IndexError, ValueError):  # a form of the call that is not known here
+        return None
+
+
+def _equal(first: Any, second: Any, **_: Any) -> Tensor | None:
+    tensor = first if isinstance(first, Tensor) else second
+    if not tensor.is_floating_point():
+        return None
+    return torch.as_tensor(first == second)
+
+
+def _at(*values: float) -> Callable:
+    def at(operand: Tensor, *_: Any, **__: Any) -> Tensor:
+        return torch.stack([operand == value for value in values]).any(0)
+
+    return at
+
+
+def _clamp(operand: Tensor, min: Any = None, max: Any = None, **_: Any) -> Tensor | None:
+    met = [operand == bound for bound in (min, max) if bound is not None]
+    return met[0] if len(met) == 1 else met[0] | met[1]
+
+
+def _hardtanh(operand: Tensor, min_val: float = -1.0, max_val: float = 1.0, *_: Any, **__: Any) -> Tensor:
+    return _clamp(operand, min_val, max_val)
+
+
+def _threshold(operand: Tensor, threshold: float, *_: Any, **__: Any) -> Tensor:
+    return operand == threshold
+
+
+def _shrink(operand: Tensor, lambd: float = 0.5, *_: Any, **__: Any) -> Tensor:
+    return operand.abs() == lambd
+
+
+def _extremum(extreme: Callable) -> Callable:
+    def tied(operand: Tensor, dim: Any = None, *_: Any, **__: Any) -> Tensor | None:
+        if isinstance(dim, Tensor):
+            return _equal(operand, dim)
+        best = extreme(operand) if dim is None else extreme(operand, dim, keepdim=True)
+        ties = operand == best
+        return ties.sum() > 1 if dim is None else ties.sum(dim) > 1
+
+    return tied
+
+
+def _vanishes(operand: Tensor, *args: Any, dim: Any = None, **_: Any) -> Tensor:
+    dim = args[1] if dim is None and len(args) > 1 else dim
+    return (operand == 0).all() if dim is None else (operand == 0).all(dim if isinstance(dim, int) else dim[0])
+
+
+_KINKS: dict[str, Callable] = {
+    **dict.fromkeys(("abs", "abs_", "absolute", "__abs__", "relu", "relu_", "leaky_relu", "prelu", "selu"), _at(0.0)),
+    **dict.fromkeys(("lt", "le", "gt", "ge", "eq", "ne", "less", "greater", "less_equal", "greater_equal"), _equal),
+    **dict.fromkeys(("__lt__", "__le__", "__gt__", "__ge__", "maximum", "minimum", "fmax", "fmin"), _equal),
+    **dict.fromkeys(("clamp", "clip", "clamp_", "clip_"), _clamp),
+    **dict.fromkeys(("clamp_min", "clamp_max"), _equal),
+    **dict.fromkeys(("max", "amax"), _extremum(torch.amax)),
+    **dict.fromkeys(("min", "amin"), _extremum(torch.amin)),
+    **dict.fromkeys(("norm", "linalg_norm", "linalg_vector_norm"), _vanishes),
+    **dict.fromkeys(("hardshrink", "softshrink"), _shrink),
+    "relu6": _at(0.0, 6.0),
+    "hardtanh": _hardtanh,
+    "hardsigmoid": _at(-3.0, 3.0),
+    "hardswish": _at(-3.0, 3.0),
+    "threshold": _threshold,
+}

@@ -1,0 +1,182 @@
+"""What a user's functions are checked for on the states that a run starts from, before it starts.
+
+That they are functions: the same values whenever, and in whatever order, they are called. And that the Jacobian is
+that of the step, by differences in a few directions. Both are cheap, and at what they cannot see, a kink or a state
+outside the function's domain, they hold back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from lyapkit.systems.user_function import NUMPY, UserFunction, not_a_function, same_numbers
+
+MOST_TRAJECTORIES = 4  # that are looked at
+VISITED = (0, 1, 2, 5)  # steps after which a state is looked at
+N_DIRECTIONS = 2
+_LENGTHS = {torch.float64: (1e-6, 1e-4, 1e-8), torch.float32: (1e-2, 3e-2, 2e-3)}  # of differences, to the state's size
+_TOLERANCE = {torch.float64: 1e-4, torch.float32: 2e-2}
+_AWAY = {
+    torch.float64: 1e-3,
+    torch.float32: 0.1,
+}  # from the states themselves, which may lie on kinks
+
+Points = tuple[Tensor, Tensor | None]
+
+
+def visited_states(step: Callable, state: Tensor, inputs: Tensor | None) -> Points:
+    """Return states (M, N), and their inputs, of the first few trajectories at the start and a few steps later."""
+    state = state[:MOST_TRAJECTORIES]
+    inputs = None if inputs is None else inputs[:MOST_TRAJECTORIES]
+    last = VISITED[-1] if inputs is None else min(VISITED[-1], inputs.shape[1] - 1)
+    states, driving = [], []
+    for time in range(last + 1):
+        input = None if inputs is None else inputs[:, time]
+        if time in VISITED:
+            finite = state.isfinite().all(-1)
+            states.append(state[finite])
+            driving.append(None if input is None else input[finite])
+        if time < last:
+            state = step(state, input)
+    return torch.cat(states), None if inputs is None else torch.cat(driving)
+
+
+def check_repeatable(function: UserFunction, points: Points) -> None:
+    """Check that a function returns the same at every state in whatever order and company it is called.
+
+    Raises
+    ------
+    ValueError
+        If it does not.
+    """
+    state, input = points
+    if len(state) == 1:  # a hidden counter may have any period: company is needed to shift its phase
+        state = state.expand(3, -1) * torch.tensor([[1.0], [1.0], [0.5]]).to(state)
+        input = None if input is None else input.expand(3, -1)
+    value = function(state, input)
+    again = function(state, input)
+    if not same_numbers(value, again):
+        raise ValueError(not_a_function(function.role, value, again))
+    reversed_order = function(state.flip(0), None if input is None else input.flip(0)).flip(0)
+    alone = torch.cat(
+        [function(state[row : row + 1], None if input is None else input[row : row + 1]) for row in range(len(state))]
+    )
+    exact = function.manner == NUMPY and not function.batched
+    for other in (reversed_order, alone):
+        if same_numbers(other, value):
+            continue
+        size = value.abs().nan_to_num(nan=0.0, posinf=0.0).amax()
+        tolerance = 0.0 if exact else 1e5 * torch.finfo(value.dtype).eps
+        if not torch.allclose(other, value, rtol=tolerance, atol=tolerance * float(size), equal_nan=True):
+            raise ValueError(
+                not_a_function(function.role, value, other).replace(
+                    "called twice with the same,",
+                    "called with the same state in another order or company of trajectories,",
+                )
+            )
+
+
+def check_jacobian(
+    step: Callable[[Tensor, Tensor | None], Tensor],
+    push: Callable[[Tensor, Tensor | None, Tensor], Tensor],
+    points: Points,
+    message: Callable[[str], str],
+    rough: bool = False,
+) -> None:
+    """Check the derivative of a step against differences of the step, in random directions near given states.
+
+    Parameters
+    ----------
+    step, push : callable
+        (B, N) -> (B, M), and its tangent map, (B, k, N) -> (B, k, M).
+    points : tuple
+        States (B, N) and inputs (B, I) or None.
+    message : callable
+        From what was found to the whole message.
+    rough : bool
+        Whether the step's values have the digits of float32 only.
+
+    Raises
+    ------
+    ValueError
+        Where they clearly differ: at every length of the differences, from either side. Names the worst entry.
+    """
+    state, input = points
+    batch, size = state.shape
+    digits = torch.float32 if rough else state.dtype
+    generator = torch.Generator().manual_seed(0)
+    scale = state.abs().amax(-1, keepdim=True)
+    scale = torch.where(scale > 0, scale, scale.amax() if bool(scale.amax() > 0) else 1.0)
+    state = state + _AWAY[digits] * scale * torch.randn(batch, size, generator=generator, dtype=torch.float64).to(state)
+    directions = torch.randn(N_DIRECTIONS, size, generator=generator, dtype=torch.float64)
+    directions = (directions / directions.norm(dim=-1, keepdim=True)).to(state)
+    try:
+        given = push(state, input, directions.expand(batch, -1, -1).contiguous())
+        is_wrong = _disagreement(step, state, input, directions, given, scale, digits)
+    except ValueError:
+        return  # the states beside the visited ones are outside the function's domain
+    if rough and float(is_wrong.any(-1).double().mean()) < 0.5:
+        return  # coarse differences may reach across kinks
+    rows = is_wrong.nonzero()
+    if not len(rows):
+        return
+    row = int(rows[0, 0])
+    one = state[row : row + 1]
+    driven = None if input is None else input[row : row + 1]
+    eye = torch.eye(size).to(state)
+    jacobian = push(one, driven, eye.expand(1, -1, -1).contiguous())[0].mT
+    length = _LENGTHS[digits][0] * scale[row : row + 1]
+    columns = [(step(one + length * axis, driven) - step(one - length * axis, driven)) / (2 * length) for axis in eye]
+    expected = torch.cat(columns).mT
+    error = (jacobian - expected).abs().nan_to_num(nan=0.0)
+    worst = int(error.argmax())
+    i, j = divmod(worst, size)
+    hint = ""
+    if jacobian.shape[0] == size and bool((jacobian.mT - expected).abs().amax() < 1e-2 * error.amax()):
+        hint = "; its transpose would agree: row i, column j is the derivative of variable i by variable j"
+    elif bool((jacobian + expected).abs().amax() < 1e-2 * error.amax()):
+        hint = "; the opposite sign would agree"
+    where = ", ".join(f"{value:.6g}" for value in one[0].tolist()[:6]) + (", …" if size > 6 else "")
+    raise ValueError(
+        message(
+            f"at state [{where}] entry [{i}, {j}] is {float(jacobian[i, j]):.6g}, differences give "
+            f"{float(expected[i, j]):.6g}{hint}"
+        )
+    )
+
+
+def _disagreement(
+    step: Callable,
+    state: Tensor,
+    input: Tensor | None,
+    directions: Tensor,
+    given: Tensor,
+    scale: Tensor,
+    digits: torch.dtype,
+) -> Tensor:
+    """Return at which states, in which directions (B, k) no difference agrees with the derivative."""
+    batch, n_directions = len(state), len(directions)
+    centre = step(state, input)
+    agrees = torch.zeros(batch, n_directions, dtype=torch.bool, device=state.device)
+    tolerance, eps = _TOLERANCE[digits], torch.finfo(digits).eps
+    for relative in _LENGTHS[digits]:
+        length = relative * scale
+        for index, direction in enumerate(directions):
+            if bool(agrees[:, index].all()):
+                continue
+            ahead, behind = step(state + length * direction, input), step(state - length * direction, input)
+            slope = given[:, index]
+            noise = 100 * eps * centre.abs().amax(-1, keepdim=True) / length
+            for difference in (
+                (ahead - behind) / (2 * length),
+                (ahead - centre) / length,
+                (centre - behind) / length,
+            ):
+                size = slope.abs() + difference.abs()
+                bound = tolerance * size + noise + 1e-7 * size.amax(-1, keepdim=True)
+                fits = (slope - difference).abs() <= bound
+                agrees[:, index] |= (fits | ~difference.isfinite()).all(-1)
+    return ~agrees
