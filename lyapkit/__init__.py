@@ -9,7 +9,7 @@ from lyapkit.learning import (
     learning_rate_modulation,
     over_training,
 )
-from lyapkit.lyapunov import lyapunov_spectrum
+from lyapkit.lyapunov import ReliabilityWarning, lyapunov_spectrum
 from lyapkit.models import (
     S4,
     WCRNN,
@@ -51,7 +51,7 @@ from lyapkit.statistics import (
 )
 from lyapkit.systems import Flow, Map, System, classical
 from lyapkit.tables import spectrum_table
-from lyapkit.tangent import DivergenceError, DivergenceWarning
+from lyapkit.tangent import DivergenceError, DivergenceWarning, LostDirectionWarning, SelfCheckError
 from lyapkit.tasks import ArrayTask, Task, power_spectrum, task
 from lyapkit.training import Training, checkpoints, train
 from lyapkit.weak_coupling import validate_weak_coupling
@@ -66,11 +66,14 @@ __all__ = [
     "DivergenceError",
     "DivergenceWarning",
     "Flow",
+    "LostDirectionWarning",
     "Map",
     "Network",
     "RecurrentNetwork",
     "RefinedLSTM",
+    "ReliabilityWarning",
     "Residual",
+    "SelfCheckError",
     "System",
     "Task",
     "Training",

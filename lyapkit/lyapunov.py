@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal
 
 import numpy as np
@@ -9,14 +10,18 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from lyapkit.arguments import Array, available_device, checked_dtype, checked_inputs, checked_steps
+from lyapkit.labels import index, variable
 from lyapkit.provenance import provenance, sha256
 from lyapkit.statistics import batch_means_standard_error
 from lyapkit.systems import System
 from lyapkit.tangent import DEFAULT_ACCURACY, VariationalTerm, propagate
 
-INPUT_DIMS = ("trajectory", "time", "feature")
 ORTHONORMAL = 1e-6  # how far a given frame's inner products may be from those of an orthonormal one
-Array = np.ndarray | Tensor | xr.DataArray
+
+
+class ReliabilityWarning(UserWarning):
+    """Something in a run that makes its numbers less reliable than they look; the message says what to do."""
 
 
 def lyapunov_spectrum(
@@ -35,6 +40,7 @@ def lyapunov_spectrum(
     dtype: str | torch.dtype | None = None,
     device: str | torch.device | None = None,
     seed: int = 0,
+    check: bool = True,
     progress: bool = False,
 ) -> xr.Dataset:
     """Return the Lyapunov exponents of a system along one or many trajectories.
@@ -78,6 +84,8 @@ def lyapunov_spectrum(
         Where to compute. Default: where `inputs` are if they are a tensor on a GPU, else where the system is.
     seed : int
         Seeds random initial states and random frames.
+    check : bool
+        Compute the beginning of one trajectory a second time, plainly, and compare (`SelfCheckError`). Costs below 5 %.
     progress : bool
         Show a progress bar.
 
@@ -85,7 +93,9 @@ def lyapunov_spectrum(
     -------
     xarray.Dataset
         `lyapunov_exponent` and `standard_error` (trajectory, exponent), in nats per step (flows: per unit of time),
-        exponents descending; `log_growth` (trajectory, interval, exponent), in nats, from which they derive;
+        exponents descending, −inf for directions that were mapped to zero exactly, NaN for what is not known;
+        `is_bound` (trajectory, exponent), True where rounding hid a direction and the exponent is an upper bound;
+        `direction`, which vector of the first frame each exponent belongs to; `log_growth` (trajectory, interval, exponent), in nats, from which they derive;
         `condition` (trajectory, interval); `divergence_step` (trajectory), NaN for trajectories that did not
         diverge. The attributes tell how it was made, how many re-orthonormalisations it took and the worst
         condition they met.
@@ -96,18 +106,32 @@ def lyapunov_spectrum(
         If arguments do not fit the system or each other.
     DivergenceError
         With ``on_divergence="raise"``.
+    SelfCheckError
+        If the engine and a plain computation of the same growth disagree.
+
+    Warns
+    -----
+    DivergenceWarning
+        Naming trajectories that diverged, and directions that could not be resolved.
+    LostDirectionWarning
+        Naming directions that were mapped to zero, or of which a bound is known only.
+    ReliabilityWarning
+        About the system: a time step that is too large, for example.
     """
     if not isinstance(system, System):
         raise TypeError(
             f"system is a {type(system).__name__}, expected a lyapkit System: wrap a function in Map or Flow, "
             "a PyTorch module in from_module, or read a file with load_checkpoint"
         )
-    dtype = _dtype(dtype)
+    if initial_state is not None and np.iscomplexobj(initial_state):
+        system = system.split_into_real_parts()
+        initial_state = np.concatenate([np.real(initial_state), np.imag(initial_state)], axis=-1)
+    dtype = checked_dtype(dtype)
     if device is None:
         device = inputs.device if isinstance(inputs, Tensor) and inputs.device.type != "cpu" else system.device
     device = available_device(device)
     input_values = checked_inputs(inputs, system)
-    n_steps = _checked_steps(input_values, n_steps, n_transient)
+    n_steps = checked_steps(input_values, n_steps, n_transient)
     k = system.state_size if n_exponents is None else n_exponents
     if not 1 <= k <= system.state_size:
         raise ValueError(f"n_exponents must be between 1 and the state size {system.state_size}, got {k}")
@@ -125,19 +149,25 @@ def lyapunov_spectrum(
     generator = torch.Generator().manual_seed(seed)
     state = _start(system, input_values, initial_state, n_trajectories, generator).to(device, dtype)
     frame = _first_frame(system.state_size, k, initial_frame, generator).to(device, dtype)
+    inputs = None if input_values is None else torch.from_numpy(input_values).to(device, dtype)
+    running = system.converted(dtype, device).prepared(state, inputs)
     term = propagate(
-        system.converted(dtype, device),
+        running,
         state,
         frame.expand(len(state), -1, -1).contiguous(),
-        None if input_values is None else torch.from_numpy(input_values).to(device, dtype),
+        inputs,
         n_steps=n_steps,
         n_transient=n_transient,
         reorthonormalize=reorthonormalize,
         accuracy=accuracy,
+        precise=None if dtype == torch.float64 else system.converted(torch.float64, device),
         on_divergence=on_divergence,
+        check=check,
         progress=progress,
     )
-    attributes = system.description | provenance(
+    for finding in running.findings():
+        warnings.warn(f"{running}: {finding}", ReliabilityWarning, stacklevel=2)
+    attributes = running.description | provenance(
         n_steps=n_steps,
         n_transient=n_transient,
         n_exponents=k,
@@ -150,7 +180,7 @@ def lyapunov_spectrum(
     )
     if input_values is not None:
         attributes["inputs_sha256"] = sha256(input_values)
-    return _dataset(term, system, attributes)
+    return _dataset(term, running, attributes)
 
 
 def _dataset(term: VariationalTerm, system: System, attributes: dict[str, str]) -> xr.Dataset:
@@ -162,50 +192,25 @@ def _dataset(term: VariationalTerm, system: System, attributes: dict[str, str]) 
     n_trajectories, n_intervals, k = log_growth.shape
     divergence_step = np.full(n_trajectories, np.nan)
     divergence_step[list(term.diverged)] = list(term.diverged.values())
-    time_unit = system.time_unit
-    per_time = f"nats per {time_unit}"
     condition = term.condition.numpy()
 
+    spectrum, unit = ("trajectory", "exponent"), system.time_unit
+    exponents = log_growth.sum(axis=1) / duration.sum()
+    errors = batch_means_standard_error(log_growth, duration)
+    is_bound = np.take_along_axis(term.is_bound.numpy(), order, axis=-1)
     return xr.Dataset(
-        {
-            "lyapunov_exponent": (
-                ("trajectory", "exponent"),
-                log_growth.sum(axis=1) / duration.sum(),
-                {"units": per_time, "long_name": "Lyapunov exponent"},
-            ),
-            "standard_error": (
-                ("trajectory", "exponent"),
-                batch_means_standard_error(log_growth, duration),
-                {"units": per_time, "long_name": "standard error of the Lyapunov exponent, from batch means"},
-            ),
-            "direction": (
-                ("trajectory", "exponent"),
-                order,
-                {"units": "1", "long_name": "which vector of the first frame the exponent belongs to"},
-            ),
-            "log_growth": (
-                ("trajectory", "interval", "exponent"),
-                log_growth,
-                {"units": "nats", "long_name": "log|diag R|, growth between re-orthonormalisations"},
-            ),
-            "condition": (
-                ("trajectory", "interval"),
-                condition,
-                {"units": "1", "long_name": "loss of orthogonality at the end of the interval"},
-            ),
-            "divergence_step": (
-                ("trajectory",),
-                divergence_step,
-                {"units": "step", "long_name": "step at which the trajectory diverged"},
-            ),
-        },
-        coords={
-            "trajectory": ("trajectory", np.arange(n_trajectories), {"units": "1", "long_name": "trajectory"}),
-            "exponent": ("exponent", np.arange(1, k + 1), {"units": "1", "long_name": "rank of the exponent"}),
-            "interval": ("interval", np.arange(n_intervals), {"units": "1", "long_name": "interval"}),
-            "duration": ("interval", duration, {"units": time_unit, "long_name": "duration of the interval"}),
-            "end_time": ("interval", duration.cumsum(), {"units": time_unit, "long_name": "end of the interval"}),
-        },
+        variable("lyapunov_exponent", spectrum, exponents, unit)
+        | variable("standard_error", spectrum, errors, unit)
+        | variable("is_bound", spectrum, is_bound)
+        | variable("direction", spectrum, order)
+        | variable("log_growth", ("trajectory", "interval", "exponent"), log_growth)
+        | variable("condition", ("trajectory", "interval"), condition)
+        | variable("divergence_step", ("trajectory",), divergence_step),
+        coords=index("trajectory", n_trajectories)
+        | index("exponent", k, first=1)
+        | index("interval", n_intervals)
+        | variable("duration", ("interval",), duration, unit)
+        | variable("end_time", ("interval",), duration.cumsum(), unit),
         attrs=attributes
         | {
             "state_size": system.state_size,
@@ -216,77 +221,6 @@ def _dataset(term: VariationalTerm, system: System, attributes: dict[str, str]) 
             "references": "Dubinin & Effenberger 2024, Eq. 4 and Appendix A; Benettin et al. 1980",
         },
     )
-
-
-def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
-    name = "float64" if dtype is None else str(dtype).removeprefix("torch.")
-    if name not in ("float64", "float32"):
-        raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}")
-    return getattr(torch, name)
-
-
-def available_device(device: str | torch.device) -> torch.device:
-    """Return a device, or say that it is not there."""
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {str(device)!r} is not available here: {str(error).splitlines()[0]}") from error
-
-
-def checked_inputs(inputs: Array | None, system: System) -> np.ndarray | None:
-    """Return inputs as a float64 array (trajectory, time, feature), or say what is wrong with them."""
-    if system.input_size is None:
-        if inputs is not None:
-            raise ValueError(f"{system} is autonomous and takes no inputs")
-        return None
-    if inputs is None:
-        raise ValueError(f"{system} needs inputs (trajectory, time, {system.input_size})")
-    if isinstance(inputs, xr.DataArray):
-        if set(inputs.dims) != set(INPUT_DIMS):
-            raise ValueError(f"inputs have dimensions {inputs.dims}, expected {INPUT_DIMS}")
-        inputs = inputs.transpose(*INPUT_DIMS).values
-    values = inputs.detach().cpu().numpy() if isinstance(inputs, Tensor) else np.asarray(inputs)
-    if values.dtype.kind not in "fiub":
-        raise ValueError(f"inputs hold {values.dtype}, expected numbers")
-    if values.ndim != 3:
-        raise ValueError(
-            f"inputs have shape {values.shape}, expected (trajectory, time, feature)"
-            + ("; for one trajectory use inputs[None]" if values.ndim == 2 else "")
-        )
-    if values.shape[2] != system.input_size:
-        raise ValueError(f"inputs have {values.shape[2]} features, {system} takes {system.input_size}")
-    if 0 in values.shape:
-        raise ValueError(f"inputs are empty: shape {values.shape}")
-    values = values.astype(np.float64)
-    if not np.isfinite(values).all():
-        trajectory, time, feature = np.argwhere(~np.isfinite(values))[0]
-        raise ValueError(
-            f"inputs hold {values[trajectory, time, feature]} at trajectory {trajectory}, time {time}, "
-            f"feature {feature}: remove or fill in missing values"
-        )
-    return values
-
-
-def _checked_steps(inputs: np.ndarray | None, n_steps: int | None, n_transient: int) -> int:
-    """Return the number of counted steps."""
-    if n_transient < 0:
-        raise ValueError(f"n_transient must not be negative, got {n_transient}")
-    if inputs is None:
-        if n_steps is None:
-            raise ValueError("n_steps is needed: an autonomous system has no inputs that would tell how long to run")
-    else:
-        available = inputs.shape[1] - n_transient
-        if available < 1:
-            raise ValueError(f"n_transient={n_transient} leaves no step to count: the inputs have {inputs.shape[1]}")
-        n_steps = available if n_steps is None else n_steps
-        if n_steps > available:
-            raise ValueError(
-                f"n_steps={n_steps} after n_transient={n_transient} need {n_steps + n_transient} inputs, "
-                f"only {inputs.shape[1]} are given"
-            )
-    if n_steps < 1:
-        raise ValueError(f"n_steps must be at least 1, got {n_steps}")
-    return n_steps
 
 
 def _start(

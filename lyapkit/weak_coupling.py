@@ -19,7 +19,9 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from lyapkit.lyapunov import Array, checked_inputs, lyapunov_spectrum
+from lyapkit.arguments import Array, checked_inputs
+from lyapkit.labels import variable
+from lyapkit.lyapunov import lyapunov_spectrum
 from lyapkit.models.residuals import Residual
 from lyapkit.models.wcrnn import WCRNN, Gains
 from lyapkit.statistics import running_exponents
@@ -27,7 +29,6 @@ from lyapkit.systems import System
 from lyapkit.tangent import MOST_STEPS_AT_ONCE, propagate
 
 LARGEST_CONDITION = 1e12  # of a product of Jacobians whose singular values can be told from rounding
-_PER_STEP = "nats per step"
 
 
 def predicted_exponents(residual: Residual) -> np.ndarray:
@@ -120,24 +121,16 @@ def validate_weak_coupling(
     lower, upper, norm = along.certificate()
     spectrum, single = ("trajectory", "exponent"), ("trajectory",)
     ds = ds.assign(
-        predicted_exponent=(("exponent",), predicted, _attributes("log|eigenvalue| of the residual (Eq. 13)")),
-        averaged_exponent=(spectrum, along.averaged(), _attributes("first-order prediction: of the averaged Jacobian")),
-        long_time_exponent=(spectrum, along.long_time(), _attributes("first-order prediction, long time")),
-        fixed_time_exponent=(
-            spectrum,
-            along.fixed_time(ds["direction"].values),
-            _attributes("first-order prediction, fixed short time"),
-        ),
-        certificate_lower=(single, lower, _attributes("no exponent lies below (Weyl)")),
-        certificate_upper=(single, upper, _attributes("no exponent lies above (Weyl)")),
-        perturbation_norm=(single, norm, {"units": "1", "long_name": "norm αβ of what the coupling adds to R"}),
-        largest_deviation=(single, deviation.max(axis=1), _attributes("largest |exponent − prediction|")),
-        mean_deviation=(single, deviation.mean(axis=1), _attributes("mean |exponent − prediction|")),
-        running_deviation=(
-            ("trajectory", "interval"),
-            np.abs(running - predicted).max(axis=-1),
-            _attributes("largest |running exponent − prediction|"),
-        ),
+        variable("predicted_exponent", ("exponent",), predicted)
+        | variable("averaged_exponent", spectrum, along.averaged())
+        | variable("long_time_exponent", spectrum, along.long_time())
+        | variable("fixed_time_exponent", spectrum, along.fixed_time(ds["direction"].values))
+        | variable("certificate_lower", single, lower)
+        | variable("certificate_upper", single, upper)
+        | variable("perturbation_norm", single, norm)
+        | variable("largest_deviation", single, deviation.max(axis=1))
+        | variable("mean_deviation", single, deviation.mean(axis=1))
+        | variable("running_deviation", ("trajectory", "interval"), np.abs(running - predicted).max(axis=-1))
     )
     made = [name for name in ds.data_vars if "trajectory" in ds[name].dims and name != "divergence_step"]
     ds.update(ds[made].where(np.isnan(ds["divergence_step"])))
@@ -214,20 +207,11 @@ def variational_deviation(model: WCRNN, inputs: Array, times: Sequence[int]) -> 
         singular = torch.linalg.svdvals(rows)
         resolved = singular[:, -1:] * LARGEST_CONDITION > singular[:, :1]
         exponents.append(torch.where(resolved, singular.log() / time, torch.nan))
+    by_time = ("trajectory", "time")
     return xr.Dataset(
-        {
-            "variational_deviation": (
-                ("trajectory", "time"),
-                torch.stack(deviations, 1).numpy(),
-                {"units": "1", "long_name": "‖V_T − R^T‖ / ‖R^T‖"},
-            ),
-            "singular_exponent": (
-                ("trajectory", "time", "exponent"),
-                torch.stack(exponents, 1).numpy(),
-                _attributes("log(singular value of V_T)/T"),
-            ),
-        },
-        coords={"time": ("time", list(times), {"units": "step", "long_name": "T"})},
+        variable("variational_deviation", by_time, torch.stack(deviations, 1).numpy())
+        | variable("singular_exponent", (*by_time, "exponent"), torch.stack(exponents, 1).numpy()),
+        coords=variable("time", ("time",), list(times)),
     )
 
 
@@ -351,7 +335,3 @@ class _Along:
         upper = (largest * self.singular_values[0] + norm[:, None]).log().mean(1)
         lower = (smallest * self.singular_values[-1] - norm[:, None]).clamp(min=0.0).log().mean(1)
         return lower.numpy(), upper.numpy(), norm.numpy()
-
-
-def _attributes(long_name: str) -> dict[str, str]:
-    return {"units": _PER_STEP, "long_name": long_name}

@@ -14,6 +14,7 @@ from torch import nn
 import lyapkit as lk
 from lyapkit.systems.classical import RandomNetwork
 from lyapkit.tangent import propagate
+from lyapkit.tangent.factorizations import HouseholderQR, PivotedLU
 
 
 def _driven_linear(n, n_inputs=None):
@@ -172,22 +173,38 @@ def test_no_overflow_or_underflow_between_factorizations(rate, dtype):
     assert float(ds.lyapunov_exponent[0, 0]) == pytest.approx(rate, rel=1e-6)
 
 
-def test_dead_directions_are_minus_infinity():
-    """A projection: what it kills is gone for good, the rest goes on."""
+@pytest.mark.parametrize("reorthonormalize", ["adaptive", 1])
+def test_what_is_mapped_to_zero_exactly_is_minus_infinity(reorthonormalize):
+    """Variables that are set to zero: what is lost is gone for good, the rest goes on, in whatever order it comes."""
+    permuted = torch.eye(4)[[2, 0, 3, 1]]
+    matrix = permuted @ torch.diag(torch.tensor([0.0, 0.9, 0.0, 0.5])) @ permuted.mT
+    system = lk.Map(lambda s: matrix @ s, 4, initial_state=np.zeros(4))
+    with pytest.warns(lk.LostDirectionWarning, match="2 direction.* of trajectory 0, were mapped to zero exactly"):
+        ds = lk.lyapunov_spectrum(system, n_steps=100, n_transient=50, reorthonormalize=reorthonormalize)
+    np.testing.assert_allclose(ds.lyapunov_exponent[0], [np.log(0.9), np.log(0.5), -np.inf, -np.inf], atol=1e-12)
+    assert not ds.is_bound.any()
+    assert float(lk.memory_timescale(ds)[0, 3]) == 0.0
+
+
+@pytest.mark.parametrize("reorthonormalize", ["adaptive", 1])
+def test_what_falls_below_rounding_is_bounded(reorthonormalize):
+    """A projection in a rotated basis: zero to rounding, which no computation can tell from 1e-17."""
     basis = np.linalg.qr(np.random.default_rng(0).normal(size=(4, 4)))[0]
     matrix = torch.from_numpy(basis @ np.diag([0.9, 0.5, 0.0, 0.0]) @ basis.T)
-    for reorthonormalize in ("adaptive", 1):
-        system = lk.Map(lambda s: matrix @ s, 4, initial_state=np.zeros(4))
+    system = lk.Map(lambda s: matrix @ s, 4, initial_state=np.zeros(4))
+    with pytest.warns(lk.LostDirectionWarning, match="fell below rounding in up to 100 steps each; .* upper bounds"):
         ds = lk.lyapunov_spectrum(system, n_steps=100, n_transient=50, reorthonormalize=reorthonormalize)
-        np.testing.assert_allclose(ds.lyapunov_exponent[0], [np.log(0.9), np.log(0.5), -np.inf, -np.inf], atol=1e-12)
-        assert float(lk.memory_timescale(ds)[0, 3]) == 0.0
+    np.testing.assert_allclose(ds.lyapunov_exponent[0, :2], np.log([0.9, 0.5]), atol=1e-12)
+    np.testing.assert_array_equal(ds.is_bound, [[False, False, True, True]])
+    assert (ds.lyapunov_exponent[0, 2:] < -31).all()
 
 
 def test_relu_network_has_as_many_dead_directions_as_its_product_has_lost_ranks():
     torch.manual_seed(3)
     module = nn.RNN(1, 8, nonlinearity="relu")
     inputs = torch.randn(1, 30, 1)
-    ds = lk.lyapunov_spectrum(lk.from_module(module), inputs)
+    with pytest.warns(lk.LostDirectionWarning, match="were mapped to zero exactly, first in trajectory 0 at step"):
+        ds = lk.lyapunov_spectrum(lk.from_module(module), inputs)
     state, product = torch.zeros(8), np.eye(8)
     for x in inputs[0]:
         z = module.weight_ih_l0 @ x + module.bias_ih_l0 + module.weight_hh_l0 @ state + module.bias_hh_l0
@@ -198,6 +215,7 @@ def test_relu_network_has_as_many_dead_directions_as_its_product_has_lost_ranks(
     alive = int(np.isfinite(ds.lyapunov_exponent[0]).sum())
     assert 0 < alive < 8
     assert alive == np.linalg.matrix_rank(product, tol=1e-13)
+    assert not ds.is_bound.any()
 
 
 def test_too_long_fixed_interval_is_named_and_not_a_number():
@@ -315,11 +333,9 @@ def test_intervals_are_as_long_as_asked_for():
 @pytest.mark.parametrize("k", [1, 3, 8])
 def test_factors_inside_intervals_keep_the_volumes(k):
     """L W = V with W well conditioned; the volumes of the leading rows are those of V."""
-    from lyapkit.tangent import _HouseholderQR, _PivotedLU
-
     frames = torch.randn(5, k, 8) * torch.logspace(3, -3, k)[:, None]
-    for factors in (_PivotedLU(frames), _HouseholderQR(frames)):
-        new = factors.new_frame(True)
+    for factors in (PivotedLU(frames), HouseholderQR(frames)):
+        new = factors.new_frame()
         lower = frames @ torch.linalg.pinv(new)
         torch.testing.assert_close(lower @ new, frames, rtol=1e-10, atol=1e-10)
         torch.testing.assert_close(lower.triu(1), torch.zeros_like(lower), rtol=0, atol=1e-9)

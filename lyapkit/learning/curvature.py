@@ -15,11 +15,11 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from lyapkit.arguments import Array
 from lyapkit.learning.gauss_newton import full_ggn_spectrum
-from lyapkit.learning.memory import gibibytes
 from lyapkit.learning.objective import Loss, Objective
 from lyapkit.learning.products import OnArrays, Product, ggn_product, hessian_product
-from lyapkit.lyapunov import Array
+from lyapkit.memory import gibibytes
 from lyapkit.models.network import Network
 
 _WHICH = {"magnitude": "LM", "largest": "LA", "smallest": "SA"}

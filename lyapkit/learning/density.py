@@ -11,9 +11,9 @@ import xarray as xr
 from torch import nn
 from tqdm import tqdm
 
+from lyapkit.arguments import Array
 from lyapkit.learning.objective import Loss, Objective
 from lyapkit.learning.products import OnArrays, Product, hessian_product
-from lyapkit.lyapunov import Array
 from lyapkit.models.network import Network
 
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lyapkit.learning.jacobians import output_jacobians
-from lyapkit.learning.memory import available_memory, gibibytes
 from lyapkit.learning.objective import Objective
+from lyapkit.memory import available_memory, gibibytes
 
 _RANK_TOLERANCE = 1e-12  # of a loss's curvature, relative to the largest: below is rounding
 

@@ -10,9 +10,9 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from lyapkit.arguments import Array
 from lyapkit.learning.objective import Loss, Objective, checked_loss
 from lyapkit.learning.unrolled import Unrolled
-from lyapkit.lyapunov import Array
 from lyapkit.models.network import Network
 from lyapkit.models.wcrnn import WCRNN
 from lyapkit.provenance import provenance

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vjp
 from tqdm import tqdm
 
+from lyapkit.arguments import Array
 from lyapkit.learning.curvature import hessian_eigenvalues
 from lyapkit.learning.objective import Loss, Objective
-from lyapkit.lyapunov import Array
 from lyapkit.models.network import Network
 
 ROWS_AT_ONCE = 20_000  # steps times samples that are differentiated in one batch

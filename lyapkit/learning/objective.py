@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lyapkit.learning.memory import available_memory
+from lyapkit.arguments import Array, available_device, checked_inputs
 from lyapkit.learning.unrolled import Unrolled
-from lyapkit.lyapunov import Array, available_device, checked_inputs
+from lyapkit.memory import available_memory
 from lyapkit.models.network import Network, as_network
 from lyapkit.provenance import provenance
 

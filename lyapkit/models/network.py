@@ -27,6 +27,7 @@ class Network(nn.Module, System):
         Names of the parameters that only `read` uses.
     """
 
+    treats_trajectories_alike = True
     input_size: int
     recurrent_parameters: tuple[str, ...]
     readout_parameters: tuple[str, ...]

@@ -33,6 +33,8 @@ class Recurrent(System):
         What a result file should say about where the weights come from.
     """
 
+    treats_trajectories_alike = True
+
     def __init__(self, layers: list[Layer], source: Mapping[str, str] | None = None) -> None:
         self.layers = layers
         self.source = dict(source or {})

@@ -15,7 +15,7 @@ import xarray as xr
 from torch import Tensor
 from tqdm import tqdm
 
-from lyapkit.lyapunov import available_device
+from lyapkit.arguments import available_device
 from lyapkit.models.network import Network
 from lyapkit.provenance import provenance
 from lyapkit.results import save

@@ -1,0 +1,59 @@
+"""The units and long names of every variable of a spectrum, said once: `variable` and `index` make them into xarray's.
+
+Other features name their own variables where they compute them; what several of them share stands here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+PER_STEP = "nats per step"
+_RATE, _TIME = "nats per {time}", "{time}"
+
+LABELS = {
+    "lyapunov_exponent": (_RATE, "Lyapunov exponent"),
+    "standard_error": (_RATE, "standard error of the Lyapunov exponent, along the trajectory"),
+    "is_bound": ("1", "whether the exponent is only an upper bound, because rounding hid the direction"),
+    "direction": ("1", "which vector of the first frame the exponent belongs to"),
+    "log_growth": ("nats", "log|diag R|, growth between re-orthonormalisations"),
+    "condition": ("1", "loss of orthogonality at the end of the interval"),
+    "divergence_step": ("step", "step at which the trajectory diverged"),
+    "duration": (_TIME, "duration of the interval"),
+    "end_time": (_TIME, "end of the interval"),
+    "trajectory": ("1", "trajectory"),
+    "exponent": ("1", "rank of the exponent"),
+    "interval": ("1", "interval"),
+    "predicted_exponent": (_RATE, "log|eigenvalue| of the residual (Eq. 13)"),
+    "averaged_exponent": (_RATE, "first-order prediction: of the averaged Jacobian"),
+    "long_time_exponent": (_RATE, "first-order prediction, long time"),
+    "fixed_time_exponent": (_RATE, "first-order prediction, fixed short time"),
+    "certificate_lower": (_RATE, "no exponent lies below (Weyl)"),
+    "certificate_upper": (_RATE, "no exponent lies above (Weyl)"),
+    "perturbation_norm": ("1", "norm αβ of what the coupling adds to R"),
+    "largest_deviation": (_RATE, "largest |exponent − prediction|"),
+    "mean_deviation": (_RATE, "mean |exponent − prediction|"),
+    "running_deviation": (_RATE, "largest |running exponent − prediction|"),
+    "variational_deviation": ("1", "‖V_T − R^T‖ / ‖R^T‖"),
+    "singular_exponent": (_RATE, "log(singular value of V_T)/T"),
+    "time": (_TIME, "T"),
+}
+
+Variable = tuple[tuple[str, ...], np.ndarray, dict[str, str]]
+
+
+def attributes(name: str, time_unit: str = "step") -> dict[str, str]:
+    """Return the attributes `units` and `long_name` of a variable; times are counted in `time_unit`."""
+    units, long_name = LABELS[name]
+    return {"units": units.format(time=time_unit), "long_name": long_name}
+
+
+def variable(name: str, dims: Sequence[str], values: np.ndarray, time_unit: str = "step") -> dict[str, Variable]:
+    """Return a variable with its label, {name: (dims, values, attributes)}."""
+    return {name: (tuple(dims), values, attributes(name, time_unit))}
+
+
+def index(dim: str, size: int, first: int = 0) -> dict[str, Variable]:
+    """Return the coordinate of a dimension that counts from `first`, with its label."""
+    return variable(dim, (dim,), np.arange(first, first + size))

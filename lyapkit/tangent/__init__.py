@@ -1,0 +1,17 @@
+"""The variational term: how perturbations of a trajectory evolve. Start reading at `propagation`."""
+
+from lyapkit.tangent.casualties import DivergenceError, DivergenceWarning, LostDirectionWarning
+from lyapkit.tangent.propagation import MOST_STEPS_AT_ONCE
+from lyapkit.tangent.self_check import SelfCheckError
+from lyapkit.tangent.variational_term import DEFAULT_ACCURACY, VariationalTerm, propagate
+
+__all__ = [
+    "DEFAULT_ACCURACY",
+    "MOST_STEPS_AT_ONCE",
+    "DivergenceError",
+    "DivergenceWarning",
+    "LostDirectionWarning",
+    "SelfCheckError",
+    "VariationalTerm",
+    "propagate",
+]

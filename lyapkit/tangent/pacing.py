@@ -1,0 +1,113 @@
+"""How far to push a frame before the next factorisation, and what to do where that was too far.
+
+What limits a stretch is measured at its end: the *condition* (B,), the ratio of the largest growth to the smallest, by which
+rounding errors are magnified; and the logs of lengths, which must stay within the range of floating-point numbers. The
+*strain* (B,) is the used fraction of what is allowed; above 1, or NaN, the stretch was too long for that trajectory.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+N_INTERVALS = 32  # that the adaptive pace divides a run into, for error bars and convergence plots
+FIRST_REACH = 8
+GENTLE_CONDITION = 10.0  # may be squared without loss
+RESERVE = 0.95  # of the estimated reach
+
+
+class Pace(ABC):
+    """How far to go. One object serves the trajectories that move together."""
+
+    interval: int
+    is_gentle = False  # the last closing frame was close to orthogonal, so that the next may be factored by Cholesky
+
+    @abstractmethod
+    def stretch(self, left: int) -> tuple[int, bool]:
+        """Return how many of the `left` steps of an interval to do next, and whether to end it there, with a QR."""
+
+    @abstractmethod
+    def strain(self, log_diagonal: Tensor, condition: Tensor) -> Tensor:
+        """Return the strain (B,) of a stretch that ends with these log-growths (B, k) and conditions (B,)."""
+
+    @abstractmethod
+    def shorten(self, length: int, closes: bool) -> bool:
+        """Go less far next time, `length` steps were too many; whether that is possible."""
+
+    def went(self, length: int, closes: bool, strain: float, condition: float) -> None:  # noqa: B027 nothing to note
+        """Take note that a stretch went well, at this strain and condition."""
+
+    def rounding(self, condition: Tensor) -> Tensor | float:
+        """Return the error of log-growths (B, 1) that is to be kept account of: none, where an accuracy bounds it."""
+        return 0.0
+
+    def copy(self) -> Pace:
+        """Return a pace of its own for trajectories that part from the others."""
+        return copy.copy(self)
+
+
+class FixedPace(Pace):
+    """A QR every `interval` steps, and nothing in between. Of single steps the accuracy is demanded, of longer ones a digit."""
+
+    def __init__(self, interval: int, accuracy: float, dtype: torch.dtype) -> None:
+        self.interval = interval
+        self._epsilon = torch.finfo(dtype).eps
+        self._worst = math.log((accuracy if interval == 1 else 0.1) / self._epsilon)
+
+    def stretch(self, left: int) -> tuple[int, bool]:
+        """Return all of it."""
+        return left, True
+
+    def strain(self, log_diagonal: Tensor, condition: Tensor) -> Tensor:
+        """Return the used fraction of the condition's log."""
+        return condition.log() / self._worst
+
+    def shorten(self, length: int, closes: bool) -> bool:
+        """Return that it is not possible."""
+        return False
+
+    def rounding(self, condition: Tensor) -> Tensor:
+        """Return machine epsilon times the condition."""
+        return self._epsilon * condition[:, None].double()
+
+
+class AdaptivePace(Pace):
+    """About 32 intervals a run; inside, factorisations as rare as an accuracy allows."""
+
+    def __init__(self, n_steps: int, accuracy: float, dtype: torch.dtype) -> None:
+        limits = torch.finfo(dtype)
+        self.interval = max(1, n_steps // N_INTERVALS)
+        self._worst = math.log(accuracy / limits.eps)
+        self._range = 0.4 * math.log(limits.max)  # squares included
+        self._inside, self._closing = FIRST_REACH, FIRST_REACH  # how far LU and QR may go
+
+    def stretch(self, left: int) -> tuple[int, bool]:
+        """Return the rest if a QR may close it, else as much as leaves what the closing QR can take."""
+        if left <= self._closing:
+            return left, True
+        return min(left - self._closing, self._inside), False
+
+    def strain(self, log_diagonal: Tensor, condition: Tensor) -> Tensor:
+        """Return the larger of the used fractions of the condition's log and of the range of lengths."""
+        return torch.maximum(condition.log() / self._worst, log_diagonal.abs().amax(1) / self._range)
+
+    def shorten(self, length: int, closes: bool) -> bool:
+        """Halve the reach."""
+        if closes:
+            self._closing = length // 2
+        else:
+            self._inside = length // 2
+        return True
+
+    def went(self, length: int, closes: bool, strain: float, condition: float) -> None:
+        """Estimate the reach from the strain, which grows in proportion to the length, but do not more than double it."""
+        reach = min(2 * length, max(1, int(RESERVE * length / max(strain, 1e-9))))
+        if closes:
+            self._closing = reach
+            self.is_gentle = condition < GENTLE_CONDITION
+        else:
+            self._inside = reach

@@ -1,0 +1,190 @@
+"""The engine: propagates states and, with them, frames of perturbations; re-orthonormalises when it has to.
+
+The frame's rows Q span the k fastest-growing directions. Pushed through the tangent map they lose orthogonality;
+factoring them, V = L Q, gives a new frame and, on the diagonal of L, the growth of each direction (Benettin et al. 1980;
+Eckmann & Ruelle 1985). What is stored is log|diag L| per interval between factorisations.
+
+Three facts keep this cheap and right:
+
+- A factorisation costs several pushes, and is needed only before rounding hides the slow directions behind the fast
+  ones. What is lost is measured, as the condition, and a `Pace` goes on for as long as it stays in bounds.
+- Inside an interval the frame need not be orthonormal, only well conditioned. V = L W with any lower triangular L
+  keeps the volumes that define the exponents: the diagonals multiply, and the QR at the interval's end makes good
+  what W lacks. So inside intervals an LU factorisation with column pivoting serves, at a third of the cost. And where
+  frames stay close to orthogonal, as in weakly coupled networks, the QR itself is had from a Cholesky factor.
+- Where a single step contracts a direction below rounding, no shorter stretch helps. Such steps are done with care, by
+  `careful_step`: for saturated units that keeps every digit, elsewhere it gives an upper bound and says so.
+
+Trajectories move together. Those for which a stretch was too long are left behind and follow at a pace of their own; those
+that diverge leave for good. So a trajectory never disturbs, nor slows down, the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from lyapkit.systems.system import System
+from lyapkit.tangent.bundle import Bundle
+from lyapkit.tangent.casualties import Casualties
+from lyapkit.tangent.factorizations import CholeskyQR, HouseholderQR, PivotedLU
+from lyapkit.tangent.pacing import GENTLE_CONDITION
+from lyapkit.tangent.self_check import SelfCheck
+from lyapkit.tangent.single_steps import Renewal, Step, careful_step
+from lyapkit.tangent.whole_batch import for_members
+
+MOST_STEPS_AT_ONCE = 256  # that a system is asked for, which bounds its memory
+
+
+class Propagation:
+    """The moving part of `propagate`: where trajectories and frames are, and what happened to them so far."""
+
+    def __init__(
+        self, system: System, precise: System | None, everyone: Bundle, inputs: Tensor | None, accuracy: float
+    ) -> None:
+        self.system, self.precise = system, precise
+        self.inputs = inputs
+        self.accuracy = accuracy
+        self.everyone = everyone
+        self.casualties = Casualties(everyone)
+        self.n_reorthonormalizations = 0
+        self.n_reconditionings = 0
+
+    def pass_interval(self, length: int, check: SelfCheck | None = None) -> None:
+        """Move all trajectories `length` steps on, to orthonormal frames; growth and condition count from here."""
+        everyone = self.everyone
+        everyone.log_growth.zero_()
+        everyone.condition.fill_(1.0)
+        end = everyone.time + length
+        is_moving = self.casualties.is_moving
+        is_whole = bool(is_moving.all()) and not everyone.has_dead_rows
+        waiting = [everyone if is_whole else everyone.select(is_moving)]
+        while waiting:
+            bundle = waiting.pop()
+            while bundle.time < end and len(bundle):
+                bundle, left_behind = self.move(bundle, end)
+                waiting += left_behind
+                check = check and check.after(bundle, end)
+            if bundle is not everyone:
+                everyone.put_back(bundle, bundle.members)
+        everyone.time = end
+
+    def move(self, bundle: Bundle, end: int) -> tuple[Bundle, list[Bundle]]:
+        """Try to move a bundle on; return those that did, or may try again, and those that were left behind."""
+        pace = bundle.pace
+        length, closes = pace.stretch(end - bundle.time)
+        state, frame = self.advance(bundle, length)
+        factors = self.factor(frame, closes, bundle)
+        condition = factors.condition(frame)
+        grown = factors.diagonal.log()
+        is_sound = factors.is_trusted & state.isfinite().all(1)
+        strain = pace.strain(grown, condition).where(is_sound, torch.inf)
+        worst = float(strain.max())
+        if worst <= 1:
+            self._accept(bundle, length, state, factors.new_frame(), grown, condition)
+            bundle.error += pace.rounding(condition)
+            pace.went(length, closes, worst, float(condition.max()) if closes else 1.0)
+            return bundle, []
+        is_over = ~(strain <= 1)
+        if length > 1 and 2 * int(is_over.sum()) > len(bundle) and pace.shorten(length, closes):
+            return bundle, []
+        behind = bundle.select(is_over)
+        behind.pace = pace.copy()
+        self._accept(bundle, length, state, factors.new_frame(), grown, condition)
+        if length > 1 and behind.pace.shorten(length, closes):
+            return bundle.select(~is_over), [behind]
+        self._take_care(behind, length)
+        bundle.put_back(behind, is_over)
+        is_moving = self.casualties.is_moving[bundle.members]
+        return (bundle if bool(is_moving.all()) else bundle.select(is_moving)), []
+
+    def advance(self, bundle: Bundle, n_steps: int) -> tuple[Tensor, Tensor]:
+        """Return a bundle's state and frame after `n_steps`."""
+        state, frame = bundle.state, bundle.frame
+        system = for_members(self.system, bundle.members, len(self.everyone))
+        for start in range(bundle.time, bundle.time + n_steps, MOST_STEPS_AT_ONCE):
+            end = min(start + MOST_STEPS_AT_ONCE, bundle.time + n_steps)
+            state, frame = system.push_along(state, self._inputs(bundle, start, end), frame, end - start)
+        return state, frame
+
+    def factor(self, frame: Tensor, closes: bool, bundle: Bundle) -> HouseholderQR | CholeskyQR | PivotedLU:
+        """Return a QR of a frame that closes an interval, else an LU."""
+        if not closes:
+            self.n_reconditionings += 1
+            return PivotedLU(frame, bundle.mask)
+        self.n_reorthonormalizations += 1
+        if bundle.pace.is_gentle:
+            factors = CholeskyQR(frame, bundle.mask)
+            if bool((factors.is_trusted & (factors.condition(frame) < GENTLE_CONDITION)).all()):
+                return factors
+        return HouseholderQR(frame, bundle.mask)
+
+    def forget_losses(self) -> None:
+        """Begin anew, with full frames: what was lost so far does not count."""
+        everyone = self.everyone
+        if everyone.has_dead_rows:
+            noise = torch.randn(everyone.frame.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+            filled = torch.where(everyone.is_alive[:, :, None], everyone.frame, noise.to(everyone.frame))
+            everyone.frame = torch.linalg.qr(filled.mT)[0].mT.contiguous()
+            everyone.is_alive = torch.ones_like(everyone.is_alive)
+            everyone.has_dead_rows = False
+        everyone.error.zero_()
+        everyone.n_bounded.zero_()
+        self.casualties.first_death.clear()
+
+    def _inputs(self, bundle: Bundle, start: int, end: int) -> Tensor | None:
+        if self.inputs is None:
+            return None
+        inputs = self.inputs[:, start:end]
+        return inputs if len(bundle) == len(inputs) else inputs[bundle.members]
+
+    def _accept(
+        self, bundle: Bundle, length: int, state: Tensor, frame: Tensor, grown: Tensor, condition: Tensor
+    ) -> None:
+        bundle.state, bundle.frame = state, frame
+        bundle.log_growth += grown
+        bundle.condition = torch.maximum(bundle.condition, condition)
+        bundle.time += length
+
+    def _take_care(self, bundle: Bundle, length: int) -> None:
+        """Do a step that contracts directions below rounding; or end an interval that was too long, as far as possible."""
+        self.n_reorthonormalizations += 1
+        if length == 1:
+            inputs = self._inputs(bundle, bundle.time, bundle.time + 1)
+            input = None if inputs is None else inputs[:, 0]
+            place = (bundle.members, len(self.everyone))
+            precise = self.precise and for_members(self.precise, *place)
+            step = careful_step(for_members(self.system, *place), precise, bundle, input, self.accuracy)
+            self.casualties.diverge(bundle, ~step.is_finite, bundle.time, step.state)
+        else:
+            step = self._end_somehow(bundle, length)
+        rows = step.rows
+        self.casualties.note_deaths(bundle, rows)
+        for name in ("order", "log_growth", "error", "n_bounded"):
+            setattr(bundle, name, getattr(bundle, name).gather(1, rows.order))
+        bundle.log_growth += rows.log_growth
+        bundle.error += rows.error
+        bundle.n_bounded += rows.is_lost
+        bundle.is_alive = rows.is_alive
+        bundle.has_dead_rows = not bool(rows.is_alive.all())
+        bundle.condition = torch.maximum(bundle.condition, rows.error.amax(1) / torch.finfo(step.frame.dtype).eps)
+        bundle.state, bundle.frame = step.state, step.frame
+        bundle.time += length
+
+    def _end_somehow(self, bundle: Bundle, length: int) -> Step:
+        """Return the end of a fixed interval that was too long; directions that are lost there are not known."""
+        start, state, frame = bundle, bundle.state, bundle.frame
+        is_finite = torch.ones(len(bundle), dtype=torch.bool, device=state.device)
+        for time in range(bundle.time, bundle.time + length):
+            state, frame = self.advance(replace(start, state=state, frame=frame, time=time), 1)
+            stays = is_finite & state.isfinite().all(1) & frame.isfinite().flatten(1).all(1)
+            self.casualties.diverge(bundle, is_finite & ~stays, time, state)
+            is_finite = stays
+        rows = Renewal(bundle.is_alive)
+        frame = rows(torch.where(is_finite[:, None, None], frame, bundle.frame))
+        was_alive = bundle.is_alive.gather(1, rows.order)
+        rows.error = rows.error.masked_fill(was_alive & (rows.is_lost | ~rows.is_alive), torch.inf)
+        rows.is_lost = torch.zeros_like(rows.is_lost)
+        return Step(state, frame, is_finite, rows)

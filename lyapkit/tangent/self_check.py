@@ -1,0 +1,153 @@
+"""`SelfCheck`: the beginning of one trajectory is computed a second time, plainly, and compared.
+
+Plainly means: the system's `push`, one step at a time, for this trajectory alone, and one Householder QR per step, of one
+matrix. And `push` itself is compared with finite differences of `step`. So it is found if a factorisation of batches,
+`push_along` or `push` is wrong, on this machine, with this system, in the very run that is about to be believed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lyapkit.systems.system import System
+from lyapkit.tangent.bundle import Bundle
+from lyapkit.tangent.whole_batch import for_members
+
+if TYPE_CHECKING:
+    from lyapkit.tangent.propagation import Propagation
+
+N_POINTS = 3  # at which `push` is compared with finite differences
+DIFFERENCES = (1e-5, 1e-7)  # relative to the state's size
+SHARE = 200  # of the trajectories' steps, one in so many is computed twice
+
+
+class SelfCheckError(ArithmeticError):
+    """The engine and a plain computation of the same growth disagree: nothing that the run gives can be believed."""
+
+
+@dataclass
+class SelfCheck:
+    """What a trajectory was when its first counted interval began, and what the comparison needs.
+
+    Attributes
+    ----------
+    system : System
+        In float64, if there is one.
+    trajectory, time, n_steps : int
+        Which one, when it began, and how many steps are to be checked at least.
+    state, frame, order : Tensor
+        (1, N), (1, r, N) and (1, r), as in `Bundle`.
+    inputs : Tensor, optional
+        (1, T, I), from `time` on.
+    accuracy, epsilon : float
+        Of one factorisation in the run, and of its arithmetic.
+    """
+
+    system: System
+    trajectory: int
+    time: int
+    n_steps: int
+    state: Tensor
+    frame: Tensor
+    order: Tensor
+    inputs: Tensor | None
+    accuracy: float
+    epsilon: float
+
+    @classmethod
+    def of(cls, run: Propagation, n_steps: int) -> SelfCheck | None:
+        """Return a check of the first trajectory that moves; None if there is none. `n_steps` are those of the run."""
+        everyone = run.everyone
+        moving = run.casualties.is_moving.nonzero().flatten()
+        if not len(moving) or not bool(everyone.is_alive[moving[0]].all()):
+            return None
+        one = moving[:1]
+        is_double = everyone.state.dtype == torch.float64
+        inputs = None if run.inputs is None else run.inputs[one, everyone.time :].double()
+        return cls(
+            system=for_members(run.system if is_double else run.precise or run.system, one, len(everyone)),
+            trajectory=int(one),
+            time=everyone.time,
+            n_steps=max(1, min(n_steps // 64, n_steps * len(everyone) // SHARE)),
+            state=everyone.state[one].double(),
+            frame=everyone.frame[one].double(),
+            order=everyone.order[one].clone(),
+            inputs=inputs,
+            accuracy=run.accuracy,
+            epsilon=torch.finfo(everyone.state.dtype).eps,
+        )
+
+    def after(self, bundle: Bundle, end: int) -> SelfCheck | None:
+        """Compare, if the trajectory is in this bundle and has come far enough; None if that is done."""
+        is_due = bundle.time >= min(self.time + self.n_steps, end)
+        where = (bundle.members == self.trajectory).nonzero().flatten() if is_due else ()
+        if not len(where):
+            return self
+        if torch.equal(bundle.order[where], self.order):
+            self._compare(bundle, where)
+        return None
+
+    def _compare(self, bundle: Bundle, where: Tensor) -> None:
+        grown, allowed = self._plainly(bundle.time - self.time)
+        allowed = allowed + bundle.error[where][0] + 100 * len(grown) * self.epsilon * bundle.condition[where]
+        rest = torch.linalg.qr(bundle.frame[where].double().mT, mode="r")[1].diagonal(dim1=-2, dim2=-1).abs().log()
+        measured = (bundle.log_growth[where] + rest)[0]
+        known = (bundle.is_alive[where] & (bundle.n_bounded[where] == 0))[0] & allowed.isfinite() & grown.isfinite()
+        excess = ((measured - grown).abs() - allowed).where(known, -torch.inf).nan_to_num(torch.inf)
+        if bool((excess > 0).any()):
+            worst = int(excess.argmax())
+            raise SelfCheckError(
+                f"{self.system}: the log-growth of direction {worst} of trajectory {self.trajectory} in steps {self.time} "
+                f"to {bundle.time - 1} is {float(measured[worst]):.9g}, but one QR per step gives {float(grown[worst]):.9g}"
+                f" (they may differ by {float(allowed[worst]):.1g}): push_along and push disagree, or a factorisation is "
+                "wrong on this machine; lyapkit.testing.check_system tells which"
+            )
+
+    def _plainly(self, n_steps: int) -> tuple[Tensor, Tensor]:
+        """Return the log-growths (r,) of a plain computation, and how far others may be from them."""
+        state, frame = self.state, self.frame
+        grown = torch.zeros_like(frame[0, :, 0])
+        allowed = torch.full_like(grown, 100 * self.accuracy * (n_steps + 1))
+        doubts = []
+        for time in range(n_steps):
+            input = None if self.inputs is None else self.inputs[:, time]
+            if time < N_POINTS:
+                doubts.append(self._doubt(state, input, frame))
+            state, pushed = self.system.push(state, input, frame)
+            columns, upper = torch.linalg.qr(pushed[0].mT)
+            diagonal = upper.diagonal().abs()
+            grown = grown + diagonal.log()
+            lost = (torch.linalg.vector_norm(pushed[0], dim=-1) / diagonal).cummax(0).values
+            allowed = allowed + 100 * len(grown) * torch.finfo(torch.float64).eps * lost
+            frame = columns.mT[None].contiguous()
+        if all(doubts):
+            raise SelfCheckError(f"{self.system}: {doubts[0]}; lyapkit.testing.check_system tells more")
+        chaos = 1e4 * self.epsilon * (grown.clamp(min=0).max().exp())  # what rounding of the state may have become
+        return grown, allowed + chaos * (1 + grown.abs())
+
+    def _doubt(self, state: Tensor, input: Tensor | None, frame: Tensor) -> str:
+        """Return how `push` differs from finite differences of `step`, or nothing."""
+        weights = torch.linspace(1.0, 2.0, frame.shape[1], dtype=frame.dtype, device=frame.device)
+        direction = torch.nn.functional.normalize(weights @ frame[0], dim=0)
+        pushed = self.system.push(state, input, direction[None, None])[1][0, 0]
+        here = self.system.step(state, input)[0]
+        size = float(state.abs().amax())
+        for difference in DIFFERENCES:
+            h = difference * max(size, difference)
+            ahead, behind = (self.system.step(state + sign * h * direction, input)[0] for sign in (1, -1))
+            noise = 100 * torch.finfo(here.dtype).eps * max(float(here.abs().amax()), size) / h
+            if torch.equal(ahead, behind) or torch.allclose(ahead - behind, 2 * h * direction, rtol=1e-9, atol=noise * h):
+                return ""  # a step that is a mere clock says nothing about the growth of perturbations
+            for slope in ((ahead - behind) / (2 * h), (ahead - here) / h, (here - behind) / h):
+                worst = int((slope - pushed).abs().argmax())
+                tolerance = 1e-4 * float(pushed.abs().amax()) + noise
+                if not abs(float(slope[worst] - pushed[worst])) > tolerance:
+                    return ""
+        return (
+            f"push carries a perturbation to {float(pushed[worst]):.6g} in variable {worst}, but finite differences of "
+            f"step give {float(slope[worst]):.6g}"
+        )
