@@ -69,9 +69,9 @@ def ensemble_mean(ds: xr.Dataset) -> xr.Dataset:
 def _standard_error(exponents: np.ndarray, errors: np.ndarray) -> np.ndarray:
     """Return the standard errors (exponent,) of means of exponents (trajectory, exponent) with errors along each.
 
-    The variance v of an exponent over trajectories is taken to be one of `FACTORS` times the mean variance along
-    them, each known as well as from `FREEDOM` observations (a scaled inverse χ² distribution). The scatter updates how
-    plausible each is, and its value; the mean is then distributed as a mixture of Student's t.
+    The variance v of an exponent over trajectories is taken to be one of `FACTORS` times the geometric mean of those
+    along them, each known as well as from `FREEDOM` observations (a scaled inverse χ² distribution). The scatter
+    updates how plausible each is, and its value; the mean is then distributed as a mixture of Student's t.
     """
     valid = ~np.isnan(exponents)
     count = valid.sum(axis=0)
@@ -79,8 +79,8 @@ def _standard_error(exponents: np.ndarray, errors: np.ndarray) -> np.ndarray:
     known = valid & np.isfinite(errors)
     finite = ~np.isneginf(exponents).any(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        along = np.where(known, errors, 0.0) ** 2
-        along = along.sum(axis=0) / known.sum(axis=0)  # NaN where no error is known
+        # the geometric mean: single errors may be much too large; NaN where no error is known
+        along = np.exp(2 * np.log(np.where(known, errors, 1.0)).sum(axis=0) / known.sum(axis=0))
         mean = np.where(valid, exponents, 0.0).sum(axis=0) / count
         scatter = np.where(valid, (exponents - mean) ** 2, 0.0).sum(axis=0)
 
