@@ -294,4 +294,4 @@ def _flow_on_attractor(
         )
 
     flow = Flow(field, 3, time_step, jacobian, batched=True, initial_state=initial_state, name=name)
-    return flow
+    return flow.trusted()

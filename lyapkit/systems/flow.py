@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lyapkit.systems.explicit_time import JacobianWithTime, WithTime
 from lyapkit.systems.map import Map
+from lyapkit.systems.pilot import chosen_step
+from lyapkit.systems.step_errors import Stages, StepErrors
 from lyapkit.systems.system import System
+from lyapkit.systems.user_function import check_signature
+from lyapkit.systems.verification import visited_states
+
+KINKS_THAT_MATTER = 1e-3  # share of the field's evaluations
+
+
+class _Field(Map):
+    """The right-hand side of a differential equation, called and differentiated like a map."""
+
+    _role = "vector_field"
+    _advice = "for a field of time and state give time_dependent=True, for one of state and input input_size="
 
 
 class Flow(System):
@@ -18,23 +33,37 @@ class Flow(System):
     The tangent is the exact derivative of the Runge–Kutta step: state and perturbations go through the same four
     stages. Inputs are held constant during a step. Exponents come out per unit of time.
 
+    A step is too long if the exponents are off by it. Steps of every run are done again in two halves, most often
+    those that look worst; if the exponents turn out to be off by more than about half a percent of the largest, a
+    warning says by how much and names a step that would do.
+
+    With ``time_dependent=True`` the field is called as vector_field(time, state), and the time becomes the last state
+    variable, so that `state_size` grows by one: states are (N + 1,), and the spectrum has one more exponent, which is
+    0, that of the time itself. A start at a time other than 0 is given as its last entry.
+
     Parameters
     ----------
     vector_field : callable
         Right-hand side, with the conventions of `Map`: (N,) -> (N,), or (B, N) -> (B, N) with ``batched=True``.
     state_size : int
-        N.
-    time_step : float
-        Length of an integration step, in the equation's unit of time.
+        N, without the time.
+    time_step : float, optional
+        Length of an integration step, in the equation's unit of time. Default: chosen before each run, by a pilot
+        integration from its start.
     jacobian : callable, optional
-        Derivative of `vector_field`, (N, N) or (B, N, N). Default: forward-mode automatic differentiation.
+        Derivative of `vector_field` by the state, (N, N) or (B, N, N), with the same arguments. Default: automatic
+        differentiation.
     input_size, batched, initial_state, name
         As in `Map`.
+    time_dependent : bool
+        Whether the field, and the Jacobian, take the time as their first argument: a number, or with ``batched=True``
+        (B,). Default False.
 
     Raises
     ------
     ValueError
-        If `time_step` is not positive, and at use as `Map` does.
+        If `time_step` is not positive; and as `Map` does; and before a run, if a step is to be chosen and the field is
+        so stiff that none is reasonable.
     """
 
     time_unit = "unit of time"
@@ -43,50 +72,189 @@ class Flow(System):
         self,
         vector_field: Callable,
         state_size: int,
-        time_step: float,
+        time_step: float | None = None,
         jacobian: Callable | None = None,
         *,
         input_size: int | None = None,
         batched: bool = False,
         initial_state: np.ndarray | Tensor | Callable | None = None,
         name: str | None = None,
+        time_dependent: bool = False,
     ) -> None:
-        if not time_step > 0:
+        if time_step is not None and not (isinstance(time_step, (int, float)) and 0 < time_step < float("inf")):
             raise ValueError(f"time_step must be positive, got {time_step}")
-        self._field = Map(
+        self.time_dependent = time_dependent
+        if time_dependent:
+            arguments = ("time", "state") if input_size is None else ("time", "state", "input")
+            name = name or getattr(vector_field, "__name__", "flow").strip("<>")
+            check_signature(vector_field, "vector_field", arguments, "time_dependent=True puts the time first")
+            vector_field = WithTime(vector_field, state_size)
+            if jacobian is not None:
+                check_signature(jacobian, "jacobian", arguments, "time_dependent=True puts the time first")
+                jacobian = JacobianWithTime(jacobian, vector_field, state_size)
+        self.state_size = state_size + time_dependent
+        self._field = _Field(
             vector_field,
-            state_size,
+            self.state_size,
             jacobian,
             input_size=input_size,
             batched=batched,
             initial_state=initial_state,
             name=name,
         )
-        self.state_size = state_size
         self.input_size = input_size
         self.time_step = time_step
+        self._step_is_chosen = False
+        self._errors: StepErrors | None = None
+        self._last_time: float | None = None
+        self._resolution = 0.0  # of the time, relative
 
     def step(self, state: Tensor, input: Tensor | None) -> Tensor:
         """Return the state one time step later."""
-        h = self.time_step
-        k1 = self._field.step(state, input)
-        k2 = self._field.step(state + h / 2 * k1, input)
-        k3 = self._field.step(state + h / 2 * k2, input)
-        k4 = self._field.step(state + h * k3, input)
+        h = self._known_step()
+        field = self._field.step
+        k1 = field(state, input)
+        k2 = field(state + h / 2 * k1, input)
+        k3 = field(state + h / 2 * k2, input)
+        k4 = field(state + h * k3, input)
         return state + h / 6 * (k1 + 2 * (k2 + k3) + k4)
 
     def push(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> tuple[Tensor, Tensor]:
         """Return the state one time step later and the tangent vectors carried through the same four stages."""
-        h = self.time_step
-        k1, d1 = self._field.push(state, input, tangent)
-        k2, d2 = self._field.push(state + h / 2 * k1, input, tangent + h / 2 * d1)
-        k3, d3 = self._field.push(state + h / 2 * k2, input, tangent + h / 2 * d2)
-        k4, d4 = self._field.push(state + h * k3, input, tangent + h * d3)
-        return state + h / 6 * (k1 + 2 * (k2 + k3) + k4), tangent + h / 6 * (d1 + 2 * (d2 + d3) + d4)
+        return self.push_along(state, None if input is None else input[:, None], tangent, 1)
+
+    def push_along(self, state: Tensor, inputs: Tensor | None, tangent: Tensor, n_steps: int) -> tuple[Tensor, Tensor]:
+        """Return state (B, N) and tangent vectors (B, k, N) after `n_steps` steps along inputs (B, n_steps, I)."""
+        h, errors = self._known_step(), self._errors
+        for time in range(n_steps):
+            input = None if inputs is None else inputs[:, time]
+            stages = self._stages(state, input, tangent, h)
+            if errors is not None:
+                errors.note(state, input, tangent, stages)
+            state, tangent = stages.state, stages.tangent
+        if errors is not None:
+            errors.flush()
+            if self.time_dependent and len(state):
+                self._last_time = float(state[0, -1])
+                self._resolution = torch.finfo(state.dtype).eps
+        return state, tangent
+
+    def _stages(self, state: Tensor, input: Tensor | None, tangent: Tensor, h: float) -> Stages:
+        push = self._field.push
+        k1, d1 = push(state, input, tangent)
+        k2, d2 = push(state + h / 2 * k1, input, tangent + h / 2 * d1)
+        k3, d3 = push(state + h / 2 * k2, input, tangent + h / 2 * d2)
+        k4, d4 = push(state + h * k3, input, tangent + h * d3)
+        new_state = state + h / 6 * (k1 + 2 * (k2 + k3) + k4)
+        return Stages(new_state, tangent + h / 6 * (d1 + 2 * (d2 + d3) + d4), k1, d1, d2, d3)
+
+    def _known_step(self) -> float:
+        if self.time_step is None:
+            raise ValueError(
+                f"{self._field} has no time step yet: lyapunov_spectrum chooses one from where a run starts; elsewhere "
+                "give time_step=, or use prepared(state, inputs)"
+            )
+        return self.time_step
+
+    @torch.no_grad()
+    def prepared(self, state: Tensor, inputs: Tensor | None) -> Flow:
+        """Return this flow for one run: its functions checked, its step chosen if it was not given, its errors watched.
+
+        Raises
+        ------
+        ValueError
+            As the class says.
+        """
+        run = self._with_field(self._field._fresh())
+        first = None if inputs is None else inputs[:, 0]
+        run._field.step(state, first)  # finds out how the functions can be called
+        if run.time_step is None:
+            run._field.check((state[:4], None if first is None else first[:4]))
+            if inputs is not None:
+                raise ValueError(f"{self._field} needs time_step=, the time for which one input is held")
+            run.time_step = chosen_step(run._stages, state, str(self._field))
+            run._step_is_chosen = True
+        run._field.check(visited_states(run.step, state, inputs))
+        run._errors = StepErrors(run._stages, run._trace(), run.time_step)
+        return run
+
+    def _trace(self) -> Callable[[Tensor, Tensor | None], Tensor]:
+        """Return the divergence of the field."""
+
+        def trace(state: Tensor, input: Tensor | None) -> Tensor:
+            eye = torch.eye(self.state_size, dtype=state.dtype, device=state.device)
+            matrices = self._field.pushed(state, input, eye.expand(len(state), -1, -1).contiguous())
+            return matrices.diagonal(dim1=-2, dim2=-1).sum(-1)
+
+        return trace
+
+    @torch.no_grad()
+    def findings(self) -> list[str]:
+        """Return what a run showed: a time step that is too long, and what `Map` finds in the field."""
+        found = self._field.findings(KINKS_THAT_MATTER)
+        if self._errors is None:
+            return found
+        if self._last_time is not None and self._resolution * abs(self._last_time) > 1e-3 * self.time_step:
+            found.append(
+                f"at time {self._last_time:g} the run's arithmetic resolves the time to "
+                f"{self._resolution * abs(self._last_time):.1g} only, and steps are {self.time_step:g}: use "
+                "dtype='float64', or a start time that is closer to 0"
+            )
+        verdict = self._errors.verdict()
+        if verdict.strain > 1:
+            found.append(
+                f"time_step={self.time_step:g} is too long: by it alone the exponents are off by about "
+                f"{verdict.error:.2g} nats per unit of time, or the trajectory is another one; "
+                f"time_step={self._errors.sufficient_step():g} would do"
+            )
+        return found
+
+    @property
+    def divergence_hint(self) -> str:
+        """What to try where a trajectory of this flow diverges."""
+        if self.time_step is None:
+            return ""
+        return f"a smaller time_step than {self.time_step:g} may be needed"
+
+    def split_into_real_parts(self) -> Flow:
+        """Return this flow of N complex variables as one of 2N real variables, real parts before imaginary ones."""
+        if self.time_dependent:
+            raise ValueError(
+                f"{self} has complex states and a time, which is real: write the field for real and imaginary parts"
+            )
+        split = self._with_field(self._field.split_into_real_parts())
+        split.state_size = split._field.state_size
+        return split
+
+    def converted(self, dtype: torch.dtype, device: torch.device) -> Flow:
+        """Return this flow, modules among its functions converted; the original is not changed."""
+        return self._with_field(self._field.converted(dtype, device))
+
+    def trusted(self) -> Flow:
+        """Declare the functions to be pure, as `Map.trusted` does, and return this flow."""
+        self._field.trusted()
+        return self
+
+    def _with_field(self, field: Map) -> Flow:
+        flow = copy.copy(self)
+        flow._field = field
+        flow._errors, flow._last_time = None, None
+        return flow
 
     def initial_state(self, n_trajectories: int, generator: torch.Generator) -> Tensor:
-        """Return the start states given at construction."""
-        return self._field.initial_state(n_trajectories, generator)
+        """Return the start states given at construction; those without a time start at time 0."""
+        state = self._field.initial_state(n_trajectories, generator)
+        if self.time_dependent and state.shape[-1] == self.state_size - 1:
+            state = torch.cat([state, torch.zeros_like(state[:, :1])], dim=-1)
+        return state
 
     def __str__(self) -> str:
-        return f"{self._field}, Runge–Kutta 4 with time step {self.time_step:g}"
+        if self.time_step is None:
+            step = "with a time step that is chosen before a run"
+        else:
+            step = f"with time step {self.time_step:g}" + (", chosen by a pilot run" if self._step_is_chosen else "")
+        time = ", the time as last state variable" if self.time_dependent else ""
+        return f"{self._field}, Runge–Kutta 4 {step}{time}"
+
+    def __repr__(self) -> str:
+        return repr(self._field).replace("_Field(", "Flow(", 1)[:-1] + f", time_step={self.time_step})"

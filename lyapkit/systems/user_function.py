@@ -87,7 +87,7 @@ class UserFunction:
         self.n_at_kink = 0
         self.kink: Tensor | None = None
         self._candidates: dict[bytes, tuple[Tensor, Tensor | None]] = {}
-        self._check_signature(arguments, advice)
+        check_signature(function, role, arguments, advice)
 
     def fresh(self) -> UserFunction:
         """Return this function with nothing found out or recorded."""
@@ -390,24 +390,6 @@ class UserFunction:
         if not same_numbers(again, value):
             raise ValueError(not_a_function(self.role, value, again))
 
-    def _check_signature(self, arguments: tuple[str, ...], advice: str) -> None:
-        called = self.function.forward if isinstance(self.function, nn.Module) else self.function
-        if not callable(called):
-            raise ValueError(
-                f"{self.role} is a {type(called).__name__}, expected a function of ({', '.join(arguments)})"
-            )
-        try:
-            signature = inspect.signature(called)
-        except (TypeError, ValueError):  # built-in functions have none
-            return
-        try:
-            signature.bind(*arguments)
-        except TypeError:
-            raise ValueError(
-                f"{self.role} takes {signature}, but it is called as {self.role}({', '.join(arguments)})"
-                + (f": {advice}" if advice else "")
-            ) from None
-
     # ------------------------------------------------------------------------------------------ kinks
 
     def _call_watching(self, arguments: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
@@ -488,6 +470,24 @@ class _Arithmetic:
             self._mode.__exit__(*raised)
         if self._before != self._dtype:
             torch.set_default_dtype(self._before)
+
+
+def check_signature(function: Callable, role: str, arguments: tuple[str, ...], advice: str) -> None:
+    """Raise a `ValueError` if a function cannot be called with these arguments."""
+    called = function.forward if isinstance(function, nn.Module) else function
+    if not callable(called):
+        raise ValueError(f"{role} is a {type(called).__name__}, expected a function of ({', '.join(arguments)})")
+    try:
+        signature = inspect.signature(called)
+    except (TypeError, ValueError):  # built-in functions have none
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        raise ValueError(
+            f"{role} takes {signature}, but it is called as {role}({', '.join(arguments)})"
+            + (f": {advice}" if advice else "")
+        ) from None
 
 
 def same_numbers(first: Tensor, second: Tensor) -> bool:

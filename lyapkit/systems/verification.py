@@ -108,14 +108,15 @@ def check_jacobian(
     batch, size = state.shape
     digits = torch.float32 if rough else state.dtype
     generator = torch.Generator().manual_seed(0)
-    scale = state.abs().amax(-1, keepdim=True)
-    scale = torch.where(scale > 0, scale, scale.amax() if bool(scale.amax() > 0) else 1.0)
+    scale = state.abs().amax(0, keepdim=True)  # of every variable
+    largest = scale.amax() if bool(scale.amax() > 0) else 1.0
+    scale = torch.where(scale > 0, scale.clamp(min=1e-3 * float(largest)), largest)
     state = state + _AWAY[digits] * scale * torch.randn(batch, size, generator=generator, dtype=torch.float64).to(state)
     directions = torch.randn(N_DIRECTIONS, size, generator=generator, dtype=torch.float64)
-    directions = (directions / directions.norm(dim=-1, keepdim=True)).to(state)
+    directions = scale * (directions / directions.norm(dim=-1, keepdim=True)).to(state)
     try:
         given = push(state, input, directions.expand(batch, -1, -1).contiguous())
-        is_wrong = _disagreement(step, state, input, directions, given, scale, digits)
+        is_wrong = _disagreement(step, state, input, directions, given, digits)
     except ValueError:
         return  # the states beside the visited ones are outside the function's domain
     if rough and float(is_wrong.any(-1).double().mean()) < 0.5:
@@ -128,8 +129,11 @@ def check_jacobian(
     driven = None if input is None else input[row : row + 1]
     eye = torch.eye(size).to(state)
     jacobian = push(one, driven, eye.expand(1, -1, -1).contiguous())[0].mT
-    length = _LENGTHS[digits][0] * scale[row : row + 1]
-    columns = [(step(one + length * axis, driven) - step(one - length * axis, driven)) / (2 * length) for axis in eye]
+    lengths = _LENGTHS[digits][0] * scale
+    columns = [
+        (step(one + lengths * axis, driven) - step(one - lengths * axis, driven)) / (2 * lengths[0, column])
+        for column, axis in enumerate(eye)
+    ]
     expected = torch.cat(columns).mT
     error = (jacobian - expected).abs().nan_to_num(nan=0.0)
     worst = int(error.argmax())
@@ -154,7 +158,6 @@ def _disagreement(
     input: Tensor | None,
     directions: Tensor,
     given: Tensor,
-    scale: Tensor,
     digits: torch.dtype,
 ) -> Tensor:
     """Return at which states, in which directions (B, k) no difference agrees with the derivative."""
@@ -162,8 +165,7 @@ def _disagreement(
     centre = step(state, input)
     agrees = torch.zeros(batch, n_directions, dtype=torch.bool, device=state.device)
     tolerance, eps = _TOLERANCE[digits], torch.finfo(digits).eps
-    for relative in _LENGTHS[digits]:
-        length = relative * scale
+    for length in _LENGTHS[digits]:
         for index, direction in enumerate(directions):
             if bool(agrees[:, index].all()):
                 continue
