@@ -36,6 +36,8 @@ def check_system(system: System, *, n_trajectories: int = 3, n_tangents: int = 4
     generator = torch.Generator().manual_seed(seed)
     exact = system.converted(torch.float64, _CPU)
     state = exact.initial_state(n_trajectories, generator)
+    if exact.time_step is None:
+        exact = system = exact.prepared(state, None)
     _expect(state.shape == (n_trajectories, system.state_size), f"initial_state has shape {tuple(state.shape)}")
     for _ in range(3):  # away from special points such as 0
         state = exact.step(state, _random_input(system, n_trajectories, generator))
@@ -59,6 +61,7 @@ def check_system(system: System, *, n_trajectories: int = 3, n_tangents: int = 4
         _expect_close(pushed[:, index], (ahead - behind) / (2 * h), 1e-7, message)
 
     _check_push_along(exact, state, generator)
+    _check_prepared(exact, state, input, tangent, (next_state, pushed))
 
     for row in range(n_trajectories):
         one = slice(row, row + 1)
@@ -91,6 +94,19 @@ def _check_push_along(system: System, state: Tensor, generator: torch.Generator)
         got = system.push_along(state, joined, tangent, n_steps)
         _expect_close(got[0], expected[0], 1e-12, "push_along and repeated push give different states")
         _expect_close(got[1], expected[1], 1e-12, "push_along and repeated push give different tangents")
+
+
+def _check_prepared(
+    system: System, state: Tensor, input: Tensor | None, tangent: Tensor, expected: tuple[Tensor, Tensor]
+) -> None:
+    run = system.prepared(state, None if input is None else input[:, None])
+    _expect(run.state_size == system.state_size, "prepared returns a system of another size")
+    got = run.push(state, input, tangent)
+    _expect_close(got[0], expected[0], 1e-12, "what prepared returns gives other states")
+    _expect_close(got[1], expected[1], 1e-12, "what prepared returns gives other tangents")
+    findings = run.findings()
+    _expect(isinstance(findings, list), f"findings returns a {type(findings).__name__}, not a list of sentences")
+    _expect(not findings, f"there are findings after one step: {findings}")
 
 
 def _random_input(system: System, n_trajectories: int, generator: torch.Generator) -> Tensor | None:

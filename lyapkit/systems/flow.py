@@ -121,7 +121,10 @@ class Flow(System):
 
     def push(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> tuple[Tensor, Tensor]:
         """Return the state one time step later and the tangent vectors carried through the same four stages."""
-        return self.push_along(state, None if input is None else input[:, None], tangent, 1)
+        stages = self._stages(state, input, tangent, self._known_step())
+        if self._errors is not None:  # which looks at it later, and so keeps copies
+            self._errors.note(state.clone(), None if input is None else input.clone(), tangent.clone(), stages)
+        return stages.state, stages.tangent
 
     def push_along(self, state: Tensor, inputs: Tensor | None, tangent: Tensor, n_steps: int) -> tuple[Tensor, Tensor]:
         """Return state (B, N) and tangent vectors (B, k, N) after `n_steps` steps along inputs (B, n_steps, I)."""

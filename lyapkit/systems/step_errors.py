@@ -25,6 +25,7 @@ RATE_FLOOR = 0.05  # exponents smaller than this share of the field's own rate a
 _HALVING = 16 / 15  # a fourth-order step's error, over its difference from two halves
 _FIRST_PERIOD, _PERIOD = 8, 128  # steps of which one is measured
 _PERIODS_BEFORE_GROWTH = 16
+_FLUSHES_BETWEEN_GROWTHS = 4  # one in so many stretches tells how large the exponents are
 _TRAJECTORIES = 16  # that are measured at a time
 _ENTRIES_AT_ONCE = 65_536
 _MOST_AT_ONCE = 16
@@ -98,10 +99,10 @@ def measured_step(
 
 
 def _log_diagonal(frames: Tensor) -> Tensor:
-    """Return log|diag R| (…, k) of frames (…, k, N), and −∞ or NaN where they are not regular."""
+    """Return log|diag R| of frames (…, k, N), of as many as can be independent, and NaN where they are not finite."""
     frames = frames.double()
     if not bool(frames.isfinite().all()):
-        return torch.full(frames.shape[:-1], math.nan, dtype=frames.dtype)
+        return torch.full((*frames.shape[:-2], min(frames.shape[-2:])), math.nan, dtype=frames.dtype)
     shape = frames.shape
     matrices = frames.reshape(-1, *shape[-2:]).mT
     upper = (
@@ -109,7 +110,7 @@ def _log_diagonal(frames: Tensor) -> Tensor:
         if len(matrices) < 4
         else (torch.linalg.qr(matrices, mode="r")[1])
     )
-    return upper.diagonal(dim1=-2, dim2=-1).abs().log().reshape(*shape[:-1])
+    return upper.diagonal(dim1=-2, dim2=-1).abs().log().reshape(*shape[:-2], -1)
 
 
 class Verdict(NamedTuple):
@@ -154,13 +155,13 @@ class Tally:
         ]
         self.sums = weighted if self.sums is None else [a + b for a, b in zip(self.sums, weighted, strict=True)]
 
-    def verdict(self, h: float, size: float) -> Verdict:
-        """Return the mean error of steps `h`; `size` is that of the attractor."""
+    def verdict(self, h: float, size: float, exponents: Tensor | None) -> Verdict:
+        """Return the mean error of steps `h`, given the attractor's size and the exponents, if they are known."""
         if not self.weight:
             return Verdict(0.0, 0.0, 0.0)
         growth, error, rate, state_error, excess = (total / self.weight for total in self.sums)
         growth, error, state_error, excess = growth / h, error / h, state_error / h, excess / h
-        scale = max(float(growth.abs().amax()), RATE_FLOOR * float(rate))
+        scale = max(float((growth if exponents is None else exponents).abs().amax()), RATE_FLOOR * float(rate))
         worst = max(float(error.abs().amax()), abs(float(excess)) / len(growth))
         if scale == 0:
             return Verdict(worst, scale, 0.0)
@@ -187,7 +188,9 @@ class StepErrors:
         self.stepper = stepper
         self.trace = trace
         self.time_step = time_step
-        self._pending: list[tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor]] = []
+        self._pending: list[tuple[Tensor, Tensor | None, Tensor, Stages]] = []
+        self._n_flushes = 0
+        self._growths: dict[int, tuple[Tensor, int]] = {}
         self._candidate: tuple[Tensor, Tensor | None, Tensor] | None = None
         self._inverse_weights = torch.empty(0)  # of the candidate's trajectories
         self._total = 0.0
@@ -202,7 +205,9 @@ class StepErrors:
 
     def note(self, state: Tensor, input: Tensor | None, tangent: Tensor, stages: Stages) -> None:
         """Take notice of a step."""
-        self._pending.append((state, input, tangent, stages.d2, stages.d3))
+        if self._pending and self._pending[0][2].shape != tangent.shape:
+            self.flush()
+        self._pending.append((state, input, tangent, stages))
         if len(self._pending) >= max(1, min(_MOST_AT_ONCE, _ENTRIES_AT_ONCE // tangent.numel())):
             self.flush()
 
@@ -211,7 +216,13 @@ class StepErrors:
         pending, self._pending = self._pending, []
         if not pending:
             return
-        tangent, d2, d3 = (torch.stack([step[entry] for step in pending]) for entry in (2, 3, 4))
+        tangent = torch.stack([step[2] for step in pending])
+        d2, d3 = (torch.stack([step[3][entry] for step in pending]) for entry in (4, 5))
+        if self._n_flushes % _FLUSHES_BETWEEN_GROWTHS == 0:
+            self._note_growth(
+                tangent[:, :_TRAJECTORIES], torch.stack([step[3].tangent[:_TRAJECTORIES] for step in pending])
+            )
+        self._n_flushes += 1
         relative = torch.linalg.vector_norm(d3 - d2, dim=-1) / torch.linalg.vector_norm(tangent, dim=-1)
         weights = (self.time_step * relative.amax(-1)).pow(5 / 3).nan_to_num(nan=0.0, posinf=0.0)
         weights = weights + 0.1 * weights.mean() + 1e-30  # (steps, B); none is without a chance
@@ -225,6 +236,18 @@ class StepErrors:
         self._n_steps += len(pending)
         if self._n_steps >= (_FIRST_PERIOD if self._n_measured < _PERIODS_BEFORE_GROWTH else _PERIOD):
             self._measure()
+
+    def _note_growth(self, tangent: Tensor, new: Tensor) -> None:
+        before, after = _log_diagonal(torch.stack([tangent, new]))
+        growth = (after - before).flatten(0, 1)
+        growth = growth[growth.isfinite().all(-1)]
+        total, count = self._growths.get(growth.shape[-1], (0.0, 0))
+        self._growths[growth.shape[-1]] = total + growth.sum(0), count + len(growth)
+
+    def _exponents(self, k: int) -> Tensor | None:
+        """Return the first k exponents as far as they are known."""
+        total, count = self._growths.get(k, (None, 0))
+        return total / (count * self.time_step) if count else None
 
     def _choose(self, step: tuple[Tensor, Tensor | None, Tensor], weights: Tensor) -> None:
         """Keep a step, of all trajectories, or of some that are drawn in proportion to their weights (B,)."""
@@ -246,7 +269,7 @@ class StepErrors:
         self._low = low if self._low is None else torch.minimum(self._low, low)
         self._high = high if self._high is None else torch.maximum(self._high, high)
         measurement = measured_step(self.stepper, self.trace, state, input, tangent, self.time_step)
-        self._tallies.setdefault(tangent.shape[1], Tally()).add(measurement, weights)
+        self._tallies.setdefault(min(tangent.shape[1:]), Tally()).add(measurement, weights)
         sample = weights, (state, input, tangent)
         if len(self._samples) < _SAMPLES:
             self._samples.append(sample)
@@ -266,20 +289,20 @@ class StepErrors:
         self.flush()
         if self._candidate is not None and self._n_measured < _PERIODS_BEFORE_GROWTH:
             self._measure()
-        verdicts = [tally.verdict(self.time_step, self.size) for tally in self._tallies.values()]
+        verdicts = [tally.verdict(self.time_step, self.size, self._exponents(k)) for k, tally in self._tallies.items()]
         return max(verdicts, key=lambda verdict: verdict.strain, default=Verdict(0.0, 0.0, 0.0))
 
     def sufficient_step(self) -> float:
         """Return a time step, a round number, whose error would be tolerated at the steps that were measured."""
         h, strain = self.time_step, self.verdict().strain
         for _ in range(12):
-            h = rounded_down(h * min(0.9, max(0.1, (0.5 / strain) ** 0.25)))
+            h = rounded_down(h * min(0.9, max(0.1, (0.15 / strain) ** 0.25)))
             tallies: dict[int, Tally] = {}
             for weights, (state, input, tangent) in self._samples:
                 measurement = measured_step(self.stepper, self.trace, state, input, tangent, h)
-                tallies.setdefault(tangent.shape[1], Tally()).add(measurement, weights)
-            strain = max(tally.verdict(h, self.size).strain for tally in tallies.values())
-            if strain < 0.6:
+                tallies.setdefault(min(tangent.shape[1:]), Tally()).add(measurement, weights)
+            strain = max(tally.verdict(h, self.size, self._exponents(k)).strain for k, tally in tallies.items())
+            if strain < 0.2:  # far below, as these are the steps of a run that was wrong
                 break
         return h
 

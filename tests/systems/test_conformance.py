@@ -53,6 +53,25 @@ def _torch_field(state):
     return torch.stack([state[1], -torch.sin(state[0]) - 0.2 * state[1]])
 
 
+def _torch_driven_field(time, state):
+    return torch.stack([state[1], -torch.sin(state[0]) - 0.2 * state[1] + torch.cos(0.7 * time)])
+
+
+def _torch_branches(state):
+    return _torch_tanh(state) if state[0] < 0.5 else 0.9 * _torch_tanh(state)
+
+
+def _torch_in_place(state):
+    new = torch.zeros(3)
+    new[:2] = torch.sin(state[1:])
+    new[2] = 0.3 * state[0]
+    return new
+
+
+def _complex(state):
+    return 0.3 * state**2 + 0.2j * torch.conj(state) + 0.1
+
+
 class OwnCell(nn.Module):
     """A cell of a user's own, with a dropout that must be off."""
 
@@ -102,6 +121,13 @@ def _systems():
     yield "map numpy driven", lk.Map(_numpy_driven, 3, _numpy_driven_jacobian, input_size=2, initial_state=START)
     yield "map torch step, numpy jacobian", lk.Map(_torch_tanh, 3, _numpy_tanh_jacobian, initial_state=START)
     yield "flow", lk.Flow(_torch_field, 2, 0.05, initial_state=[1.0, 0.0])
+    yield "flow with a chosen step", lk.Flow(_torch_field, 2, initial_state=[1.0, 0.0])
+    yield "flow with time", lk.Flow(_torch_driven_field, 2, 0.05, initial_state=[1.0, 0.0], time_dependent=True)
+    yield "flow with time, chosen step", lk.Flow(_torch_driven_field, 2, initial_state=[1.0, 0.0], time_dependent=True)
+    yield "map, python if", lk.Map(_torch_branches, 3, initial_state=START)
+    yield "map, in place", lk.Map(_torch_in_place, 3, initial_state=START)
+    yield "map of a float32 module", lk.Map(nn.Linear(3, 3).float(), 3, initial_state=START)
+    yield "complex map", lk.Map(_complex, 2, initial_state=START[:2] * 2).split_into_real_parts()
     for layers in (1, 2, 3):
         for bias in (True, False):
             for kind in (nn.RNN, nn.GRU, nn.LSTM):
@@ -169,9 +195,21 @@ class Wrong(lk.System):
             return new, -(tangent @ matrix.mT * gain[:, None])
         if self.mistake == "in place":
             return new, tangent.copy_(tangent @ matrix.mT * gain[:, None])
+        if self.mistake == "other run":
+            return new, tangent @ matrix.mT * gain[:, None] * self.scale
         if self.mistake == "old state":
             return state, tangent @ matrix.mT * gain[:, None]
         return new, tangent @ matrix.mT * gain[:, None]
+
+    scale = 1.0
+
+    def prepared(self, state, inputs):
+        run = Wrong(self.mistake)
+        run.scale = 1.1
+        return run
+
+    def findings(self):
+        return ["off"] if self.mistake == "finding" else []
 
     def push_along(self, state, inputs, tangent, n_steps):
         steps = n_steps - 1 if self.mistake == "one step short" else n_steps
@@ -187,6 +225,8 @@ class Wrong(lk.System):
         ("in place", "changes its arguments"),
         ("old state", "different states"),
         ("one step short", "push_along"),
+        ("other run", "what prepared returns gives other tangents"),
+        ("finding", "there are findings after one step"),
     ],
 )
 def test_check_finds(mistake, message):
