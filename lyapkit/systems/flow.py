@@ -121,10 +121,7 @@ class Flow(System):
 
     def push(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> tuple[Tensor, Tensor]:
         """Return the state one time step later and the tangent vectors carried through the same four stages."""
-        stages = self._stages(state, input, tangent, self._known_step())
-        if self._errors is not None:  # which looks at it later, and so keeps copies
-            self._errors.note(state.clone(), None if input is None else input.clone(), tangent.clone(), stages)
-        return stages.state, stages.tangent
+        return self.push_along(state, None if input is None else input[:, None], tangent, 1)
 
     def push_along(self, state: Tensor, inputs: Tensor | None, tangent: Tensor, n_steps: int) -> tuple[Tensor, Tensor]:
         """Return state (B, N) and tangent vectors (B, k, N) after `n_steps` steps along inputs (B, n_steps, I)."""
@@ -133,13 +130,17 @@ class Flow(System):
             input = None if inputs is None else inputs[:, time]
             stages = self._stages(state, input, tangent, h)
             if errors is not None:
-                errors.note(state, input, tangent, stages)
+                is_first, is_last = time == 0, time == n_steps - 1
+                errors.note(
+                    state.clone() if is_first else state,  # the caller may write into what is the caller's
+                    input,
+                    tangent.clone() if is_first else tangent,
+                    stages._replace(tangent=stages.tangent.clone()) if is_last else stages,
+                )
             state, tangent = stages.state, stages.tangent
-        if errors is not None:
-            errors.flush()
-            if self.time_dependent and len(state):
-                self._last_time = float(state[0, -1])
-                self._resolution = torch.finfo(state.dtype).eps
+        if self.time_dependent and errors is not None and len(state):
+            self._last_time = float(state[0, -1])
+            self._resolution = torch.finfo(state.dtype).eps
         return state, tangent
 
     def _stages(self, state: Tensor, input: Tensor | None, tangent: Tensor, h: float) -> Stages:

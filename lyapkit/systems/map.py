@@ -214,10 +214,14 @@ class Map(System):
         if self._initial_state is None:
             return super().initial_state(n_trajectories, generator)
         if callable(self._initial_state):
-            return self._initial_state(n_trajectories, generator)
-        start = torch.as_tensor(np.asarray(self._initial_state))
-        start = start.to(torch.complex128 if start.is_complex() else torch.float64)
-        return start.expand(n_trajectories, start.shape[-1] if start.ndim else self.state_size).clone()
+            start = self._initial_state(n_trajectories, generator)
+        else:
+            start = torch.as_tensor(np.asarray(self._initial_state))
+        if torch.as_tensor(start).is_complex():
+            raise ValueError(f"{self} has a complex initial state: give it to lyapunov_spectrum, as initial_state=")
+        if callable(self._initial_state):
+            return start
+        return start.double().expand(n_trajectories, start.shape[-1] if start.ndim else self.state_size).clone()
 
     def __str__(self) -> str:
         return self.name

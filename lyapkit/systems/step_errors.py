@@ -20,14 +20,15 @@ import torch
 from torch import Tensor
 
 TOLERANCE = 5e-3  # of the exponents' error, relative to the largest of them
-STATE_TOLERANCE = 1e-3  # of the state's error in the time in which perturbations change e-fold, to the attractor's size
+STATE_TOLERANCE = 3e-3  # of the state's error in the time in which perturbations change e-fold, to the attractor's size
 RATE_FLOOR = 0.05  # exponents smaller than this share of the field's own rate are judged by that
 _HALVING = 16 / 15  # a fourth-order step's error, over its difference from two halves
 _FIRST_PERIOD, _PERIOD = 8, 128  # steps of which one is measured
 _PERIODS_BEFORE_GROWTH = 16
 _FLUSHES_BETWEEN_GROWTHS = 4  # one in so many stretches tells how large the exponents are
+_MOST_WATCHED = 64  # trajectories at a time, other ones every time
 _TRAJECTORIES = 16  # that are measured at a time
-_ENTRIES_AT_ONCE = 65_536
+_MOST_ENTRIES = 1_000_000  # of tangent vectors that wait to be looked at
 _MOST_AT_ONCE = 16
 _SAMPLES = 32  # measured steps that are kept, to try smaller ones on
 _ROUND = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
@@ -65,6 +66,8 @@ class Measurement:
         The step's error of the state.
     excess : Tensor
         The step's log-determinant, less the divergence of the field integrated along it; zero where unknown.
+    end : Stages
+        The second of the halves, which ends where the step ends, closer to the truth.
     """
 
     growth: Tensor
@@ -72,6 +75,7 @@ class Measurement:
     rate: Tensor
     state_error: Tensor
     excess: Tensor
+    end: Stages
 
 
 def measured_step(
@@ -95,6 +99,7 @@ def measured_step(
         rate=rate,
         state_error=_HALVING * torch.linalg.vector_norm(whole.state - twice.state, dim=-1),
         excess=excess,
+        end=twice,
     )
 
 
@@ -204,11 +209,11 @@ class StepErrors:
         self._high: Tensor | None = None
 
     def note(self, state: Tensor, input: Tensor | None, tangent: Tensor, stages: Stages) -> None:
-        """Take notice of a step."""
+        """Take notice of a step. The tensors are looked at later: they must not be written into by then."""
         if self._pending and self._pending[0][2].shape != tangent.shape:
             self.flush()
         self._pending.append((state, input, tangent, stages))
-        if len(self._pending) >= max(1, min(_MOST_AT_ONCE, _ENTRIES_AT_ONCE // tangent.numel())):
+        if len(self._pending) >= _MOST_AT_ONCE or len(self._pending) * tangent.numel() > _MOST_ENTRIES:
             self.flush()
 
     def flush(self) -> None:
@@ -216,12 +221,14 @@ class StepErrors:
         pending, self._pending = self._pending, []
         if not pending:
             return
-        tangent = torch.stack([step[2] for step in pending])
-        d2, d3 = (torch.stack([step[3][entry] for step in pending]) for entry in (4, 5))
+        rows = self._some_rows(len(pending[0][0]))
+        tangent, d2, d3 = (
+            torch.stack([part[rows] for part in parts])
+            for parts in zip(*((step[2], step[3].d2, step[3].d3) for step in pending), strict=True)
+        )
         if self._n_flushes % _FLUSHES_BETWEEN_GROWTHS == 0:
-            self._note_growth(
-                tangent[:, :_TRAJECTORIES], torch.stack([step[3].tangent[:_TRAJECTORIES] for step in pending])
-            )
+            after = torch.stack([step[3].tangent[rows][:_TRAJECTORIES] for step in pending])
+            self._note_growth(tangent[:, :_TRAJECTORIES], after)
         self._n_flushes += 1
         relative = torch.linalg.vector_norm(d3 - d2, dim=-1) / torch.linalg.vector_norm(tangent, dim=-1)
         weights = (self.time_step * relative.amax(-1)).pow(5 / 3).nan_to_num(nan=0.0, posinf=0.0)
@@ -232,10 +239,18 @@ class StepErrors:
             if self._random.random() * self._total < weight:
                 chosen = index
         if chosen is not None:
-            self._choose(pending[chosen][:3], weights[chosen].cpu().double())
+            step = [None if part is None else part[rows] for part in pending[chosen][:3]]
+            self._choose(step, weights[chosen].cpu().double())
         self._n_steps += len(pending)
         if self._n_steps >= (_FIRST_PERIOD if self._n_measured < _PERIODS_BEFORE_GROWTH else _PERIOD):
             self._measure()
+
+    def _some_rows(self, batch: int) -> slice:
+        """Return which trajectories are looked at this time: all, or a random block of them."""
+        if batch <= _MOST_WATCHED:
+            return slice(None)
+        start = min(self._random.randrange(-(-batch // _MOST_WATCHED)) * _MOST_WATCHED, batch - _MOST_WATCHED)
+        return slice(start, start + _MOST_WATCHED)
 
     def _note_growth(self, tangent: Tensor, new: Tensor) -> None:
         before, after = _log_diagonal(torch.stack([tangent, new]))
@@ -249,7 +264,7 @@ class StepErrors:
         total, count = self._growths.get(k, (None, 0))
         return total / (count * self.time_step) if count else None
 
-    def _choose(self, step: tuple[Tensor, Tensor | None, Tensor], weights: Tensor) -> None:
+    def _choose(self, step: list[Tensor | None], weights: Tensor) -> None:
         """Keep a step, of all trajectories, or of some that are drawn in proportion to their weights (B,)."""
         batch = len(weights)
         if batch <= _TRAJECTORIES:

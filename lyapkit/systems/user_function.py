@@ -170,7 +170,8 @@ class UserFunction:
             if self.batched or self.writes:
                 return self._call(arguments, TOGETHER, self.helped)
             with _Arithmetic(state.dtype, self.helped):
-                return torch.vmap(self._as_tensor)(*arguments).to(state.dtype)
+                new = torch.vmap(self._as_tensor)(*arguments)
+            return new if new.dtype == state.dtype else new.to(state.dtype)
 
         def derivative(direction: Tensor) -> Tensor:
             return torch.func.jvp(value, (state,), (direction,))[1]

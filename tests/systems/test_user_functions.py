@@ -278,6 +278,14 @@ def test_complex_map_that_is_not_holomorphic():
         measured(lk.Map(step, 1, lambda z: np.array([[0.2]])), np.array([0.1 + 0.1j]), 50)
 
 
+def test_complex_start_belongs_to_the_run():
+    for start in (np.array([0.1 + 0.1j]), lambda n, generator: torch.full((n, 1), 0.1 + 0.1j)):
+        with pytest.raises(ValueError, match="give it to lyapunov_spectrum, as initial_state="):
+            lk.lyapunov_spectrum(lk.Map(lambda z: z**2, 1, initial_state=start), n_steps=5)
+    ds = lk.lyapunov_spectrum(lk.Map(lambda z: z**2 + C, 1), initial_state=[0.1 + 0.1j], n_steps=300, n_transient=300)
+    np.testing.assert_allclose(ds.lyapunov_exponent, [[FIXED_POINT_RATE] * 2], atol=1e-9)
+
+
 def test_complex_matrix():
     generator = np.random.default_rng(0)
     matrix = generator.normal(size=(3, 3)) + 1j * generator.normal(size=(3, 3))
