@@ -14,11 +14,29 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 State = tuple[Tensor, ...]  # (hidden,) or (hidden, cell), each (B, size); their tangents have a k in the middle
+Stage = Callable[[Tensor | None, State], State]
 
 
 def tanh_slope(z: Tensor) -> Tensor:
-    """Return 1 − tanh²(z) as 1/cosh²(z), which keeps its digits where tanh is close to ±1."""
-    return torch.cosh(z).reciprocal().square()
+    """Return 1 − tanh²(z) as 1/cosh²(z), which keeps its digits where tanh is close to ±1, and is never zero."""
+    return torch.cosh(z).reciprocal().square().clamp_(min=torch.finfo(z.dtype).tiny)
+
+
+def gate(z: Tensor) -> Tensor:
+    """Return the logistic function of z, never zero."""
+    return torch.sigmoid(z).clamp(min=torch.finfo(z.dtype).tiny)
+
+
+def product(first: Tensor, second: Tensor) -> Tensor:
+    """Return the product, which is zero only where a factor is: what underflows becomes the smallest number."""
+    result, tiny = first * second, torch.finfo(first.dtype).tiny
+    underflows = (result.abs() < tiny) & (first != 0) & (second != 0)
+    return torch.where(underflows, torch.copysign(torch.full_like(first, tiny), result), result)
+
+
+def logistic_slope(z: Tensor) -> Tensor:
+    """Return σ(z) (1 − σ(z)) as σ(z) σ(−z), which keeps its digits where σ is close to 1, and is never zero."""
+    return (torch.sigmoid(z) * torch.sigmoid(-z)).clamp_(min=torch.finfo(z.dtype).tiny)
 
 
 def tanh_curvature(z: Tensor) -> Tensor:
@@ -62,6 +80,23 @@ class Layer(ABC):
     def push(self, input: Tensor, state: State, input_tangent: Tensor | None, tangent: State) -> tuple[State, State]:
         """Return the next state and its tangent; `input_tangent` is that of the layer below, None for data."""
 
+    def push_all(self, input: Tensor, state: State, tangent: Tensor) -> tuple[State, Tensor]:
+        """Return what `push` does of the only layer, perturbations (B, k, Σ sizes) in one piece."""
+        output, pushed = self.push(input, state, None, tangent.split(self.sizes, dim=-1))
+        return output, pushed[0] if len(pushed) == 1 else torch.cat(pushed, dim=-1)
+
+    def stages(self, input: Tensor, state: State) -> tuple[State, list[Stage]]:
+        """Return the next state, and factors of the tangent map between which perturbations may be made orthonormal.
+
+        A factor takes the tangent of the layer below (None for data) and the layer's own, and returns the latter. The
+        default is `push`, one factor: where units saturate, rows of the Jacobian shrink, and that is all.
+        """
+
+        def stage(input_tangent: Tensor | None, tangent: State) -> State:
+            return self.push(input, state, input_tangent, tangent)[1]
+
+        return self.step(input, state), [stage]
+
     def converted(self, dtype: torch.dtype, device: torch.device) -> Layer:
         """Return this layer with its weights in `dtype` on `device`."""
         return type(self)({name: weight.to(device, dtype) for name, weight in self.weights.items()})
@@ -75,15 +110,24 @@ class Layer(ABC):
         that is at most four times as large as the perturbations it is applied to.
         """
         weight = weight.unflatten(0, (-1, self.hidden_size))
-        n_trajectories, n_perturbations, size = tangent.shape
+        n_perturbations, size = tangent.shape[1:]
         if 4 * n_perturbations < size:
             through = linear(tangent, weight.flatten(0, 1)).unflatten(-1, weight.shape[:2])
             return [sum(through[:, :, gate] * gain[:, None] for gate, gain in gains.items()) for gains in targets]
-        combined = tangent.new_zeros(n_trajectories, len(targets), self.hidden_size, size)
-        for matrix, gains in zip(combined.unbind(1), targets, strict=True):
-            for gate, gain in gains.items():
-                matrix.addcmul_(gain[:, :, None], weight[gate])
+        combined = self._combined(weight.flatten(0, 1), targets)
         return list((tangent @ combined.flatten(1, 2).mT).chunk(len(targets), dim=-1))
+
+    def _combined(self, weight: Tensor, targets: list[dict[int, Tensor]]) -> Tensor:
+        """Return, for every target, Σ_g diag(gain_g) W_g: (B, targets, H, P)."""
+        weight = weight.unflatten(0, (-1, self.hidden_size))
+        n_trajectories = len(next(iter(targets[0].values())))
+        combined = weight.new_empty(n_trajectories, len(targets), *weight.shape[1:])
+        for matrix, gains in zip(combined.unbind(1), targets, strict=True):
+            (first, gain), *others = gains.items()
+            torch.mul(gain[:, :, None], weight[first], out=matrix)
+            for gate, gain in others:
+                matrix.addcmul_(gain[:, :, None], weight[gate])
+        return combined
 
 
 class ElmanLayer(Layer):
@@ -131,26 +175,26 @@ class GRULayer(Layer):
     kind = "GRU"
     n_gates = 3
 
-    def _gates(self, input: Tensor, state: State) -> tuple[Tensor, ...]:
-        """Return the gates r, u, the pre-activation of n and its recurrent part."""
+    def _pre_activations(self, input: Tensor, state: State) -> tuple[Tensor, ...]:
+        """Return z_r, z_u, z_n and the recurrent part of z_n."""
         input_r, input_u, input_n = linear(input, self.weight_ih, self.bias_ih).chunk(3, -1)
         hidden_r, hidden_u, hidden_n = linear(state[0], self.weight_hh, self.bias_hh).chunk(3, -1)
-        r = torch.sigmoid(input_r + hidden_r)
-        return r, torch.sigmoid(input_u + hidden_u), input_n + r * hidden_n, hidden_n
+        r = input_r + hidden_r
+        return r, input_u + hidden_u, input_n + torch.sigmoid(r) * hidden_n, hidden_n
 
     def step(self, input: Tensor, state: State) -> State:
         """Return the next state."""
-        _, u, z, _ = self._gates(input, state)
-        return (torch.lerp(torch.tanh(z), state[0], u),)
+        _, u, z, _ = self._pre_activations(input, state)
+        return (torch.lerp(torch.tanh(z), state[0], torch.sigmoid(u)),)
 
     def push(self, input: Tensor, state: State, input_tangent: Tensor | None, tangent: State) -> tuple[State, State]:
         """Return the next state and its tangent."""
-        r, u, z, hidden_n = self._gates(input, state)
-        n = torch.tanh(z)
-        through_n = (1 - u) * tanh_slope(z)
-        through_r = through_n * hidden_n * r * (1 - r)
-        through_u = (state[0] - n) * u * (1 - u)
-        gains = {0: through_r, 1: through_u, 2: through_n * r}
+        z_r, z_u, z, hidden_n = self._pre_activations(input, state)
+        n, u = torch.tanh(z), gate(z_u)
+        through_n = gate(-z_u) * tanh_slope(z)
+        through_r = through_n * hidden_n * logistic_slope(z_r)
+        through_u = (state[0] - n) * logistic_slope(z_u)
+        gains = {0: through_r, 1: through_u, 2: through_n * gate(z_r)}
         (pushed,) = self._through_gates(tangent[0], self.weight_hh, [gains])
         pushed.addcmul_(tangent[0], u[:, None])
         if input_tangent is not None:
@@ -159,7 +203,11 @@ class GRULayer(Layer):
 
 
 class LSTMLayer(Layer):
-    """i, f, o = sigmoids, g = tanh; c ← f c + i g; h ← o tanh(c), or W_hr of that with a projection."""
+    """i, f, o = sigmoids, g = tanh; c ← f c + i g; h ← o tanh(c), or W_hr of that with a projection.
+
+    Along the trajectory δc ← f δc + G δh and δh ← a δc + b W_o δh, with the gains a = o tanh'(c), b = tanh(c) σ'(o) and
+    G = g σ'(i) W_i + c σ'(f) W_f + i tanh'(g) W_g.
+    """
 
     kind = "LSTM"
     n_gates = 4
@@ -173,33 +221,79 @@ class LSTMLayer(Layer):
         """Sizes of h and c."""
         return (self.weight_hh.shape[1], self.hidden_size)
 
-    def _gates(self, input: Tensor, state: State) -> tuple[Tensor, ...]:
-        """Return the gates i, f, o, the pre-activation of g, and the next cell state."""
-        z = linear(input, self.weight_ih, self.bias_ih) + linear(state[0], self.weight_hh, self.bias_hh)
-        i, f, z, o = z.chunk(4, -1)
-        i, f, o = torch.sigmoid(i), torch.sigmoid(f), torch.sigmoid(o)
-        return i, f, o, z, f * state[1] + i * torch.tanh(z)
-
     def _project(self, hidden: Tensor) -> Tensor:
         return hidden if self.weight_hr is None else linear(hidden, self.weight_hr)
 
+    def _pre_activations(self, input: Tensor, state: State) -> tuple[Tensor, ...]:
+        z = linear(input, self.weight_ih, self.bias_ih) + linear(state[0], self.weight_hh, self.bias_hh)
+        return z.chunk(4, -1)
+
     def step(self, input: Tensor, state: State) -> State:
         """Return the next state."""
-        _, _, o, _, c = self._gates(input, state)
-        return self._project(o * torch.tanh(c)), c
+        i, f, z, o = self._pre_activations(input, state)
+        c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(z)
+        return self._project(torch.sigmoid(o) * torch.tanh(c)), c
+
+    def _gains(
+        self, input: Tensor, state: State, multiply: Callable[[Tensor, Tensor], Tensor] = torch.mul
+    ) -> tuple[State, Tensor, Tensor, dict, dict]:
+        """Return the next state; f and a; and what goes through which gate into δh, besides δc, and into δc."""
+        z_i, z_f, z, z_o = self._pre_activations(input, state)
+        i, f, o, g = gate(z_i), gate(z_f), gate(z_o), torch.tanh(z)
+        c = f * state[1] + i * g
+        tanh_c = torch.tanh(c)
+        into_h = {3: multiply(tanh_c, logistic_slope(z_o))}
+        into_c = {
+            0: multiply(g, logistic_slope(z_i)),
+            1: multiply(state[1], logistic_slope(z_f)),
+            2: multiply(i, tanh_slope(z)),
+        }
+        return (self._project(o * tanh_c), c), f, multiply(o, tanh_slope(c)), into_h, into_c
 
     def push(self, input: Tensor, state: State, input_tangent: Tensor | None, tangent: State) -> tuple[State, State]:
         """Return the next state and its tangent."""
-        i, f, o, z, c = self._gates(input, state)
-        g = torch.tanh(z)
-        tanh_c = torch.tanh(c)
-        into_h = {3: tanh_c * o * (1 - o)}
-        into_c = {0: g * i * (1 - i), 1: state[1] * f * (1 - f), 2: i * tanh_slope(z)}
+        output, f, a, into_h, into_c = self._gains(input, state)
         pushed_h, pushed_c = self._through_gates(tangent[0], self.weight_hh, [into_h, into_c])
         if input_tangent is not None:
             from_below = self._through_gates(input_tangent, self.weight_ih, [into_h, into_c])
             pushed_h += from_below[0]
             pushed_c += from_below[1]
         pushed_c.addcmul_(tangent[1], f[:, None])
-        pushed_h.addcmul_(pushed_c, (o * tanh_slope(c))[:, None])
-        return (self._project(o * tanh_c), c), (self._project(pushed_h), pushed_c)
+        pushed_h.addcmul_(pushed_c, a[:, None])
+        return output, (self._project(pushed_h), pushed_c)
+
+    def push_all(self, input: Tensor, state: State, tangent: Tensor) -> tuple[State, Tensor]:
+        """Return what `push` does of the only layer, perturbations (B, k, 2H) in one piece."""
+        n = self.hidden_size
+        if self.weight_hr is not None or 4 * tangent.shape[1] < n:
+            return super().push_all(input, state, tangent)
+        output, f, a, into_h, into_c = self._gains(input, state)
+        combined = self._combined(self.weight_hh, [into_h, into_c])
+        combined[:, 0].addcmul_(combined[:, 1], a[:, :, None])
+        pushed = tangent[:, :, :n] @ combined.flatten(1, 2).mT
+        cells = tangent[:, :, n:]
+        pushed[:, :, n:].addcmul_(cells, f[:, None])
+        pushed[:, :, :n].addcmul_(cells, (a * f)[:, None])
+        return output, pushed
+
+    def stages(self, input: Tensor, state: State) -> tuple[State, list[Stage]]:
+        """Return the next state and two factors: through the gates, and the cells added to the output.
+
+        Where an output gate is closed far tighter than a, what goes through it would drown in a δc; so that is added
+        after perturbations were made well conditioned again.
+        """
+        output, f, a, into_h, into_c = self._gains(input, state, product)
+
+        def through_gates(input_tangent: Tensor | None, tangent: State) -> State:
+            hidden, cell = self._through_gates(tangent[0], self.weight_hh, [into_h, into_c])
+            if input_tangent is not None:
+                from_below = self._through_gates(input_tangent, self.weight_ih, [into_h, into_c])
+                hidden, cell = hidden + from_below[0], cell + from_below[1]
+            return hidden, cell.addcmul(tangent[1], f[:, None])
+
+        def added(input_tangent: Tensor | None, tangent: State) -> State:
+            return self._project(tangent[0].addcmul(tangent[1], a[:, None])), tangent[1]
+
+        if self.weight_hr is not None:  # what is projected has another size in between
+            return output, [lambda below, tangent: added(None, through_gates(below, tangent))]
+        return output, [through_gates, added]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -120,6 +120,13 @@ class RecurrentNetwork(Network):
     def push(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> tuple[Tensor, Tensor]:
         """Return the next state and the tangent vectors, by products with the weights themselves; no graph is kept."""
         return self._system().push(state, input, tangent)
+
+    @torch.no_grad()
+    def push_in_stages(
+        self, state: Tensor, input: Tensor | None, tangent: Tensor, renew: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return what `push` does, with the tangent vectors made orthonormal between factors of the Jacobian."""
+        return self._system().push_in_stages(state, input, tangent, renew)
 
     def states(self, inputs: Tensor) -> Iterator[Tensor]:
         """Yield the states h_1 … h_T."""

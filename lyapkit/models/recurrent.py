@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 
 import torch
@@ -55,6 +55,9 @@ class Recurrent(System):
 
     def push(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> tuple[Tensor, Tensor]:
         """Return the next state and the tangent vectors, by products with the weights themselves."""
+        if len(self.layers) == 1:
+            output, pushed = self.layers[0].push_all(input, self._by_layer(state)[0], tangent)
+            return self._joined([output]), pushed
         outputs, pushed = [], []
         signal, signal_tangent = input, None
         for layer, layer_state, layer_tangent in zip(
@@ -65,6 +68,22 @@ class Recurrent(System):
             pushed.append(output_tangent)
             signal, signal_tangent = output[0], output_tangent[0]
         return self._joined(outputs), self._joined(pushed)
+
+    def push_in_stages(
+        self, state: Tensor, input: Tensor | None, tangent: Tensor, renew: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the next state and the tangent vectors, made orthonormal between the factors of every layer."""
+        outputs, signal, is_first = [], input, True
+        for index, (layer, layer_state) in enumerate(zip(self.layers, self._by_layer(state), strict=True)):
+            output, stages = layer.stages(signal, layer_state)
+            outputs.append(output)
+            for stage in stages:
+                tangent = tangent if is_first else renew(tangent)
+                tangents, is_first = self._by_layer(tangent), False
+                tangents[index] = stage(tangents[index - 1][0] if index else None, tangents[index])
+                tangent = self._joined(tangents)
+            signal = output[0]
+        return self._joined(outputs), tangent
 
     def _by_layer(self, values: Tensor) -> list[tuple[Tensor, ...]]:
         parts = values.split(self._sizes, dim=-1)
@@ -81,7 +100,9 @@ class Recurrent(System):
 
     def converted(self, dtype: torch.dtype, device: torch.device) -> Recurrent:
         """Return this network with its weights in `dtype` on `device`."""
-        return Recurrent([layer.converted(dtype, device) for layer in self.layers], self.source)
+        network = copy.copy(self)
+        network.layers = [layer.converted(dtype, device) for layer in self.layers]
+        return network
 
     @property
     def device(self) -> torch.device:

@@ -1,4 +1,4 @@
-"""What a run lost, and how that is said: trajectories that diverged, directions that died, are bounded, or not known."""
+"""What a run lost, and how that is said: trajectories that diverged; directions dead, bounded, or not known."""
 
 from __future__ import annotations
 
@@ -64,7 +64,10 @@ class Casualties:
             self.first_death.setdefault(trajectory, bundle.time)
 
     def conclude(self, everyone: Bundle, tolerance: float) -> Losses:
-        """Return what was lost at the end of a run; `tolerance` is the error of a log-growth that makes it a bound; where it is infinite, the growth is not known."""
+        """Return what was lost at the end of a run.
+
+        `tolerance` is the error of a log-growth that makes it a bound; where the error is infinite, it is not known.
+        """
         error = everyone.by_direction(everyone.error).cpu()
         n_bounded = everyone.by_direction(everyone.n_bounded).cpu()
         is_moving = self.is_moving[:, None].cpu()
@@ -86,7 +89,7 @@ class Losses:
     error: Tensor
 
     def mark(self, log_growth: Tensor) -> Tensor:
-        """Return log-growth (B, M, k) with −inf for dead directions, NaN for what is not known, and bounds as bounds."""
+        """Return log-growth (B, M, k) with −inf for dead directions, NaN for unknown ones, and bounds as bounds."""
         log_growth = log_growth.clone()
         log_growth[:, -1] += self.error.where(self.is_bound, 0.0)
         log_growth.masked_fill_(self.is_dead[:, None], -torch.inf)
@@ -110,7 +113,8 @@ class Losses:
         named = [f"trajectory {b} at step {t}" for b, t in sorted(self.trajectories.diverged.items())]
         message = f"{system} gave non-finite values: {_some(named)}; their exponents are NaN"
         if self.trajectories.overflowed:
-            message += f". In {len(self.trajectories.overflowed)} of them the state stayed finite: a Jacobian overflowed or is not a number"
+            n_overflowed = len(self.trajectories.overflowed)
+            message += f". In {n_overflowed} of them the state stayed finite: a Jacobian overflowed or is not a number"
         hint = getattr(system, "divergence_hint", "")
         return [f"{message}. {hint}" if hint else message]
 
@@ -118,8 +122,8 @@ class Losses:
         if not bool(self.is_unresolved.any()):
             return []
         return [
-            f"{_counted(self.is_unresolved)} fell below rounding between re-orthonormalisations; their exponents are NaN: "
-            "use a shorter interval or 'adaptive'"
+            f"{_counted(self.is_unresolved)} fell below rounding between re-orthonormalisations; their exponents are "
+            "NaN: use a shorter interval or 'adaptive'"
         ]
 
     def _about_dead(self, system: object) -> list[str]:
@@ -134,13 +138,12 @@ class Losses:
     def _about_bounds(self, system: object, dtype: torch.dtype) -> list[str]:
         if not bool(self.is_bound.any()):
             return []
-        remedy = (
-            "inputs of a smaller scale" if dtype == torch.float64 else "dtype='float64', or inputs of a smaller scale"
-        )
+        remedy = "inputs of a smaller scale" if dtype == torch.float64 else "dtype='float64'"
         most = int(self.n_bounded[self.is_bound].max())
+        how = f"fell below rounding in up to {most} steps each" if most else "are uncertain by rounding errors"
         return [
-            f"{system}: {_counted(self.is_bound)} fell below rounding in up to {most} steps each; their exponents are upper bounds "
-            f"(is_bound): for more use {remedy}"
+            f"{system}: {_counted(self.is_bound)} {how}; their exponents are upper bounds (is_bound). "
+            f"The remedy: {remedy}"
         ]
 
 

@@ -1,8 +1,9 @@
 """Factorisations V = L Q of pushed frames, L lower triangular: what grew stands on L's diagonal, Q is the new frame.
 
-Rows are perturbations, so V (B, k, N) is the transpose of what textbooks factor. Each class takes a batch of frames, and
-says for every one of them whether its factors can be trusted, from LAPACK's own status and the signs and finiteness of
-the diagonal. Rows of zeros are directions that were lost before; `is_alive` (B, k) tells them apart, and they stay zero.
+Rows are perturbations, so V (B, k, N) is the transpose of what textbooks factor. Each class takes a batch of frames,
+and says for every one of them whether its factors can be trusted, from LAPACK's own status and the signs and
+finiteness of the diagonal. Rows of zeros are directions that were lost before; `is_alive` (B, k) tells them apart,
+and they stay zero.
 """
 
 from __future__ import annotations
@@ -78,40 +79,33 @@ class PivotedLU(Factors):
     def __init__(self, frame: Tensor, is_alive: Tensor | None = None) -> None:
         columns = frame.mT
         if frame.device.type == "cpu":
-            parts = [torch.linalg.lu_factor_ex(matrix) for matrix in columns.unbind()]
-            self._factors, self._pivots = ([part[index] for part in parts] for index in (0, 1))
-            diagonal = torch.stack([factors.diagonal() for factors in self._factors])
+            parts = [torch.linalg.lu_factor_ex(matrix)[:2] for matrix in columns.unbind()]
+            self._factors, self._pivots = (torch.stack(part) for part in zip(*parts, strict=True))
         else:
             self._factors, self._pivots, _ = torch.linalg.lu_factor_ex(columns)
-            diagonal = self._factors.diagonal(dim1=-2, dim2=-1)
-        self.diagonal = _neutral_where_dead(diagonal.abs(), is_alive)
+        self.diagonal = _neutral_where_dead(self._factors.diagonal(dim1=-2, dim2=-1).abs(), is_alive)
         self.is_trusted = _all_positive(self.diagonal)  # a zero pivot, LAPACK's info, is a zero on the diagonal
         self._is_alive = is_alive
 
+    def lower(self) -> Tensor:
+        """Return L (B, k, k)."""
+        return self._factors[:, : self._factors.shape[2]].mT.tril()
+
     def new_frame(self) -> Tensor:
         """Return W."""
-        if isinstance(self._factors, list):
-            frames = [_unit_rows(lu, pivots) for lu, pivots in zip(self._factors, self._pivots, strict=True)]
-            rows = torch.stack(frames) if len(frames) > 1 else frames[0][None]
-        else:
-            pivoting = torch.lu_unpack(self._factors, self._pivots, unpack_data=False)[0]
-            permutation = (pivoting @ torch.arange(pivoting.shape[-1]).to(pivoting)).long()
-            rows = self._factors.mT.triu(1)
-            rows.diagonal(dim1=-2, dim2=-1).fill_(1.0)
-            rows = rows.gather(-1, permutation[:, None].expand_as(rows))
+        rows = self._factors.mT.triu(1)
+        rows.diagonal(dim1=-2, dim2=-1).fill_(1.0)
+        rows = rows.gather(-1, self._columns().argsort(1)[:, None].expand_as(rows))
         return rows if self._is_alive is None else rows * self._is_alive[:, :, None]
 
+    def pivot_columns(self) -> Tensor:
+        """Return the column (B, k) that each row took for its pivot: there W is a unit upper triangle."""
+        return self._columns()[:, : self._factors.shape[2]]
 
-def _unit_rows(lu: Tensor, pivots: Tensor) -> Tensor:
-    """Return W (k, N) of one matrix: its unit triangle, with columns where they came from."""
-    rows = lu.mT.triu(1)
-    rows.diagonal().fill_(1.0)
-    place = list(range(rows.shape[1]))
-    for column, other in enumerate(pivots.tolist()):
-        place[column], place[other - 1] = place[other - 1], place[column]
-    origin = torch.empty(len(place), dtype=torch.long)
-    origin[place] = torch.arange(len(place))
-    return rows.index_select(1, origin)
+    def _columns(self) -> Tensor:
+        """Return which column of V each place (B, N) was given to."""
+        pivoting = torch.lu_unpack(self._factors, self._pivots, unpack_data=False)[0]
+        return pivoting.argmax(1)
 
 
 def _solved(lower: Tensor, frame: Tensor, is_alive: Tensor | None) -> Tensor:

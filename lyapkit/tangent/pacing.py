@@ -1,8 +1,9 @@
 """How far to push a frame before the next factorisation, and what to do where that was too far.
 
-What limits a stretch is measured at its end: the *condition* (B,), the ratio of the largest growth to the smallest, by which
-rounding errors are magnified; and the logs of lengths, which must stay within the range of floating-point numbers. The
-*strain* (B,) is the used fraction of what is allowed; above 1, or NaN, the stretch was too long for that trajectory.
+What limits a stretch is measured at its end: the *condition* (B,), the ratio of the largest growth to the smallest,
+by which rounding errors are magnified; and the logs of lengths, which must stay within the range of floating-point
+numbers. The *strain* (B,) is the used fraction of what is allowed; above 1, or NaN, the stretch was too long for that
+trajectory.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Pace(ABC):
 
 
 class FixedPace(Pace):
-    """A QR every `interval` steps, and nothing in between. Of single steps the accuracy is demanded, of longer ones a digit."""
+    """A QR every `interval` steps, and nothing in between; single steps as accurate as asked for, others to a digit."""
 
     def __init__(self, interval: int, accuracy: float, dtype: torch.dtype) -> None:
         self.interval = interval
@@ -104,7 +105,7 @@ class AdaptivePace(Pace):
         return True
 
     def went(self, length: int, closes: bool, strain: float, condition: float) -> None:
-        """Estimate the reach from the strain, which grows in proportion to the length, but do not more than double it."""
+        """Estimate the reach from the strain, which grows in proportion to the length; at most double it."""
         reach = min(2 * length, max(1, int(RESERVE * length / max(strain, 1e-9))))
         if closes:
             self._closing = reach

@@ -1,8 +1,8 @@
 """The engine: propagates states and, with them, frames of perturbations; re-orthonormalises when it has to.
 
 The frame's rows Q span the k fastest-growing directions. Pushed through the tangent map they lose orthogonality;
-factoring them, V = L Q, gives a new frame and, on the diagonal of L, the growth of each direction (Benettin et al. 1980;
-Eckmann & Ruelle 1985). What is stored is log|diag L| per interval between factorisations.
+factoring them, V = L Q, gives a new frame and, on the diagonal of L, the growth of each direction (Benettin et al.
+1980; Eckmann & Ruelle 1985). What is stored is log|diag L| per interval between factorisations.
 
 Three facts keep this cheap and right:
 
@@ -15,8 +15,8 @@ Three facts keep this cheap and right:
 - Where a single step contracts a direction below rounding, no shorter stretch helps. Such steps are done with care, by
   `careful_step`: for saturated units that keeps every digit, elsewhere it gives an upper bound and says so.
 
-Trajectories move together. Those for which a stretch was too long are left behind and follow at a pace of their own; those
-that diverge leave for good. So a trajectory never disturbs, nor slows down, the others.
+Trajectories move together. Those for which a stretch was too long are left behind and follow at a pace of their own;
+those that diverge leave for good. So a trajectory never disturbs, nor slows down, the others.
 """
 
 from __future__ import annotations
@@ -49,10 +49,11 @@ class Propagation:
         self.accuracy = accuracy
         self.everyone = everyone
         self.casualties = Casualties(everyone)
+        self.check: SelfCheck | None = None
         self.n_reorthonormalizations = 0
         self.n_reconditionings = 0
 
-    def pass_interval(self, length: int, check: SelfCheck | None = None) -> None:
+    def pass_interval(self, length: int) -> None:
         """Move all trajectories `length` steps on, to orthonormal frames; growth and condition count from here."""
         everyone = self.everyone
         everyone.log_growth.zero_()
@@ -66,7 +67,7 @@ class Propagation:
             while bundle.time < end and len(bundle):
                 bundle, left_behind = self.move(bundle, end)
                 waiting += left_behind
-                check = check and check.after(bundle, end)
+                self.check = self.check and self.check.after(bundle, end)
             if bundle is not everyone:
                 everyone.put_back(bundle, bundle.members)
         everyone.time = end
@@ -83,6 +84,8 @@ class Propagation:
         strain = pace.strain(grown, condition).where(is_sound, torch.inf)
         worst = float(strain.max())
         if worst <= 1:
+            if self.check and closes:
+                self.check.factor_again(bundle, frame, factors)
             self._accept(bundle, length, state, factors.new_frame(), grown, condition)
             bundle.error += pace.rounding(condition)
             pace.went(length, closes, worst, float(condition.max()) if closes else 1.0)
@@ -95,7 +98,7 @@ class Propagation:
         self._accept(bundle, length, state, factors.new_frame(), grown, condition)
         if length > 1 and behind.pace.shorten(length, closes):
             return bundle.select(~is_over), [behind]
-        self._take_care(behind, length)
+        self._take_care(behind, length, closes)
         bundle.put_back(behind, is_over)
         is_moving = self.casualties.is_moving[bundle.members]
         return (bundle if bool(is_moving.all()) else bundle.select(is_moving)), []
@@ -148,15 +151,15 @@ class Propagation:
         bundle.condition = torch.maximum(bundle.condition, condition)
         bundle.time += length
 
-    def _take_care(self, bundle: Bundle, length: int) -> None:
-        """Do a step that contracts directions below rounding; or end an interval that was too long, as far as possible."""
+    def _take_care(self, bundle: Bundle, length: int, closes: bool) -> None:
+        """Do a step that contracts directions below rounding; or end an interval that was too long."""
         self.n_reorthonormalizations += 1
         if length == 1:
             inputs = self._inputs(bundle, bundle.time, bundle.time + 1)
             input = None if inputs is None else inputs[:, 0]
             place = (bundle.members, len(self.everyone))
             precise = self.precise and for_members(self.precise, *place)
-            step = careful_step(for_members(self.system, *place), precise, bundle, input, self.accuracy)
+            step = careful_step(for_members(self.system, *place), precise, bundle, input, self.accuracy, closes)
             self.casualties.diverge(bundle, ~step.is_finite, bundle.time, step.state)
         else:
             step = self._end_somehow(bundle, length)
@@ -182,8 +185,8 @@ class Propagation:
             stays = is_finite & state.isfinite().all(1) & frame.isfinite().flatten(1).all(1)
             self.casualties.diverge(bundle, is_finite & ~stays, time, state)
             is_finite = stays
-        rows = Renewal(bundle.is_alive)
-        frame = rows(torch.where(is_finite[:, None, None], frame, bundle.frame))
+        rows = Renewal(bundle.frame, bundle.is_alive)
+        frame = rows.end(torch.where(is_finite[:, None, None], frame, bundle.frame), closes=True)
         was_alive = bundle.is_alive.gather(1, rows.order)
         rows.error = rows.error.masked_fill(was_alive & (rows.is_lost | ~rows.is_alive), torch.inf)
         rows.is_lost = torch.zeros_like(rows.is_lost)

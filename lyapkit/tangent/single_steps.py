@@ -1,6 +1,6 @@
 """Steps that contract some directions far below rounding, done one at a time and with care.
 
-The pushed frame is factored by `GradedQR`, between the factors of the Jacobian where the system names them
+The pushed frame is factored by `GradedLU`, between the factors of the Jacobian where the system names them
 (`System.push_in_stages`). In float32 the step is repeated in float64 where that is not enough.
 """
 
@@ -14,16 +14,30 @@ from torch import Tensor
 
 from lyapkit.systems.system import System
 from lyapkit.tangent.bundle import Bundle
-from lyapkit.tangent.graded_qr import GradedQR
+from lyapkit.tangent.factorizations import HouseholderQR
+from lyapkit.tangent.graded_lu import GradedLU
 
+BALANCED = 1e-2  # ratio of the norms of a Jacobian's columns from which on they are not scaled
 _SMALLER = {torch.float64: 2.0**-500, torch.float32: 2.0**-60}  # frames that a Jacobian near overflow leaves finite
 
 
 class Renewal:
-    """Makes frames orthonormal between the factors of one step, and adds up what the rows grew.
+    """Makes frames well conditioned between the factors of one step, and adds up what the rows grew.
+
+    Parameters
+    ----------
+    frame : Tensor
+        (b, r, N), before the step.
+    is_alive : Tensor
+        (b, r): its rows that were not mapped to zero.
+    is_thorough : bool
+        Carry the unit vectors along, to know the size of every product that is added up in a pushed row. Rounding is
+        then estimated entry by entry, which costs as much again.
 
     Attributes
     ----------
+    frame : Tensor
+        What to push through the step: the frame, and the unit vectors if there are any.
     order : Tensor
         (b, r): which row of the step's first frame each row is now.
     log_growth, error : Tensor
@@ -34,25 +48,47 @@ class Renewal:
 
     _tensors = ("order", "log_growth", "error", "is_lost", "is_alive")
 
-    def __init__(self, is_alive: Tensor) -> None:
+    def __init__(self, frame: Tensor, is_alive: Tensor, is_thorough: bool = False) -> None:
+        self.is_thorough = is_thorough
         self.is_alive = is_alive
         self.order = torch.arange(is_alive.shape[1], device=is_alive.device).expand_as(is_alive)
         self.log_growth = torch.zeros_like(is_alive, dtype=torch.float64)
         self.error = torch.zeros_like(self.log_growth)
         self.is_lost = torch.zeros_like(is_alive)
+        self.frame = self._with_units(frame)
 
-    def __call__(self, frame: Tensor) -> Tensor:
-        """Return the frame (b, r, N) made orthonormal, its rows in a new `order` if some were lost."""
-        factors = GradedQR(frame, self.is_alive)
+    def __call__(self, pushed: Tensor) -> Tensor:
+        """Return a well-conditioned frame in place of a pushed one, in a new `order` if rows were lost."""
+        n_rows = self.is_alive.shape[1]
+        rows, units = pushed[:, :n_rows], pushed[:, n_rows:]
+        sizes = self.frame[:, :n_rows].abs() @ units.abs() if self.is_thorough else None
+        factors = GradedLU(rows, self.is_alive, sizes)
         for name in self._tensors:
             setattr(self, name, getattr(self, name).gather(1, factors.order))
         grown, error = factors.log_diagonal.double(), factors.log_error.double()
         self.is_alive = self.is_alive & ~factors.is_dead
         self.is_lost = (self.is_lost | factors.is_lost) & self.is_alive
-        self.log_growth += torch.where(factors.is_lost, torch.logaddexp(grown, error), grown)
+        bound = torch.minimum(torch.logaddexp(grown, error), factors.log_norm.double())
+        self.log_growth += torch.where(factors.is_lost, bound, grown)
         self.error += torch.where(factors.is_lost, 0.0, (error - grown).exp()).where(self.is_alive, 0.0)
         self.log_growth = self.log_growth.where(self.is_alive, 0.0)
-        return factors.frame * self.is_alive[:, :, None]
+        self.frame = self._with_units(factors.frame * self.is_alive[:, :, None])
+        return self.frame
+
+    def end(self, pushed: Tensor, closes: bool) -> Tensor:
+        """Return the frame (b, r, N) after the step, orthonormal if it `closes` an interval."""
+        frame = self(pushed)[:, : self.is_alive.shape[1]]
+        if not closes:
+            return frame
+        factors = HouseholderQR(frame, self.is_alive)
+        self.log_growth += factors.diagonal.log().double()
+        return factors.new_frame()
+
+    def _with_units(self, frame: Tensor) -> Tensor:
+        if not self.is_thorough:
+            return frame
+        units = torch.eye(frame.shape[2], dtype=frame.dtype, device=frame.device)
+        return torch.cat([frame, units.expand(len(frame), -1, -1)], dim=1)
 
     def put_back(self, part: Renewal, where: Tensor) -> None:
         """Copy what became of some of the trajectories, at `where` (b,)."""
@@ -72,40 +108,74 @@ class Step:
     rows: Renewal
 
 
-def careful_step(system: System, precise: System | None, bundle: Bundle, input: Tensor | None, accuracy: float) -> Step:
-    """Return what one step does to a bundle; in float64, with the system `precise`, where `accuracy` demands it."""
-    step = _step(system, bundle.state, bundle.frame, bundle.is_alive, input)
-    if precise is None:
-        return step
+def careful_step(
+    system: System, precise: System | None, bundle: Bundle, input: Tensor | None, accuracy: float, closes: bool
+) -> Step:
+    """Return what one step does to a bundle; in float64, with the system `precise`, where `accuracy` demands it.
+
+    The new frame is orthonormal if the step `closes` an interval, else well conditioned.
+    """
+    arguments = bundle.state, bundle.frame, bundle.is_alive, input, closes
+    step = _step(system, *arguments, is_thorough=False)
+    if _is_doubtful(step, bundle.is_alive, accuracy):
+        if precise is None:
+            return _step(system, *arguments, is_thorough=True)
+        input = None if input is None else input.double()
+        better = _step(
+            precise, bundle.state.double(), bundle.frame.double(), bundle.is_alive, input, closes, is_thorough=True
+        )
+        better.state, better.frame = step.state, better.frame.to(bundle.frame.dtype)
+        better.is_finite &= step.state.isfinite().all(1)
+        return better
+    return step
+
+
+def _is_doubtful(step: Step, was_alive: Tensor, accuracy: float) -> bool:
     rows = step.rows
-    died = (bundle.is_alive.gather(1, rows.order) & ~rows.is_alive).any(1)
-    if not bool((died | rows.is_lost.any(1) | ~(rows.error <= accuracy).all(1) | ~step.is_finite).any()):
-        return step
-    input = None if input is None else input.double()
-    better = _step(precise, bundle.state.double(), bundle.frame.double(), bundle.is_alive, input)
-    better.state, better.frame = step.state, better.frame.to(bundle.frame.dtype)
-    better.is_finite &= step.state.isfinite().all(1)
-    return better
+    died = was_alive.gather(1, rows.order) & ~rows.is_alive
+    return bool((died | rows.is_lost | ~(rows.error <= accuracy)).any() | ~step.is_finite.all())
 
 
-def _step(system: System, state: Tensor, frame: Tensor, is_alive: Tensor, input: Tensor | None) -> Step:
-    step = _scaled_step(system, state, frame, is_alive, input, 1.0)
+def _step(
+    system: System,
+    state: Tensor,
+    frame: Tensor,
+    is_alive: Tensor,
+    input: Tensor | None,
+    closes: bool,
+    *,
+    is_thorough: bool,
+) -> Step:
+    def scaled(which: Tensor | slice, scale: float) -> Step:
+        own_state, own_input = state[which], None if input is None else input[which]
+        rows = Renewal(frame[which] * scale, is_alive[which], is_thorough)
+        start = _balanced(rows, system, own_state, own_input) if is_thorough else rows.frame
+        new_state, pushed = system.push_in_stages(own_state, own_input, start, rows)
+        is_finite = pushed.isfinite().flatten(1).all(1) & rows.log_growth.isfinite().all(1)
+        new_frame = rows.end(torch.where(is_finite[:, None, None], pushed, rows.frame), closes)
+        rows.log_growth -= math.log(scale)
+        return Step(new_state, new_frame, is_finite & new_state.isfinite().all(1), rows)
+
+    step = scaled(slice(None), 1.0)
     overflowed = ~step.is_finite & step.state.isfinite().all(1)
     if bool(overflowed.any()):  # a Jacobian near the largest number: of smaller perturbations
-        inputs = None if input is None else input[overflowed]
-        smaller = _SMALLER[frame.dtype]
-        again = _scaled_step(system, state[overflowed], frame[overflowed], is_alive[overflowed], inputs, smaller)
+        again = scaled(overflowed, _SMALLER[frame.dtype])
         step.frame[overflowed], step.is_finite[overflowed] = again.frame, again.is_finite
         step.rows.put_back(again.rows, overflowed)
     return step
 
 
-def _scaled_step(
-    system: System, state: Tensor, frame: Tensor, is_alive: Tensor, input: Tensor | None, scale: float
-) -> Step:
-    rows = Renewal(is_alive)
-    new_state, pushed = system.push_in_stages(state, input, frame * scale, rows)
-    is_finite = pushed.isfinite().flatten(1).all(1) & rows.log_growth.isfinite().all(1)
-    new_frame = rows(torch.where(is_finite[:, None, None], pushed, frame))
-    rows.log_growth -= math.log(scale)
-    return Step(new_state, new_frame, is_finite & new_state.isfinite().all(1), rows)
+def _balanced(rows: Renewal, system: System, state: Tensor, input: Tensor | None) -> Tensor:
+    """Return the frame to push, made well conditioned where the Jacobian scales single variables before it mixes them.
+
+    Such variables show in the norms of the Jacobian's columns. What they contract is counted first, in a frame that is
+    scaled like them and factored, and left out of the push.
+    """
+    units = torch.eye(state.shape[1], dtype=state.dtype, device=state.device).expand(len(state), -1, -1)
+    response = system.push(state, input, units.contiguous())[1]
+    largest = response.abs().amax(2)
+    norms = torch.linalg.vector_norm(response / torch.where(largest > 0, largest, 1.0)[:, :, None], dim=2) * largest
+    norms = norms / norms.amax(1, keepdim=True)
+    if not bool(norms.isfinite().all()) or bool((norms > BALANCED).all()):
+        return rows.frame
+    return rows(rows.frame * norms[:, None]) / torch.where(norms > 0, norms, 1.0)[:, None]

@@ -113,7 +113,9 @@ def propagate(
     """
     accuracy = accuracy or DEFAULT_ACCURACY[state.dtype]
     adaptive = reorthonormalize == "adaptive"
-    pace = AdaptivePace(n_steps, accuracy, state.dtype) if adaptive else FixedPace(reorthonormalize, accuracy, state.dtype)
+    pace = (
+        AdaptivePace(n_steps, accuracy, state.dtype) if adaptive else FixedPace(reorthonormalize, accuracy, state.dtype)
+    )
     everyone = Bundle.start(state, frame, pace)
     run = Propagation(system, precise, everyone, inputs, accuracy)
     intervals: list[tuple[int, Tensor, Tensor]] = []
@@ -123,8 +125,9 @@ def propagate(
             intervals.clear()
             while everyone.time < phase_end:
                 length = min(pace.interval, phase_end - everyone.time)
-                is_first = phase_end > n_transient and not intervals
-                run.pass_interval(length, SelfCheck.of(run, n_steps) if check and is_first else None)
+                if check and everyone.time == n_transient:
+                    run.check = SelfCheck.of(run, n_steps)
+                run.pass_interval(length)
                 growth, condition = everyone.by_direction(everyone.log_growth), everyone.condition.clone()
                 intervals.append((length, growth.cpu(), condition.cpu()))
                 bar.update(length)

@@ -1,0 +1,107 @@
+"""Every run computes its beginning twice: planted errors are found, and nothing else is."""
+
+import pytest
+import torch
+from torch import nn
+
+import lyapkit as lk
+from lyapkit.models.recurrent import Recurrent
+from lyapkit.systems.classical import RandomNetwork
+from lyapkit.tangent import factorizations
+
+
+def _network(cls=Recurrent, module=None):
+    torch.manual_seed(0)
+    return cls(lk.from_module(module or nn.RNN(2, 12)).layers)
+
+
+INPUTS = torch.randn(3, 300, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+class WrongPush(Recurrent):
+    """With the transposed tangent map."""
+
+    def push(self, state, input, tangent):
+        next_state, _ = super().push(state, input, tangent)
+        slope = 1 - next_state**2
+        return next_state, (tangent * slope[:, None]) @ self.layers[0].weight_hh
+
+
+class WrongPushAlong(Recurrent):
+    """Which forgets the last step of every stretch but the shortest."""
+
+    def push_along(self, state, inputs, tangent, n_steps):
+        state, tangent = super().push_along(state, inputs[:, : n_steps - 1], tangent, n_steps - 1)
+        new_state, pushed = self.push(state, inputs[:, -1], tangent)
+        return new_state, pushed if n_steps == 1 else tangent
+
+
+def test_wrong_push_is_found():
+    with pytest.raises(lk.SelfCheckError, match=r"push carries a perturbation to .* finite differences of step give"):
+        lk.lyapunov_spectrum(_network(WrongPush), INPUTS)
+    lk.lyapunov_spectrum(_network(WrongPush), INPUTS, check=False)
+
+
+def test_wrong_push_along_is_found():
+    with pytest.raises(
+        lk.SelfCheckError, match=r"log-growth of direction .* of trajectory 1 in steps .* one QR per step"
+    ):
+        lk.lyapunov_spectrum(_network(WrongPushAlong), INPUTS)
+    with pytest.raises(ArithmeticError):
+        lk.lyapunov_spectrum(_network(WrongPushAlong), INPUTS, dtype="float32")
+
+
+@pytest.mark.parametrize("name", ["PivotedLU", "HouseholderQR"])
+@pytest.mark.parametrize("part", ["diagonal", "new_frame"])
+def test_wrong_factorization_is_found(monkeypatch, name, part):
+    """One that is off by a thousandth in one entry of its diagonal, or by a thousandth in one row of its frame."""
+    cls = getattr(factorizations, name)
+    if part == "diagonal":
+        right = cls.__init__
+
+        def wrong(self, *arguments):
+            right(self, *arguments)
+            self.diagonal = self.diagonal.clone()
+            self.diagonal[:, 3] *= 1.001
+
+        monkeypatch.setattr(cls, "__init__", wrong)
+    else:
+        right = cls.new_frame
+
+        def wrong(self):
+            frame = right(self).clone()
+            frame[:, 3] += 0.001 * frame[:, 4]
+            return frame
+
+        monkeypatch.setattr(cls, "new_frame", wrong)
+    with pytest.raises(lk.SelfCheckError, match="one QR per step|a QR of that frame alone"):
+        lk.lyapunov_spectrum(_network(), INPUTS)
+
+
+def test_wrong_lapack_is_found(monkeypatch):
+    right = torch.linalg.lu_factor_ex
+
+    def wrong(matrix):
+        factors, pivots, info = right(matrix)
+        return factors.roll(1, dims=-1), pivots, info
+
+    monkeypatch.setattr(torch.linalg, "lu_factor_ex", wrong)
+    with pytest.raises(lk.SelfCheckError):
+        lk.lyapunov_spectrum(_network(), INPUTS)
+
+
+@pytest.mark.filterwarnings("ignore::lyapkit.DivergenceWarning")
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("reorthonormalize", ["adaptive", 1, 5])
+def test_nothing_is_found_where_all_is_right(dtype, reorthonormalize):
+    options = {"dtype": dtype, "reorthonormalize": reorthonormalize}
+    for seed in range(3):
+        torch.manual_seed(seed)
+        inputs = torch.randn(2, 70, 3)
+        for module in (nn.RNN(3, 20), nn.LSTM(3, 8), nn.GRU(3, 9, 2), lk.RefinedLSTM(3, 7, 1), lk.S4(3, 4, 1)):
+            system = lk.from_module(module)
+            lk.lyapunov_spectrum(system, inputs, **options)
+            lk.lyapunov_spectrum(system, inputs, n_exponents=3, n_transient=10, **options)
+        lk.lyapunov_spectrum(RandomNetwork(20, 4.0, seed), n_steps=200, n_trajectories=2, **options)
+        for system in (lk.classical.henon(), lk.classical.cat(), lk.classical.lorenz(), lk.classical.standard(20.0)):
+            lk.lyapunov_spectrum(system, n_steps=100, n_trajectories=2, seed=seed, **options)
