@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lyapkit.systems.complex_states import JacobianOfParts, OfParts
 from lyapkit.systems.system import System
 from lyapkit.systems.user_function import UserFunction, not_a_function, same_numbers
-from lyapkit.systems.verification import check_jacobian, check_repeatable, visited_states
+from lyapkit.systems.verification import MOST_TRAJECTORIES, check_jacobian, check_repeatable, visited_states
 
 _ADVICE = "give jacobian=, or write {role} with torch (torch.stack instead of np.array or torch.tensor)"
 
@@ -87,6 +87,8 @@ class Map(System):
         )
         self._initial_state = initial_state
         self._source: Map | None = None  # what this was converted from
+        self._n_pushes = 0
+        self._later: list[tuple[Tensor, Tensor | None]] = []  # where derivatives are checked after the run
         self._probe: tuple[Tensor, Tensor | None, Tensor] | None = None
 
     def step(self, state: Tensor, input: Tensor | None) -> Tensor:
@@ -95,6 +97,11 @@ class Map(System):
 
     def push(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> tuple[Tensor, Tensor]:
         """Return the next state and the tangent vectors times the Jacobian, given or by automatic differentiation."""
+        self._n_pushes += 1
+        if self._n_pushes & (self._n_pushes - 1) == 0 and self._probe is not None:  # a power of two
+            self._later.append(
+                (state[:MOST_TRAJECTORIES].clone(), None if input is None else input[:MOST_TRAJECTORIES].clone())
+            )
         if self._jacobian is not None:
             return self._step(state, input), tangent @ self._jacobian(state, input).mT
         next_state = self._step.watched(state, input)
@@ -178,7 +185,22 @@ class Map(System):
                 before, after, rtol=1e5 * torch.finfo(before.dtype).eps, equal_nan=True
             ):
                 found.append("after the run: " + not_a_function(self._role, before, after))
+        found += self._doubts_about_derivatives()
         return found
+
+    def _doubts_about_derivatives(self) -> list[str]:
+        """Return whether the derivative is not that of the step at states that were met later in the run."""
+        later, self._later = self._later, []
+        finite = [(state, input) for state, input in later if bool(state.isfinite().all())]
+        if not finite or self._step.is_pure:
+            return []
+        states, inputs = zip(*finite, strict=True)
+        points = torch.cat(states).double(), None if inputs[0] is None else torch.cat(inputs).double()
+        try:
+            self._exact()._check_derivative(points)
+        except ValueError as error:
+            return [f"on the way, {error}"]
+        return []
 
     def split_into_real_parts(self) -> Map:
         """Return this map of N complex variables as one of 2N real variables, real parts before imaginary ones."""
@@ -233,7 +255,7 @@ class Map(System):
 
     def _fresh(self, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Map:
         run = copy.copy(self)
-        run._probe = None
+        run._probe, run._n_pushes, run._later = None, 0, []
         for name in ("_step", "_jacobian"):
             function = getattr(self, name)
             if function is not None:

@@ -217,6 +217,8 @@ class UserFunction:
             reason = f"{type(error).__name__} {reason}".strip()
         if "expected Tensor as element" in reason:
             reason += "; numbers beside tensors may stand in a list, which need not be stacked: return [a, 1.0]"
+        if self.batched:
+            reason += " (a batched function has to take any number of trajectories)"
         return ValueError(f"{self.role} failed on arguments of shape {shapes}: {reason}")
 
     # ------------------------------------------------------------------------------------------ calling

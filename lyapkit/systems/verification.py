@@ -110,13 +110,13 @@ def check_jacobian(
     generator = torch.Generator().manual_seed(0)
     scale = state.abs().amax(0, keepdim=True)  # of every variable
     largest = scale.amax() if bool(scale.amax() > 0) else 1.0
-    scale = torch.where(scale > 0, scale.clamp(min=1e-3 * float(largest)), largest)
+    scale = torch.where(scale > 0, scale.clamp(min=1e-9 * float(largest)), largest)
     state = state + _AWAY[digits] * scale * torch.randn(batch, size, generator=generator, dtype=torch.float64).to(state)
     directions = torch.randn(N_DIRECTIONS, size, generator=generator, dtype=torch.float64)
     directions = scale * (directions / directions.norm(dim=-1, keepdim=True)).to(state)
     try:
         given = push(state, input, directions.expand(batch, -1, -1).contiguous())
-        is_wrong = _disagreement(step, state, input, directions, given, digits)
+        is_wrong = _disagreement(step, state, input, directions, given, digits, scale)
     except ValueError:
         return  # the states beside the visited ones are outside the function's domain
     if rough and float(is_wrong.any(-1).double().mean()) < 0.5:
@@ -136,7 +136,7 @@ def check_jacobian(
     ]
     expected = torch.cat(columns).mT
     error = (jacobian - expected).abs().nan_to_num(nan=0.0)
-    worst = int(error.argmax())
+    worst = int((error * scale / scale.mT).argmax())  # in units of the variables' sizes
     i, j = divmod(worst, size)
     hint = ""
     if jacobian.shape[0] == size and bool((jacobian.mT - expected).abs().amax() < 1e-2 * error.amax()):
@@ -159,8 +159,12 @@ def _disagreement(
     directions: Tensor,
     given: Tensor,
     digits: torch.dtype,
+    scale: Tensor,
 ) -> Tensor:
-    """Return at which states, in which directions (B, k) no difference agrees with the derivative."""
+    """Return at which states, in which directions (B, k) no difference agrees with the derivative.
+
+    `scale` (1, N) is the size of every variable, against which rounding and small entries are judged.
+    """
     batch, n_directions = len(state), len(directions)
     centre = step(state, input)
     agrees = torch.zeros(batch, n_directions, dtype=torch.bool, device=state.device)
@@ -171,14 +175,14 @@ def _disagreement(
                 continue
             ahead, behind = step(state + length * direction, input), step(state - length * direction, input)
             slope = given[:, index]
-            noise = 100 * eps * centre.abs().amax(-1, keepdim=True) / length
+            noise = 100 * eps * (centre.abs() + scale) / length
             for difference in (
                 (ahead - behind) / (2 * length),
                 (ahead - centre) / length,
                 (centre - behind) / length,
             ):
                 size = slope.abs() + difference.abs()
-                bound = tolerance * size + noise + 1e-7 * size.amax(-1, keepdim=True)
+                bound = tolerance * size + noise + 1e-7 * scale * (size / scale).amax(-1, keepdim=True)
                 fits = (slope - difference).abs() <= bound
                 agrees[:, index] |= (fits | ~difference.isfinite()).all(-1)
     return ~agrees

@@ -316,6 +316,25 @@ def test_wrong_jacobian_is_refused(jacobian, message):
             measured(lk.Map(henon, 2, jacobian), start, 5, dtype=torch.float32)
 
 
+def test_jacobian_of_variables_of_different_sizes():
+    def step(s):
+        return np.array([1 - 1.4 * s[0] ** 2 + 1e6 * s[1], 0.3e-6 * s[0]])
+
+    measured(lk.Map(step, 2, lambda s: np.array([[-2.8 * s[0], 1e6], [0.3e-6, 0.0]])), [0.1, 1e-7], 5)
+    with pytest.raises(ValueError, match=r"entry \[1, 0\] is 3.1e-07, differences give 3e-07"):
+        measured(lk.Map(step, 2, lambda s: np.array([[-2.8 * s[0], 1e6], [0.31e-6, 0.0]])), [0.1, 1e-7], 5)
+
+
+def test_jacobian_that_is_wrong_later_on_the_way_is_named():
+    def jacobian(s):
+        return np.array([[1.0, 0.0], [0.0, 0.9 if s[0] < 40 else 0.5]])
+
+    _, findings = measured(lk.Map(lambda s: np.array([s[0] + 1, 0.9 * s[1]]), 2, jacobian), [0.0, 1.0], 100)
+    assert len(findings) == 1
+    assert "on the way, " in findings[0]
+    assert "entry [1, 1] is 0.5, differences give 0.9" in findings[0]
+
+
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
 def test_right_jacobian_at_any_scale(scale):
     system = lk.Map(lambda s: scale * henon(s / scale), 2, lambda s: henon_jacobian(s / scale))
