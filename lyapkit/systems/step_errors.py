@@ -29,7 +29,7 @@ _FLUSHES_BETWEEN_GROWTHS = 4  # one in so many stretches tells how large the exp
 _MOST_WATCHED = 64  # trajectories at a time, other ones every time
 _TRAJECTORIES = 16  # that are measured at a time
 _MOST_ENTRIES = 1_000_000  # of tangent vectors that wait to be looked at
-_MOST_AT_ONCE = 16
+_FIRST_AT_ONCE, _MOST_AT_ONCE = 8, 32
 _SAMPLES = 32  # measured steps that are kept, to try smaller ones on
 _ROUND = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
 _MOST_VARIABLES_FOR_TRACE = 64
@@ -213,7 +213,8 @@ class StepErrors:
         if self._pending and self._pending[0][2].shape != tangent.shape:
             self.flush()
         self._pending.append((state, input, tangent, stages))
-        if len(self._pending) >= _MOST_AT_ONCE or len(self._pending) * tangent.numel() > _MOST_ENTRIES:
+        at_once = _FIRST_AT_ONCE if self._n_measured < _PERIODS_BEFORE_GROWTH else _MOST_AT_ONCE
+        if len(self._pending) >= at_once or len(self._pending) * tangent.numel() > _MOST_ENTRIES:
             self.flush()
 
     def flush(self) -> None:

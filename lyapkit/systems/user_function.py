@@ -259,6 +259,8 @@ class UserFunction:
         """Return a copy of a tensor in `dtype`, or say why that would be something else."""
         if not isinstance(value, Tensor):
             raise TypeError(f"it returned a {type(value).__name__}, not a tensor, for tensors")
+        if value.dtype == dtype:
+            return value.clone()
         self._check_kind(value.dtype.is_complex, value.dtype.is_floating_point, value.dtype)
         if value.dtype.is_floating_point and torch.finfo(value.dtype).eps > torch.finfo(dtype).eps:
             self._lose_digits(value.dtype, dtype)
