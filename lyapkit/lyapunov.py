@@ -13,7 +13,7 @@ from torch import Tensor
 from lyapkit.arguments import Array, available_device, checked_dtype, checked_inputs, checked_steps
 from lyapkit.labels import index, variable
 from lyapkit.provenance import provenance, sha256
-from lyapkit.statistics import batch_means_standard_error
+from lyapkit.statistics import time_average_standard_error
 from lyapkit.systems import System
 from lyapkit.tangent import DEFAULT_ACCURACY, VariationalTerm, propagate
 
@@ -95,7 +95,8 @@ def lyapunov_spectrum(
         `lyapunov_exponent` and `standard_error` (trajectory, exponent), in nats per step (flows: per unit of time),
         exponents descending, −inf for directions that were mapped to zero exactly, NaN for what is not known;
         `is_bound` (trajectory, exponent), True where rounding hid a direction and the exponent is an upper bound;
-        `direction`, which vector of the first frame each exponent belongs to; `log_growth` (trajectory, interval, exponent), in nats, from which they derive;
+        `direction`, which vector of the first frame each exponent belongs to; `log_growth` (trajectory, interval,
+        exponent), in nats, from which they derive;
         `condition` (trajectory, interval); `divergence_step` (trajectory), NaN for trajectories that did not
         diverge. The attributes tell how it was made, how many re-orthonormalisations it took and the worst
         condition they met.
@@ -160,7 +161,7 @@ def lyapunov_spectrum(
         n_transient=n_transient,
         reorthonormalize=reorthonormalize,
         accuracy=accuracy,
-        precise=None if dtype == torch.float64 else system.converted(torch.float64, device),
+        precise=None if dtype == torch.float64 else running.converted(torch.float64, device),
         on_divergence=on_divergence,
         check=check,
         progress=progress,
@@ -196,7 +197,7 @@ def _dataset(term: VariationalTerm, system: System, attributes: dict[str, str]) 
 
     spectrum, unit = ("trajectory", "exponent"), system.time_unit
     exponents = log_growth.sum(axis=1) / duration.sum()
-    errors = batch_means_standard_error(log_growth, duration)
+    errors = time_average_standard_error(log_growth, duration)
     is_bound = np.take_along_axis(term.is_bound.numpy(), order, axis=-1)
     return xr.Dataset(
         variable("lyapunov_exponent", spectrum, exponents, unit)

@@ -40,7 +40,7 @@ def test_spectrum_of_few_exponents_has_error_bars(few):
     points, _, (segments,) = bars
     np.testing.assert_allclose(points.get_ydata(), few.lyapunov_exponent.mean("trajectory"))
     extent = np.array([segment[:, 1] for segment in segments.get_segments()])
-    error = few.lyapunov_exponent.std("trajectory", ddof=1) / 2
+    error = lk.ensemble_mean(few).standard_error
     np.testing.assert_allclose(np.diff(extent)[:, 0], 2 * error, rtol=1e-10)
 
 

@@ -79,7 +79,8 @@ class S4(Network):
         half = self.log_step.exp()[:, None, None] / 2 * self.A
         identity = torch.eye(self.order, dtype=half.dtype, device=half.device)
         right = torch.cat([identity + half, (self.log_step.exp()[:, None] * self.input_weight)[:, :, None]], dim=2)
-        solved, _ = torch.linalg.solve_ex(identity - half, right)  # never singular; asking would stop a CUDA graph
+        # a triangular solve, since A is triangular: never singular, and right for batches where LU on a CPU is not
+        solved = torch.linalg.solve_triangular(identity - half, right, upper=True)
         return solved[:, :, : self.order], solved[:, :, self.order]
 
     def kernel(self, n_steps: int) -> Tensor:
@@ -153,6 +154,8 @@ class S4(Network):
         try:
             (hidden_size, order), weight = parameters["input_weight"].shape, parameters["input.weight"]
             model = cls(weight.shape[1], hidden_size, len(parameters["readout.weight"]), order, dtype=weight.dtype)
+            if not torch.allclose(parameters["A"].double(), model.A.double(), rtol=1e-6):
+                raise ValueError("A is not the HiPPO-LegS matrix, highest polynomial first")
             model.load_state_dict(dict(parameters))
         except (KeyError, IndexError, ValueError, RuntimeError) as error:
             raise ValueError(f"the parameters of an S4 layer do not fit together: {error}") from error

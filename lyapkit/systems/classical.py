@@ -183,6 +183,8 @@ class CoupledMapLattice(System):
         Parameter of the logistic map.
     """
 
+    treats_trajectories_alike = True
+
     def __init__(self, n_sites: int = 50, coupling: float = 0.1, r: float = 4.0) -> None:
         if n_sites < 3 or not 0 <= coupling <= 1:
             raise ValueError(f"need n_sites >= 3 and 0 <= coupling <= 1, got n_sites={n_sites}, coupling={coupling}")
@@ -224,6 +226,8 @@ class RandomNetwork(System):
     seed : int
         Seed of J.
     """
+
+    treats_trajectories_alike = True
 
     def __init__(self, n: int = 100, gain: float = 2.0, seed: int = 0) -> None:
         self.state_size = n

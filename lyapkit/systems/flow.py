@@ -109,6 +109,11 @@ class Flow(System):
         self._last_time: float | None = None
         self._resolution = 0.0  # of the time, relative
 
+    @property
+    def treats_trajectories_alike(self) -> bool:
+        """Whether some trajectories may be computed alone, as of the vector field."""
+        return self._field.treats_trajectories_alike
+
     def step(self, state: Tensor, input: Tensor | None) -> Tensor:
         """Return the state one time step later."""
         h = self._known_step()

@@ -91,6 +91,11 @@ class Map(System):
         self._later: list[tuple[Tensor, Tensor | None]] = []  # where derivatives are checked after the run
         self._probe: tuple[Tensor, Tensor | None, Tensor] | None = None
 
+    @property
+    def treats_trajectories_alike(self) -> bool:
+        """Whether some trajectories may be computed alone: not sure of functions that see the whole batch."""
+        return not self.batched or self._step.is_pure
+
     def step(self, state: Tensor, input: Tensor | None) -> Tensor:
         """Return step(state, input) for every trajectory."""
         return self._step(state, input)

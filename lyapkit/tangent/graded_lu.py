@@ -8,6 +8,7 @@ from torch import Tensor
 from lyapkit.tangent.factorizations import PivotedLU
 
 SAFETY = 20.0  # machine epsilons that a rounding error is counted as
+CLEAR = 1e-3  # relative error below which a growth is known whatever was lost in the rows before
 LOST = 0.1  # relative error of a growth from which on only a bound is known
 N_ATTEMPTS = 8  # to find an order in which rows that cannot be told from rounding come last
 
@@ -91,7 +92,9 @@ class GradedLU:
         error = SAFETY * limits.eps * rounding + n * limits.tiny / limits.eps / self._scale
         self.log_diagonal, self.log_error = size.log(), error.log()
         self.log_norm = torch.linalg.vector_norm(frame, dim=2).log()
-        self.is_lost = ~(error < LOST * size) & ~self.is_dead
+        is_hidden = ~(error < LOST * size) & ~self.is_dead
+        is_after = is_hidden.cumsum(1) > 0
+        self.is_lost = is_hidden | (is_after & ~(error < CLEAR * size) & ~self.is_dead)
 
 
 def _norms_of_columns(frame: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ class Pace(ABC):
 
     interval: int
     is_gentle = False  # the last closing frame was close to orthogonal, so that the next may be factored by Cholesky
+    _slower: Pace | None = None
 
     @abstractmethod
     def stretch(self, left: int) -> tuple[int, bool]:
@@ -46,9 +47,11 @@ class Pace(ABC):
         """Return the error of log-growths (B, 1) that is to be kept account of: none, where an accuracy bounds it."""
         return 0.0
 
-    def copy(self) -> Pace:
-        """Return a pace of its own for trajectories that part from the others."""
-        return copy.copy(self)
+    def for_stragglers(self) -> Pace:
+        """Return the pace of those for which this one is too fast; it remembers how far they came."""
+        if self._slower is None:
+            self._slower = copy.copy(self)
+        return self._slower
 
 
 class FixedPace(Pace):

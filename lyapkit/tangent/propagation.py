@@ -58,22 +58,23 @@ class Propagation:
         everyone = self.everyone
         everyone.log_growth.zero_()
         everyone.condition.fill_(1.0)
-        end = everyone.time + length
         is_moving = self.casualties.is_moving
         is_whole = bool(is_moving.all()) and not everyone.has_dead_rows
-        waiting = [everyone if is_whole else everyone.select(is_moving)]
-        while waiting:
-            bundle = waiting.pop()
-            while bundle.time < end and len(bundle):
-                bundle, left_behind = self.move(bundle, end)
-                waiting += left_behind
-                self.check = self.check and self.check.after(bundle, end)
-            if bundle is not everyone:
-                everyone.put_back(bundle, bundle.members)
-        everyone.time = end
+        end = everyone.time + length
+        bundle = self.travel(everyone if is_whole else everyone.select(is_moving), end)
+        if bundle is not everyone:
+            everyone.put_back(bundle, bundle.members)
+            everyone.time = end
 
-    def move(self, bundle: Bundle, end: int) -> tuple[Bundle, list[Bundle]]:
-        """Try to move a bundle on; return those that did, or may try again, and those that were left behind."""
+    def travel(self, bundle: Bundle, end: int) -> Bundle:
+        """Move a bundle on to `end`, and to orthonormal frames; return those that did not diverge."""
+        while bundle.time < end and len(bundle):
+            bundle = self.move(bundle, end)
+            self.check = self.check and self.check.after(bundle, end)
+        return bundle
+
+    def move(self, bundle: Bundle, end: int) -> Bundle:
+        """Move a bundle on as far as its pace allows, or find that this was too far; return those that did not diverge."""
         pace = bundle.pace
         length, closes = pace.stretch(end - bundle.time)
         state, frame = self.advance(bundle, length)
@@ -82,26 +83,32 @@ class Propagation:
         grown = factors.diagonal.log()
         is_sound = factors.is_trusted & state.isfinite().all(1)
         strain = pace.strain(grown, condition).where(is_sound, torch.inf)
-        worst = float(strain.max())
-        if worst <= 1:
-            if self.check and closes:
-                self.check.factor_again(bundle, frame, factors)
-            self._accept(bundle, length, state, factors.new_frame(), grown, condition)
-            bundle.error += pace.rounding(condition)
-            pace.went(length, closes, worst, float(condition.max()) if closes else 1.0)
-            return bundle, []
         is_over = ~(strain <= 1)
-        if length > 1 and 2 * int(is_over.sum()) > len(bundle) and pace.shorten(length, closes):
-            return bundle, []
-        behind = bundle.select(is_over)
-        behind.pace = pace.copy()
+        n_over = int(is_over.sum())
+        if 2 * n_over > len(bundle) and length > 1 and pace.shorten(length, closes):
+            return bundle
+        behind = bundle.select(is_over) if n_over else None
+        if self.check and closes:
+            self.check.factor_again(bundle, frame, factors, strain)
         self._accept(bundle, length, state, factors.new_frame(), grown, condition)
+        if n_over < len(bundle):
+            worst = strain.where(~is_over, 0.0).amax()
+            pace.went(length, closes, float(worst), float(condition.where(~is_over, 1.0).amax()) if closes else 1.0)
+        return bundle if behind is None else self._joined(bundle, behind, length, closes)
+
+    def _joined(self, bundle: Bundle, behind: Bundle, length: int, closes: bool) -> Bundle:
+        """Return a bundle that moved on, with those for which it was too far brought after it, as far as they come."""
+        behind.pace = bundle.pace.for_stragglers()
         if length > 1 and behind.pace.shorten(length, closes):
-            return bundle.select(~is_over), [behind]
-        self._take_care(behind, length, closes)
-        bundle.put_back(behind, is_over)
-        is_moving = self.casualties.is_moving[bundle.members]
-        return (bundle if bool(is_moving.all()) else bundle.select(is_moving)), []
+            behind = self.travel(behind, bundle.time)
+        else:
+            self._take_care(behind, length, closes)
+        is_moving = self.casualties.is_moving
+        where = torch.isin(bundle.members, behind.members)
+        behind.state = bundle.state[where]  # the same up to rounding; and so the same in company and alone
+        bundle.put_back(behind, where)
+        is_moving = is_moving[bundle.members]
+        return bundle if bool(is_moving.all()) else bundle.select(is_moving)
 
     def advance(self, bundle: Bundle, n_steps: int) -> tuple[Tensor, Tensor]:
         """Return a bundle's state and frame after `n_steps`."""
@@ -148,6 +155,7 @@ class Propagation:
     ) -> None:
         bundle.state, bundle.frame = state, frame
         bundle.log_growth += grown
+        bundle.error += bundle.pace.rounding(condition)
         bundle.condition = torch.maximum(bundle.condition, condition)
         bundle.time += length
 
