@@ -8,8 +8,13 @@ and they stay zero.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from scipy.linalg.lapack import dlaswp
 from torch import Tensor
+
+CANCELLED = 0.1  # of the longest row, what a shorter one is taken for
+SMALL = 32  # rows up to which a QR is cheaper than an LU
 
 
 class Factors:
@@ -28,12 +33,19 @@ class Factors:
     _is_alive: Tensor | None
 
     def condition(self, frame: Tensor) -> Tensor:
-        """Return the ratio (B,) of the largest growth to the smallest part that is left of a row, for the frame V.
+        """Return the worst ratio (B,) of a row's length to what is left of it without the rows before, for the frame V.
 
-        Entries of V are known to machine epsilon times the largest growth, so log L_ii to epsilon times this ratio.
+        Log L_ii is known to machine epsilon times this ratio. A row may be short because the steps cancelled what was
+        in it, and then it is known no better than others; so its length counts as a tenth of the longest at least.
         """
         left = self.diagonal if self._is_alive is None else self.diagonal.masked_fill(~self._is_alive, torch.inf)
-        return torch.linalg.vector_norm(frame, dim=-1).amax(1) / left.amin(1)
+        length = torch.linalg.vector_norm(frame, dim=-1)
+        return (torch.maximum(length, CANCELLED * length.amax(1, keepdim=True)) / left).amax(1)
+
+
+def cheapest(frame: Tensor, is_alive: Tensor | None) -> Factors:
+    """Return the cheapest factorisation with a well-conditioned new frame."""
+    return HouseholderQR(frame, is_alive) if frame.shape[1] <= SMALL else PivotedLU(frame, is_alive)
 
 
 class HouseholderQR(Factors):
@@ -77,35 +89,45 @@ class PivotedLU(Factors):
     """
 
     def __init__(self, frame: Tensor, is_alive: Tensor | None = None) -> None:
-        columns = frame.mT
+        batch, k, n = frame.shape
         if frame.device.type == "cpu":
-            parts = [torch.linalg.lu_factor_ex(matrix)[:2] for matrix in columns.unbind()]
-            self._factors, self._pivots = (torch.stack(part) for part in zip(*parts, strict=True))
+            self._factors = torch.empty(batch, k, n, dtype=frame.dtype)  # LAPACK's factors, transposed: L and W
+            self._pivots = torch.empty(batch, k, dtype=torch.int32)
+            info = torch.empty(batch, dtype=torch.int32)
+            places = zip(self._factors.mT, self._pivots, info, strict=True)
+            for columns, place in zip(frame.mT, places, strict=True):
+                torch.linalg.lu_factor_ex(columns, out=place)
         else:
-            self._factors, self._pivots, _ = torch.linalg.lu_factor_ex(columns)
-        self.diagonal = _neutral_where_dead(self._factors.diagonal(dim1=-2, dim2=-1).abs(), is_alive)
-        self.is_trusted = _all_positive(self.diagonal)  # a zero pivot, LAPACK's info, is a zero on the diagonal
+            factors, self._pivots, info = torch.linalg.lu_factor_ex(frame.mT)
+            self._factors = factors.mT.contiguous()
+        self.diagonal = _neutral_where_dead(self._factors.diagonal(dim1=1, dim2=2).abs(), is_alive)
+        self.is_trusted = (info >= 0) & _all_positive(self.diagonal)  # info > 0 is a zero on the diagonal
         self._is_alive = is_alive
 
     def lower(self) -> Tensor:
-        """Return L (B, k, k)."""
-        return self._factors[:, : self._factors.shape[2]].mT.tril()
+        """Return L (B, k, k). To be asked for before `new_frame`, which takes its place."""
+        return self._factors[:, :, : self._factors.shape[1]].tril()
 
     def new_frame(self) -> Tensor:
         """Return W."""
-        rows = self._factors.mT.triu(1)
-        rows.diagonal(dim1=-2, dim2=-1).fill_(1.0)
-        rows = rows.gather(-1, self._columns().argsort(1)[:, None].expand_as(rows))
+        rows = self._factors.triu_(1)
+        rows.diagonal(dim1=1, dim2=2).fill_(1.0)
+        rows = rows.gather(2, self._columns().argsort(1)[:, None].expand_as(rows))
         return rows if self._is_alive is None else rows * self._is_alive[:, :, None]
 
     def pivot_columns(self) -> Tensor:
         """Return the column (B, k) that each row took for its pivot: there W is a unit upper triangle."""
-        return self._columns()[:, : self._factors.shape[2]]
+        return self._columns()[:, : self._factors.shape[1]]
 
     def _columns(self) -> Tensor:
         """Return which column of V each place (B, N) was given to."""
-        pivoting = torch.lu_unpack(self._factors, self._pivots, unpack_data=False)[0]
-        return pivoting.argmax(1)
+        n = self._factors.shape[2]
+        if self._pivots.device.type != "cpu":
+            unpacked = torch.lu_unpack(self._factors.mT, self._pivots, unpack_data=False)[0]
+            return unpacked.argmax(1)
+        in_order = np.arange(n, dtype=np.float64)[:, None]
+        swapped = [dlaswp(in_order, pivots) for pivots in self._pivots.numpy() - 1]
+        return torch.from_numpy(np.stack(swapped)[:, :, 0]).long()
 
 
 def _solved(lower: Tensor, frame: Tensor, is_alive: Tensor | None) -> Tensor:

@@ -73,14 +73,12 @@ class GradedLU:
         k, n = frame.shape[1:]
         limits = torch.finfo(frame.dtype)
         factors = PivotedLU(frame)
+        size, pivots, lower = factors.diagonal.clone(), factors.pivot_columns(), factors.lower()
         self.frame = factors.new_frame()
         is_zero = frame == 0
         is_row = ~is_zero.all(2)
         self.is_dead = ~is_row | (is_row.cumsum(1) > (~is_zero.all(1)).sum(1, keepdim=True))
 
-        size = factors.diagonal
-        pivots = factors.pivot_columns()
-        lower = factors.lower()
         diagonal = lower.diagonal(dim1=1, dim2=2)
         lower = lower / torch.where(diagonal == 0, 1.0, diagonal)[:, None]
         lower.diagonal(dim1=1, dim2=2).fill_(1.0)

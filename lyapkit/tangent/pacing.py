@@ -40,12 +40,11 @@ class Pace(ABC):
     def shorten(self, length: int, closes: bool) -> bool:
         """Go less far next time, `length` steps were too many; whether that is possible."""
 
-    def went(self, length: int, closes: bool, strain: float, condition: float) -> None:  # noqa: B027 nothing to note
-        """Take note that a stretch went well, at this strain and condition."""
+    def went(self, length: int, closes: bool, strain: float, condition: Tensor) -> None:  # noqa: B027 nothing to note
+        """Take note how a stretch went, at this strain and with these conditions (B,)."""
 
-    def rounding(self, condition: Tensor) -> Tensor | float:
-        """Return the error of log-growths (B, 1) that is to be kept account of: none, where an accuracy bounds it."""
-        return 0.0
+    def add_rounding(self, error: Tensor, condition: Tensor) -> None:  # noqa: B027 nothing to add
+        """Add what rounding of a factorisation may be to the rows' errors (B, k), where no accuracy bounds it."""
 
     def for_stragglers(self) -> Pace:
         """Return the pace of those for which this one is too fast; it remembers how far they came."""
@@ -74,9 +73,9 @@ class FixedPace(Pace):
         """Return that it is not possible."""
         return False
 
-    def rounding(self, condition: Tensor) -> Tensor:
-        """Return machine epsilon times the condition."""
-        return self._epsilon * condition[:, None].double()
+    def add_rounding(self, error: Tensor, condition: Tensor) -> None:
+        """Add machine epsilon times the condition."""
+        error += self._epsilon * condition[:, None]
 
 
 class AdaptivePace(Pace):
@@ -107,11 +106,11 @@ class AdaptivePace(Pace):
             self._inside = length // 2
         return True
 
-    def went(self, length: int, closes: bool, strain: float, condition: float) -> None:
+    def went(self, length: int, closes: bool, strain: float, condition: Tensor) -> None:
         """Estimate the reach from the strain, which grows in proportion to the length; at most double it."""
         reach = min(2 * length, max(1, int(RESERVE * length / max(strain, 1e-9))))
         if closes:
             self._closing = reach
-            self.is_gentle = condition < GENTLE_CONDITION
+            self.is_gentle = bool(condition.max() < GENTLE_CONDITION)
         else:
             self._inside = reach

@@ -29,12 +29,13 @@ from torch import Tensor
 from lyapkit.systems.system import System
 from lyapkit.tangent.bundle import Bundle
 from lyapkit.tangent.casualties import Casualties
-from lyapkit.tangent.factorizations import CholeskyQR, HouseholderQR, PivotedLU
+from lyapkit.tangent.factorizations import CholeskyQR, Factors, HouseholderQR, cheapest
 from lyapkit.tangent.pacing import GENTLE_CONDITION
 from lyapkit.tangent.self_check import SelfCheck
 from lyapkit.tangent.single_steps import Renewal, Step, careful_step
 from lyapkit.tangent.whole_batch import for_members
 
+OUTLYING = 2.0  # strain of trajectories that are no measure for the others
 MOST_STEPS_AT_ONCE = 256  # that a system is asked for, which bounds its memory
 
 
@@ -66,41 +67,46 @@ class Propagation:
             everyone.put_back(bundle, bundle.members)
             everyone.time = end
 
-    def travel(self, bundle: Bundle, end: int) -> Bundle:
-        """Move a bundle on to `end`, and to orthonormal frames; return those that did not diverge."""
+    def travel(self, bundle: Bundle, end: int, closes: bool = True) -> Bundle:
+        """Move a bundle on to `end`, which `closes` an interval or not; return those that did not diverge."""
         while bundle.time < end and len(bundle):
-            bundle = self.move(bundle, end)
+            bundle = self.move(bundle, end, closes)
             self.check = self.check and self.check.after(bundle, end)
         return bundle
 
-    def move(self, bundle: Bundle, end: int) -> Bundle:
+    def move(self, bundle: Bundle, end: int, closes: bool) -> Bundle:
         """Move a bundle on as far as its pace allows, or find that this was too far; return those that did not diverge."""
         pace = bundle.pace
-        length, closes = pace.stretch(end - bundle.time)
+        length, is_last = pace.stretch(end - bundle.time)
+        closes = closes and is_last
         state, frame = self.advance(bundle, length)
         factors = self.factor(frame, closes, bundle)
         condition = factors.condition(frame)
         grown = factors.diagonal.log()
         is_sound = factors.is_trusted & state.isfinite().all(1)
         strain = pace.strain(grown, condition).where(is_sound, torch.inf)
-        is_over = ~(strain <= 1)
-        n_over = int(is_over.sum())
-        if 2 * n_over > len(bundle) and length > 1 and pace.shorten(length, closes):
+        worst = float(strain.max())
+        if worst <= 1:
+            if self.check and closes:
+                self.check.factor_again(bundle, frame, factors)
+            self._accept(bundle, length, state, factors.new_frame(), grown, condition)
+            pace.went(length, is_last, worst, condition)
             return bundle
-        behind = bundle.select(is_over) if n_over else None
-        if self.check and closes:
-            self.check.factor_again(bundle, frame, factors, strain)
+        is_over = ~(strain <= 1)
+        if length > 1 and 2 * int(is_over.sum()) > len(bundle) and pace.shorten(length, is_last):
+            return bundle
+        behind = bundle.select(is_over)
         self._accept(bundle, length, state, factors.new_frame(), grown, condition)
-        if n_over < len(bundle):
-            worst = strain.where(~is_over, 0.0).amax()
-            pace.went(length, closes, float(worst), float(condition.where(~is_over, 1.0).amax()) if closes else 1.0)
-        return bundle if behind is None else self._joined(bundle, behind, length, closes)
+        typical = strain <= OUTLYING
+        if bool(typical.any()):
+            pace.went(length, is_last, float(strain[typical].max()), condition[typical])
+        return self._joined(bundle, behind, length, is_last, closes)
 
-    def _joined(self, bundle: Bundle, behind: Bundle, length: int, closes: bool) -> Bundle:
+    def _joined(self, bundle: Bundle, behind: Bundle, length: int, is_last: bool, closes: bool) -> Bundle:
         """Return a bundle that moved on, with those for which it was too far brought after it, as far as they come."""
         behind.pace = bundle.pace.for_stragglers()
-        if length > 1 and behind.pace.shorten(length, closes):
-            behind = self.travel(behind, bundle.time)
+        if length > 1 and behind.pace.shorten(length, is_last):
+            behind = self.travel(behind, bundle.time, closes)
         else:
             self._take_care(behind, length, closes)
         is_moving = self.casualties.is_moving
@@ -119,11 +125,11 @@ class Propagation:
             state, frame = system.push_along(state, self._inputs(bundle, start, end), frame, end - start)
         return state, frame
 
-    def factor(self, frame: Tensor, closes: bool, bundle: Bundle) -> HouseholderQR | CholeskyQR | PivotedLU:
-        """Return a QR of a frame that closes an interval, else an LU."""
+    def factor(self, frame: Tensor, closes: bool, bundle: Bundle) -> Factors:
+        """Return a QR of a frame that closes an interval, else whatever is cheapest."""
         if not closes:
             self.n_reconditionings += 1
-            return PivotedLU(frame, bundle.mask)
+            return cheapest(frame, bundle.mask)
         self.n_reorthonormalizations += 1
         if bundle.pace.is_gentle:
             factors = CholeskyQR(frame, bundle.mask)
@@ -155,7 +161,7 @@ class Propagation:
     ) -> None:
         bundle.state, bundle.frame = state, frame
         bundle.log_growth += grown
-        bundle.error += bundle.pace.rounding(condition)
+        bundle.pace.add_rounding(bundle.error, condition)
         bundle.condition = torch.maximum(bundle.condition, condition)
         bundle.time += length
 

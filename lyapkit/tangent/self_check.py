@@ -91,10 +91,10 @@ class SelfCheck:
             seen=everyone.time,
         )
 
-    def factor_again(self, bundle: Bundle, frame: Tensor, factors: Factors, strain: Tensor) -> None:
-        """Compare the QR that closes the interval with one of the trajectory's frame alone, where it is not too hard."""
+    def factor_again(self, bundle: Bundle, frame: Tensor, factors: Factors) -> None:
+        """Compare the QR that closes the interval with one of the trajectory's frame alone."""
         where = (bundle.members == self.trajectory).nonzero().flatten()
-        if not len(where) or not bool(bundle.is_alive[where].all() & (strain[where] <= 1)):
+        if not len(where) or not bool(bundle.is_alive[where].all()):
             return
         allowed = 100 * (self.accuracy + self.epsilon * float(factors.condition(frame)[where]))
         columns, upper = torch.linalg.qr(frame[where][0].double().mT)
