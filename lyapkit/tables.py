@@ -15,10 +15,12 @@ MAX_ROWS = 16
 def spectrum_table(ds: xr.Dataset) -> str:
     """Return a spectrum as a table: mean over trajectories, standard error, range and memory timescale per exponent.
 
-    Of long spectra the first and last exponents are shown, and some in between.
+    Of long spectra the first and last exponents are shown, and some in between. What is only an upper bound has "≤"
+    directly before the number, and lines at the end say what was lost, and why.
     """
     mean = ensemble_mean(ds)
-    exponents = ds["lyapunov_exponent"].values
+    exponents, bounds = ds["lyapunov_exponent"].values, _bounds(ds)
+    mean_is_bound = _bounds(mean)
     k = exponents.shape[1]
     unit = ds["end_time"].attrs["units"]
     memory = memory_timescale(mean)
@@ -34,13 +36,11 @@ def spectrum_table(ds: xr.Dataset) -> str:
     for index in _shown_rows(k):
         if index > previous + 1:
             lines.append(f"{'…':>5}")
-        valid = exponents[~np.isnan(exponents[:, index]), index]
-        extent = (valid.min(), valid.max()) if len(valid) else (math.nan, math.nan)
-        numbers = (float(mean["lyapunov_exponent"][index]), float(mean["standard_error"][index]), *extent)
-        value, error, smallest, largest = (_number(number) for number in numbers)
-        lines.append(
-            f"{index + 1:>5} {value:>13} {error:>12} {smallest:>12} {largest:>12} {float(memory[index]):>10.3g}"
-        )
+        value = _number(float(mean["lyapunov_exponent"][index]), bool(mean_is_bound[index]))
+        error = _number(float(mean["standard_error"][index]))
+        smallest, largest = _extent(exponents[:, index], bounds[:, index])
+        time = _number(float(memory[index]), bool(mean_is_bound[index] and memory[index] > 0), ".3g")
+        lines.append(f"{index + 1:>5} {value:>13} {error:>12} {smallest:>12} {largest:>12} {time:>10}")
         previous = index
     lines += [
         "",
@@ -49,9 +49,7 @@ def spectrum_table(ds: xr.Dataset) -> str:
         f"{ds.attrs['n_reorthonormalizations']} re-orthonormalisations, {ds.attrs['n_reconditionings']} factorisations "
         f"between them, worst condition {ds.attrs['worst_condition']:.1e}",
     ]
-    if n_diverged := int(ds["divergence_step"].notnull().sum()):
-        lines.append(f"{n_diverged} of {ds.sizes['trajectory']} trajectories diverged and are left out")
-    return "\n".join(lines)
+    return "\n".join(lines + _losses(ds, mean))
 
 
 def training_table(ds: xr.Dataset) -> str:
@@ -93,10 +91,67 @@ def _short(unit: str) -> str:
     return "step" if unit == "step" else "time unit"
 
 
-def _number(value: float) -> str:
-    return "n/a" if math.isnan(value) else f"{value:.5f}"
+def _bounds(ds: xr.Dataset | xr.DataArray) -> np.ndarray:
+    """Return where values are only upper bounds; nowhere if the data do not say, as older files do not."""
+    if isinstance(ds, xr.DataArray):
+        return ds["is_bound"].values if "is_bound" in ds.coords else np.zeros(ds.shape, dtype=bool)
+    return ds["is_bound"].values.astype(bool) if "is_bound" in ds else np.zeros(ds["lyapunov_exponent"].shape, bool)
+
+
+def _extent(exponents: np.ndarray, bounds: np.ndarray) -> tuple[str, str]:
+    """Return the smallest and the largest of the trajectories' exponents.
+
+    Any of those that are bounds may in truth be the smallest. The largest is known if one that is no bound reaches it.
+    """
+    valid = ~np.isnan(exponents)
+    if not valid.any():
+        return _number(math.nan), _number(math.nan)
+    exponents, bounds = exponents[valid], bounds[valid]
+    largest = exponents.max()
+    return _number(exponents.min(), bounds.any()), _number(largest, bounds[exponents == largest].all())
+
+
+def _losses(ds: xr.Dataset, mean: xr.Dataset) -> list[str]:
+    """Return what a spectrum does not know, a line each: trajectories left out, exponents −inf, upper bounds."""
+    n_trajectories, exponents = ds.sizes["trajectory"], ds["lyapunov_exponent"].values
+    n_diverged = int(ds["divergence_step"].notnull().sum())
+    lines = []
+    if n_diverged:
+        verb = "is" if n_diverged == 1 else "are"
+        lines.append(f"{n_diverged} of {n_trajectories} trajectories diverged and {verb} left out")
+    further = mean["n_left_out"].values - n_diverged
+    if (further > 0).any():
+        ranks, most = mean["exponent"].values[further > 0], further.max()
+        means = f"mean of exponent {ranks[0]} leaves out"
+        if len(ranks) > 1:
+            means = f"means of exponents {ranks[0]} to {ranks[-1]} leave out up to"
+        lines.append(
+            f"the {means} {most} {'other ' if n_diverged else ''}of {n_trajectories} trajectories, whose exponents are "
+            "not known (NaN)"
+        )
+    if n_dead := int(np.isneginf(exponents).sum()):
+        whose = "belongs to a direction that was" if n_dead == 1 else "belong to directions that were"
+        lines.append(f"{n_dead} of {exponents.size} exponents {whose} mapped to zero exactly: −inf")
+    if n_bounds := int(_bounds(ds).sum()):
+        bounds = "is an upper bound" if n_bounds == 1 else "are upper bounds"
+        lines.append(
+            f"{n_bounds} of {exponents.size} exponents {bounds} (≤): rounding hid the direction; float64 or "
+            "inputs of a smaller scale resolve more"
+        )
+    return lines
+
+
+def _number(value: float, is_bound: bool = False, form: str = ".5f") -> str:
+    """Return a number as text, with "≤" if it is only an upper bound; nothing is below −inf."""
+    if math.isnan(value):
+        return "n/a"
+    if value == -math.inf:
+        return "−inf"
+    return ("≤" if is_bound else "") + f"{value:{form}}"
 
 
 def _mean_text(values: xr.DataArray) -> str:
-    valid = values.values[~np.isnan(values.values)]
-    return f"{valid.mean():.4g}" if len(valid) else "n/a"
+    valid = values.notnull().values
+    if not valid.any():
+        return "n/a"
+    return _number(values.values[valid].mean(), bool(_bounds(values)[valid].any()), ".4g")

@@ -7,6 +7,7 @@ from torch import nn
 
 import lyapkit as lk
 from lyapkit.plots import save_figure
+from lyapkit.plots.exponents import _spread
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +22,20 @@ def many():
 
 def _line(ax, label):
     return next(line for line in ax.get_lines() if label in str(line.get_label()))
+
+
+def _legend(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+@pytest.fixture(scope="module")
+def bounded():
+    """A tanh RNN whose units one large input saturates: it hides directions of two trajectories of three."""
+    torch.manual_seed(0)
+    inputs = np.random.default_rng(0).normal(size=(3, 60, 1))
+    inputs[:2, 30] = 2000.0
+    with pytest.warns(lk.LostDirectionWarning, match="upper bounds"):
+        return lk.lyapunov_spectrum(lk.from_module(nn.RNN(1, 6, dtype=torch.float64)), inputs)
 
 
 def test_spectrum_of_many_exponents(many):
@@ -48,13 +63,56 @@ def test_dead_directions_are_counted_not_drawn(many):
     changed = many.copy(deep=True)
     changed["lyapunov_exponent"][:, -2:] = -np.inf
     ax = lk.plot_spectrum(changed)
-    assert "6 exponents of −∞ not shown" in [text.get_text() for text in ax.texts]
+    assert "6 exponents of −∞ not shown" in _legend(ax)
+    assert ax.get_xlim()[1] > 30  # all ranks have a place, drawn or not
+
+
+def test_a_mean_of_minus_infinity_is_no_line_of_the_other_trajectories(many):
+    changed = many.copy(deep=True)
+    changed["lyapunov_exponent"][:2, -1] = -np.inf
+    changed["log_growth"][:2, :, -1] = -np.inf
+    assert _legend(lk.plot_convergence(changed, n_exponents=3))[-1] == "λ₃₀ = −∞ in 2 of 3"
+
+
+def test_upper_bounds_are_open_markers(bounded):
+    is_bound = bounded.is_bound.any("trajectory").values
+    assert 0 < is_bound.sum() < 6
+    marks = _line(lk.plot_spectrum(bounded), "upper bound")
+    np.testing.assert_array_equal(marks.get_xdata(), bounded.exponent[is_bound])
+    np.testing.assert_array_equal(marks.get_ydata(), lk.ensemble_mean(bounded).lyapunov_exponent[is_bound])
+    assert marks.get_markerfacecolor() == "white"
+    older = bounded.drop_vars("is_bound")
+    assert "upper bound" not in _legend(lk.plot_spectrum(older))
+    assert "upper bound" not in _legend(lk.plot_spectrum(bounded.isel(trajectory=[2])))
+
+
+def test_upper_bounds_on_a_curve(many):
+    ds = many.copy(deep=True)
+    ds["is_bound"][1, [3, 28, 29]] = True
+    ds["lyapunov_exponent"][0, 29] = -np.inf  # so is the mean
+    np.testing.assert_array_equal(_line(lk.plot_spectrum(ds), "upper bound").get_xdata(), [4, 29])
+
+
+def test_marks_on_long_curves_keep_apart():
+    chosen = np.zeros(400, dtype=bool)
+    chosen[[50, 201]] = chosen[250:] = True
+    marked = np.flatnonzero(_spread(chosen, at_most=80))
+    np.testing.assert_array_equal(marked, [50, 201, *range(250, 400, 5), 399])
+    np.testing.assert_array_equal(_spread(chosen, at_most=400), chosen)
+
+
+def test_upper_bounds_are_dashed_in_convergence(bounded):
+    is_bound = bounded.is_bound.any("trajectory").values
+    for ds, expected in ((bounded, is_bound), (bounded.drop_vars("is_bound"), [False] * 6)):
+        ax = lk.plot_convergence(ds)
+        lines = [_line(ax, name) for name in _legend(ax)]
+        assert [line.get_linestyle() == "--" for line in lines] == list(expected)
+        assert ["(upper bound)" in name for name in _legend(ax)] == list(expected)
 
 
 def test_convergence(many):
     ax = lk.plot_convergence(many, n_exponents=4)
-    labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels == ["λ₁", "λ₁₁", "λ₂₀", "λ₃₀"]
+    assert _legend(ax) == ["λ₁", "λ₁₁", "λ₂₀", "λ₃₀"]
     running = lk.running_exponents(many).mean("trajectory")
     np.testing.assert_allclose(_line(ax, "λ₃₀").get_ydata(), running[:, -1])
     np.testing.assert_allclose(_line(ax, "λ₃₀").get_xdata(), many.end_time)
@@ -107,6 +165,61 @@ def test_table(few, many):
     long = lk.spectrum_table(many)
     assert "…" in long
     assert f"{float(many.lyapunov_exponent[:, -1].mean()):.5f}" in long
+
+
+def _columns(table, rank):
+    """Return mean, smallest, largest and memory of an exponent, as printed."""
+    row = next(line for line in table.splitlines() if line.startswith(f"{rank:>5} ")).split()
+    return [row[1], *row[3:]]
+
+
+def test_table_marks_upper_bounds(bounded):
+    table = lk.spectrum_table(bounded)
+    is_bound = bounded.is_bound.values
+    for rank, bound in enumerate(is_bound.any(0), start=1):
+        mean, smallest, largest, memory = _columns(table, rank)
+        assert all(text.startswith("≤-" if bound else "-") for text in (mean, smallest))
+        assert memory.startswith("≤") == bound
+        assert largest.startswith("-")  # of the trajectory without bounds
+    rows = [line for line in table.splitlines() if line[:5].strip().isdigit()]
+    assert len({len(line) for line in rows}) == 1
+    count = f"{is_bound.sum()} of 18 exponents are upper bounds (≤): rounding hid the direction; float64 or inputs of "
+    assert table.splitlines()[-1] == count + "a smaller scale resolve more"
+    bounds_only = bounded.isel(trajectory=[0, 1])
+    assert _columns(lk.spectrum_table(bounds_only), 6)[2].startswith("≤")
+    assert "≤" not in lk.spectrum_table(bounded.isel(trajectory=[2]))
+    assert "≤" not in lk.spectrum_table(bounded.drop_vars("is_bound"))
+
+
+def test_what_is_minus_infinity_is_no_bound(bounded):
+    ds = bounded.copy(deep=True)
+    ds["lyapunov_exponent"][2, 5] = -np.inf
+    table = lk.spectrum_table(ds)
+    assert _columns(table, 6) == ["−inf", "−inf", f"≤{float(ds.lyapunov_exponent[:2, 5].max()):.5f}", "0"]
+    assert "\n1 of 18 exponents belongs to a direction that was mapped to zero exactly: −inf\n" in table
+    assert "-inf" not in table
+
+
+def test_dimension_and_entropy_rate_of_upper_bounds(few):
+    ds = few.copy(deep=True)
+    ds["is_bound"][1, 1] = True
+    assert f"Kaplan–Yorke dimension ≤{float(lk.kaplan_yorke_dimension(ds).mean()):.4g}, entropy rate 0" in (
+        lk.spectrum_table(ds)
+    )
+    ds["is_bound"][1, 0] = True
+    assert f"entropy rate ≤{float(lk.entropy_rate(ds).mean()):.4g} nats" in lk.spectrum_table(ds)
+
+
+def test_table_says_what_its_means_leave_out():
+    with pytest.warns(lk.DivergenceWarning):
+        ds = lk.lyapunov_spectrum(lk.classical.henon(), initial_state=[[0.1, 0.1], [9.0, 9.0], [0, 0]], n_steps=100)
+    ds["lyapunov_exponent"][2, 1] = np.nan
+    table = lk.spectrum_table(ds)
+    assert "1 of 3 trajectories diverged and is left out" in table
+    assert "the mean of exponent 2 leaves out 1 other of 3 trajectories, whose exponents are not known (NaN)" in table
+    nothing = lk.spectrum_table(ds.isel(trajectory=[1]))
+    assert _columns(nothing, 1) == ["n/a"] * 4
+    assert "nan" not in nothing.lower()
 
 
 def _learning_problem():

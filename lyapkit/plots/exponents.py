@@ -10,10 +10,14 @@ from matplotlib.axes import Axes
 from lyapkit.plots.drawing import FEW, MEAN_COLOUR, THEORY_COLOUR, TRAJECTORY_COLOUR, axes_or_new, finite, styled, title
 from lyapkit.statistics import ensemble_mean, running_exponents
 
+MOST_CIRCLES = 80  # that fit beside each other on a curve
+
 
 @styled
 def plot_spectrum(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     """Plot the exponents against their rank: mean over trajectories ± standard error, each trajectory faint behind.
+
+    Open circles are means of which only an upper bound is known, and −∞ is counted, not drawn.
 
     Parameters
     ----------
@@ -46,11 +50,14 @@ def plot_spectrum(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     else:
         ax.plot(rank, values, color=MEAN_COLOUR, label=label)
         ax.fill_between(rank, values - errors, values + errors, color=MEAN_COLOUR, alpha=0.3, linewidth=0)
+    shown = _spread(_mean_is_bound(mean) & np.isfinite(values), at_most=MOST_CIRCLES)
+    if shown.any():
+        style = {"color": MEAN_COLOUR, "markerfacecolor": "white", "markersize": 5 if few else 3.5, "zorder": 3}
+        ax.plot(rank[shown], values[shown], "o", **style, label="upper bound")
     ax.axhline(0.0, color="black", linewidth=0.8, linestyle="--")
     if n_dead := int(np.isneginf(ds["lyapunov_exponent"].values).sum()):
-        ax.annotate(
-            f"{n_dead} exponents of −∞ not shown", (0.98, 0.94), xycoords="axes fraction", ha="right", fontsize=8
-        )
+        ax.plot([], [], " ", label=f"{n_dead} exponent{'s' if n_dead > 1 else ''} of −∞ not shown")
+    ax.update_datalim([(rank[0], 0.0), (rank[-1], 0.0)])  # all ranks, even if their exponents are not drawn
     ax.set(xlabel="exponent (rank)", ylabel=_exponent_label(ds), title=title(ds))
     ax.margins(x=0.02 if len(rank) > FEW else 0.1)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
@@ -60,6 +67,8 @@ def plot_spectrum(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
 @styled
 def plot_convergence(ds: xr.Dataset, ax: Axes | None = None, n_exponents: int = 6) -> Axes:
     """Plot running exponents against time: mean over trajectories, each trajectory faint behind.
+
+    Dashed lines end in upper bounds. Where some trajectories have −∞, the mean has no line: the legend says how many.
 
     Parameters
     ----------
@@ -79,13 +88,19 @@ def plot_convergence(ds: xr.Dataset, ax: Axes | None = None, n_exponents: int = 
     k = ds.sizes["exponent"]
     shown = np.unique(np.linspace(0, k - 1, min(n_exponents, k)).round().astype(int))
     time = ds["end_time"].values
+    mean = ensemble_mean(ds)
+    is_bound, n_dead, n_averaged = _mean_is_bound(mean), mean["n_dead"].values, mean["n_trajectories"].values
     for index, colour in zip(shown, sns.color_palette("viridis", len(shown)), strict=True):
         values = finite(running.isel(exponent=index))
         valid = ~np.isnan(values[:, -1])
         if len(values) > 1:
             ax.plot(time, values.T, color=colour, alpha=0.15, linewidth=0.6)
-        if valid.any():
-            ax.plot(time, values[valid].mean(axis=0), color=colour, label=f"λ{_subscript(index + 1)}")
+        name = f"λ{_subscript(index + 1)}"
+        if n_dead[index]:
+            ax.plot([], [], " ", label=f"{name} = −∞ in {n_dead[index]} of {n_averaged[index]}")
+        elif valid.any():
+            style, note = ("--", " (upper bound)") if is_bound[index] else ("-", "")
+            ax.plot(time, values[valid].mean(axis=0), color=colour, linestyle=style, label=name + note)
     ax.axhline(0.0, color="black", linewidth=0.8, linestyle="--")
     if time[-1] > 20 * time[0]:
         ax.set_xscale("log")
@@ -129,6 +144,18 @@ def plot_weak_coupling(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax.set(xlabel="exponent (rank)", ylabel=_exponent_label(ds), title=title(ds))
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
     return ax
+
+
+def _mean_is_bound(mean: xr.Dataset) -> np.ndarray:
+    """Return which means are only upper bounds, (exponent,); none if the data do not say, as older files do not."""
+    return mean["is_bound"].values if "is_bound" in mean else np.zeros(mean.sizes["exponent"], dtype=bool)
+
+
+def _spread(chosen: np.ndarray, at_most: int) -> np.ndarray:
+    """Return which of the chosen ranks to mark so that marks keep apart: the ends of each run, and some in between."""
+    before, after = np.append(False, chosen[:-1]), np.append(chosen[1:], False)
+    every = -(-len(chosen) // at_most)
+    return chosen & (~before | ~after | (np.arange(len(chosen)) % every == 0))
 
 
 def _exponent_label(ds: xr.Dataset) -> str:
