@@ -1,5 +1,6 @@
 """Lyapunov spectra of any differentiable map, and what the growth of small perturbations does to learning."""
 
+from lyapkit.forecast import LongRunWarning
 from lyapkit.inputs import read_inputs
 from lyapkit.learning import (
     ggn_eigenvalues,
@@ -66,6 +67,7 @@ __all__ = [
     "DivergenceError",
     "DivergenceWarning",
     "Flow",
+    "LongRunWarning",
     "LostDirectionWarning",
     "Map",
     "Network",

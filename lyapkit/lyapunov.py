@@ -11,11 +11,12 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.arguments import Array, available_device, checked_dtype, checked_inputs, checked_steps
+from lyapkit.forecast import LongRunWarning, announcement, require_memory
 from lyapkit.labels import index, variable
 from lyapkit.provenance import provenance, sha256
 from lyapkit.statistics import time_average_standard_error
 from lyapkit.systems import System
-from lyapkit.tangent import DEFAULT_ACCURACY, VariationalTerm, propagate
+from lyapkit.tangent import DEFAULT_ACCURACY, N_INTERVALS, VariationalTerm, propagate
 
 ORTHONORMAL = 1e-6  # how far a given frame's inner products may be from those of an orthonormal one
 
@@ -104,7 +105,7 @@ def lyapunov_spectrum(
     Raises
     ------
     ValueError
-        If arguments do not fit the system or each other.
+        If arguments do not fit the system or each other, or there is not the memory that it takes.
     DivergenceError
         With ``on_divergence="raise"``.
     SelfCheckError
@@ -118,6 +119,8 @@ def lyapunov_spectrum(
         Naming directions that were mapped to zero, or of which a bound is known only.
     ReliabilityWarning
         About the system: a time step that is too large, for example.
+    LongRunWarning
+        Before a run of more than a minute: how long it will take, how much memory, and what would make it faster.
     """
     if not isinstance(system, System):
         raise TypeError(
@@ -149,13 +152,19 @@ def lyapunov_spectrum(
 
     generator = torch.Generator().manual_seed(seed)
     state = _start(system, input_values, initial_state, n_trajectories, generator).to(device, dtype)
+    n_intervals = 2 * N_INTERVALS if reorthonormalize == "adaptive" else n_steps // reorthonormalize + 1
+    all_steps = n_transient + n_steps
+    memory = require_memory(len(state), all_steps, n_intervals, k, system, dtype, device)
     frame = _first_frame(system.state_size, k, initial_frame, generator).to(device, dtype)
     inputs = None if input_values is None else torch.from_numpy(input_values).to(device, dtype)
     running = system.converted(dtype, device).prepared(state, inputs)
+    frame = frame.expand(len(state), -1, -1).contiguous()
+    if notice := announcement(running, state, frame, inputs, all_steps, memory):
+        warnings.warn(f"{running}: {notice}", LongRunWarning, stacklevel=2)
     term = propagate(
         running,
         state,
-        frame.expand(len(state), -1, -1).contiguous(),
+        frame,
         inputs,
         n_steps=n_steps,
         n_transient=n_transient,

@@ -1,6 +1,7 @@
 """The variational term: how perturbations of a trajectory evolve. Start reading at `propagation`."""
 
 from lyapkit.tangent.casualties import DivergenceError, DivergenceWarning, LostDirectionWarning
+from lyapkit.tangent.pacing import N_INTERVALS
 from lyapkit.tangent.propagation import MOST_STEPS_AT_ONCE
 from lyapkit.tangent.self_check import SelfCheckError
 from lyapkit.tangent.variational_term import DEFAULT_ACCURACY, VariationalTerm, propagate
@@ -8,6 +9,7 @@ from lyapkit.tangent.variational_term import DEFAULT_ACCURACY, VariationalTerm, 
 __all__ = [
     "DEFAULT_ACCURACY",
     "MOST_STEPS_AT_ONCE",
+    "N_INTERVALS",
     "DivergenceError",
     "DivergenceWarning",
     "LostDirectionWarning",

@@ -24,8 +24,8 @@ class GradedLU:
 
         δ_i = γ (Σ_jm (L_ii (L⁻¹)_ij S_jp(m) (W⁻¹)_mi)²)^½,   p the pivots, γ some machine epsilons,
 
-    as rounding errors are as good as independent, and not better than numbers near underflow allow. Rows that cannot be told from rounding would spoil those after
-    them; they are moved behind, and all are factored again.
+    as rounding errors are as good as independent, and not better than numbers near underflow allow. Rows that cannot
+    be told from rounding would spoil those after them; they are moved behind, and all are factored again.
 
     Parameters
     ----------

@@ -75,7 +75,7 @@ class Propagation:
         return bundle
 
     def move(self, bundle: Bundle, end: int, closes: bool) -> Bundle:
-        """Move a bundle on as far as its pace allows, or find that this was too far; return those that did not diverge."""
+        """Move a bundle on as far as its pace allows, or find that too far; return those that did not diverge."""
         pace = bundle.pace
         length, is_last = pace.stretch(end - bundle.time)
         closes = closes and is_last

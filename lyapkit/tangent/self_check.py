@@ -103,9 +103,9 @@ class SelfCheck:
         worst = float(torch.maximum((overlap - torch.eye(len(ratio)).to(overlap)).abs().max(), (ratio - 1).abs().max()))
         if not worst <= allowed:
             raise SelfCheckError(
-                f"{self.system}: {type(factors).__name__} of the frame of trajectory {self.trajectory} gives growths or "
-                f"directions that are off by {worst:.3g} from a QR of that frame alone, {allowed:.1g} is allowed: it is "
-                "wrong on this machine"
+                f"{self.system}: {type(factors).__name__} of the frame of trajectory {self.trajectory} gives growths "
+                f"or directions that are off by {worst:.3g} from a QR of that frame alone, {allowed:.1g} is allowed: "
+                "it is wrong on this machine"
             )
 
     def after(self, bundle: Bundle, end: int) -> SelfCheck | None:
@@ -183,7 +183,7 @@ class SelfCheck:
                 if abs(float(slope[worst] - pushed[worst])) <= tolerance:
                     return "" if noise < tolerance / 2 else None
             doubt = doubt or (
-                f"push carries a perturbation to {float(pushed[worst]):.6g} in variable {worst}, but finite differences "
-                f"of step give {float(slope[worst]):.6g}"
+                f"push carries a perturbation to {float(pushed[worst]):.6g} in variable {worst}, but finite "
+                f"differences of step give {float(slope[worst]):.6g}"
             )
         return doubt

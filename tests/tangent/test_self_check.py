@@ -74,7 +74,7 @@ def test_wrong_factorization_is_found(monkeypatch, name, part):
             return frame
 
         monkeypatch.setattr(cls, "new_frame", wrong)
-    with pytest.raises(lk.SelfCheckError, match="one QR per step|a QR of that frame alone"):
+    with pytest.raises(lk.SelfCheckError, match=r"one QR per step|a QR of that frame alone"):
         lk.lyapunov_spectrum(_network(n=40), INPUTS)  # of a frame that is large enough for an LU
 
 

@@ -1,0 +1,48 @@
+"""Frames large enough for LAPACK's threads: nothing may depend on how many there are."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import lyapkit as lk
+from lyapkit.systems.classical import RandomNetwork
+
+
+@pytest.fixture(params=[2, 4])
+def threads(request):
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize(("n", "n_steps"), [(150, 200), (256, 130), pytest.param(400, 100, marks=pytest.mark.slow)])
+def test_one_thread_and_several(threads, n, n_steps):
+    system = RandomNetwork(n, 1.2)
+    start = system.initial_state(3, torch.Generator().manual_seed(0))
+    options = {"initial_state": start, "n_steps": n_steps, "n_transient": 5, "accuracy": 1e-12}
+    several = lk.lyapunov_spectrum(system, **options)
+    every = lk.lyapunov_spectrum(system, reorthonormalize=1, **options)
+    torch.set_num_threads(1)
+    one = lk.lyapunov_spectrum(system, **options)
+    assert several.attrs["n_reconditionings"] > 0
+    for other in (one, every):
+        np.testing.assert_allclose(several.lyapunov_exponent, other.lyapunov_exponent, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(
+            several.log_growth.sum("exponent").sum("interval"),
+            other.log_growth.sum("exponent").sum("interval"),
+            rtol=1e-9,
+        )
+
+
+def test_lstm_of_128_units(threads):
+    """What crashed, or was wrong, with PyTorch's LU of batches. The sum is log|det| of the Jacobians, one by one."""
+    module = nn.LSTM(4, 128, batch_first=True)
+    inputs = torch.randn(2, 40, 4)
+    system = lk.from_module(module)
+    ds = lk.lyapunov_spectrum(system, inputs)
+    state, total = torch.zeros(2, 256), torch.zeros(2)
+    for input in inputs.unbind(1):
+        state, pushed = system.push(state, input, torch.eye(256).expand(2, -1, -1))
+        total += torch.stack([torch.linalg.slogdet(matrix)[1] for matrix in pushed])
+    np.testing.assert_allclose(ds.lyapunov_exponent.sum("exponent") * 40, total, rtol=1e-10)
