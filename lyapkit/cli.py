@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
+import shutil
 import sys
 import warnings
+import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import xarray as xr
     from matplotlib.axes import Axes
@@ -54,6 +59,12 @@ def spectrum(
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, … Default: cpu.")] = None,
     seed: Annotated[int, typer.Option(help="Seeds random frames.")] = 0,
+    no_check: Annotated[
+        bool,
+        typer.Option(
+            "--no-check", help="Do not compute the beginning of one trajectory a second time, plainly, to compare."
+        ),
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Compute the Lyapunov spectrum of the recurrent network in CHECKPOINT along the sequences in --inputs."""
@@ -71,10 +82,10 @@ def spectrum(
         dtype=dtype,
         device=device,
         seed=seed,
+        check=not no_check,
         progress=not quiet,
     )
-    print(lk.spectrum_table(ds))
-    _finish(ds, output, plot, lk.plot_spectrum)
+    _finish(ds, lk.spectrum_table, output, plot, lk.plot_spectrum)
 
 
 @app.command()
@@ -95,9 +106,7 @@ def validate(
     if not isinstance(system, lk.WCRNN):
         raise ValueError(f"{checkpoint} holds a network without a residual, {system}: only a WCRNN can be validated")
     ds = lk.validate_weak_coupling(system, lk.read_inputs(inputs), n_transient=n_transient, progress=not quiet)
-    print(lk.spectrum_table(ds))
-    print(f"\n{ds.attrs['verdict']}")
-    _finish(ds, output, plot, lk.plot_weak_coupling)
+    _finish(ds, lambda ds: f"{lk.spectrum_table(ds)}\n\n{ds.attrs['verdict']}", output, plot, lk.plot_weak_coupling)
 
 
 @app.command()
@@ -120,16 +129,7 @@ def gradients(
     _check_paths(output, plot)
     given = _learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity)
     ds = lk.gradient_norms(*given, progress=not quiet)
-    print(f"{ds.attrs['system']}\n{ds.sizes['sample']} samples of {ds.sizes['time']} steps\n")
-    for name, label in {
-        "decay_rate": "measured",
-        "averaged_decay_rate": "averaged Jacobian (first order)",
-        "predicted_decay_rate": "residual alone (Eq. 15)",
-    }.items():
-        if name in ds:
-            spread = float(ds[name].std("sample"))
-            print(f"decay rate, {label:<32} {float(ds[name].mean()):+.5f} ± {spread:.5f} nats per step of distance")
-    _finish(ds, output, plot, lk.plot_gradient_norms)
+    _finish(ds, _decay_rates, output, plot, lk.plot_gradient_norms)
 
 
 @app.command()
@@ -157,16 +157,34 @@ def curvature(
     given = _learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity)
     block = parameters.split(",") if "," in parameters else parameters
     ds = lk.hessian_eigenvalues(*given, n_eigenvalues, which=which, parameters=block, seed=seed, progress=not quiet)
-    print(
+    _finish(ds, _eigenvalue_table, output, plot, lk.plot_hessian_eigenvalues)
+
+
+def _decay_rates(ds: xr.Dataset) -> str:
+    """Return measured and predicted decay rates of gradients as text."""
+    lines = [ds.attrs["system"], f"{ds.sizes['sample']} samples of {ds.sizes['time']} steps", ""]
+    for name, label in {
+        "decay_rate": "measured",
+        "averaged_decay_rate": "averaged Jacobian (first order)",
+        "predicted_decay_rate": "residual alone (Eq. 15)",
+    }.items():
+        if name in ds:
+            rate = f"{float(ds[name].mean()):+.5f} ± {float(ds[name].std('sample')):.5f}"
+            lines.append(f"decay rate, {label:<32} {rate} nats per step of distance")
+    return "\n".join(lines)
+
+
+def _eigenvalue_table(ds: xr.Dataset) -> str:
+    """Return Hessian eigenvalues as a table."""
+    lines = [
         f"{ds.attrs['system']}\nloss {ds.attrs['loss']:.5g} of {ds.attrs['n_samples']} samples, "
         f"{ds.attrs['n_parameters']} parameters: {ds.attrs['block']}\n\n rank    eigenvalue      residual"
-    )
+    ]
     for rank in ds["eigenvalue"].values:
         one = ds.sel(eigenvalue=rank)
         note = "" if one["converged"] else "  not converged"
-        print(f"{rank:5d}  {float(one['hessian_eigenvalue']):12.5g}  {float(one['residual_norm']):12.2g}{note}")
-    print("\nloss per squared parameter")
-    _finish(ds, output, plot, lk.plot_hessian_eigenvalues)
+        lines.append(f"{rank:5d}  {float(one['hessian_eigenvalue']):12.5g}  {float(one['residual_norm']):12.2g}{note}")
+    return "\n".join([*lines, "", "loss per squared parameter"])
 
 
 def _learning_problem(
@@ -202,15 +220,45 @@ def _check_paths(output: Path | None, plot: Path | None) -> None:
         check_drawable(plot)
 
 
-def _finish(ds: xr.Dataset, output: Path | None, plot: Path | None, draw: Callable[[xr.Dataset], Axes]) -> None:
-    """Write and draw what was asked for."""
+def _finish(
+    ds: xr.Dataset,
+    describe: Callable[[xr.Dataset], str],
+    output: Path | None,
+    plot: Path | None,
+    draw: Callable[[xr.Dataset], Axes],
+) -> None:
+    """Write and draw what was asked for, then print it as text, even if a file cannot be written."""
     import lyapkit as lk
     from lyapkit.plots import save_figure
 
-    if output is not None:
-        print(f"\nwrote {lk.save(ds, output)}")
-    if plot is not None:
-        print(f"drew {save_figure(draw(ds), plot)}")
+    done = []
+    try:
+        if output is not None:
+            with _named(output):
+                lk.save(ds, output)
+            done.append(f"\nwrote {output}")
+        if plot is not None:
+            ax = draw(ds)
+            with _named(plot):
+                save_figure(ax, plot)
+            done.append(f"drew {plot}")
+    finally:
+        print(describe(ds), *done, sep="\n")
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Raise what goes wrong while a file is written as an OSError that names it; libraries say it in their own ways."""
+    try:
+        yield
+    except (OSError, RuntimeError, zlib.error) as error:
+        if str(error).startswith("cannot write"):
+            raise
+        reason = getattr(error, "strerror", None)
+        if reason is None:  # as netCDF's, which says no more than "HDF error"
+            free = shutil.disk_usage(path.parent).free
+            reason = f"{error} ({free / 1e6:.3g} MB are free there)"
+        raise OSError(f"cannot write {path}: {reason}") from error
 
 
 @app.command()
@@ -280,13 +328,12 @@ def train(
     ds = result.metrics
     for name in settings[0]:
         ds = ds.assign_coords({name: ("network", [own[name] for own in settings], {"units": "1", "long_name": name})})
-    print(f"{the_task}, {ds.attrs['n_iterations']} iterations of {batch_size} samples\n")
-    print(training_table(ds))
+    heading = f"{the_task}, {ds.attrs['n_iterations']} iterations of {batch_size} samples\n\n"
+    ending = ""
     if not result.is_finished:
-        print(
-            f"\nstopped for the time; {'--resume goes on' if folder else 'without --folder it cannot be gone on with'}"
-        )
-    _finish(ds, output, plot, lk.plot_learning_curves)
+        way_on = "--resume goes on" if folder else "without --folder it cannot be gone on with"
+        ending = f"\n\nstopped for the time; {way_on}"
+    _finish(ds, lambda ds: heading + training_table(ds) + ending, output, plot, lk.plot_learning_curves)
 
 
 @app.command()
@@ -352,7 +399,38 @@ def plot(
         )
     folder = file.parent if folder is None else folder
     for name, draw in pictures.items():
-        print(f"drew {save_figure(draw(ds), folder / f'{file.stem}_{name}.{suffix}')}")
+        ax, path = draw(ds), folder / f"{file.stem}_{name}.{suffix}"
+        with _named(path):
+            save_figure(ax, path)
+        print(f"drew {path}")
+
+
+class _Unread:
+    """A stream whose reader may leave: what is written then is dropped, so that the work ends as if it were read."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        with self._dropping():
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._dropping():
+            self.stream.flush()
+
+    @contextlib.contextmanager
+    def _dropping(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())  # for what is still in the buffer, too
+            if not isinstance(error, BrokenPipeError):
+                raise OSError(f"cannot write to {self.stream.name}: {error.strerror}") from error
 
 
 def main() -> None:
@@ -360,12 +438,22 @@ def main() -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    warnings.showwarning = lambda message, *_, **__: print(f"lyapkit: warning: {message}", file=sys.stderr)
-    try:
-        app()
-    except (ValueError, OSError, ArithmeticError, ImportError) as error:
-        print(f"lyapkit: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+    warnings.showwarning = lambda message, *_, **__: _complain(f"warning: {message}")
+    out, err = (_Unread(stream or io.StringIO()) for stream in (sys.stdout, sys.stderr))  # None: it was closed
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            try:
+                app()
+            finally:
+                out.flush()
+        except (ValueError, OSError, ArithmeticError, ImportError) as error:
+            _complain(error)
+            sys.exit(2)
+
+
+def _complain(what: object) -> None:
+    """Say something on stderr, in one line."""
+    print(f"lyapkit: {' '.join(str(what).split())}", file=sys.stderr)
 
 
 if __name__ == "__main__":

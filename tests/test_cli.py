@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -49,6 +50,53 @@ def test_spectrum(run, files):
     assert lk.spectrum_table(ds) in out
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert ds.attrs["checkpoint"] == "model.safetensors"
+
+
+def test_no_check(run, files, monkeypatch):
+    """--no-check skips the second computation; without it, what it finds is one line and exit code 2."""
+    gru = type(lk.load_checkpoint(files / "model.safetensors"))
+    right = gru.push_along
+
+    def wrong(self, *arguments):
+        state, tangent = right(self, *arguments)
+        return state, 1.001 * tangent
+
+    monkeypatch.setattr(gru, "push_along", wrong)
+    arguments = ("spectrum", files / "model.safetensors", "--inputs", files / "inputs.npy", "-q")
+    _is_one_line_error(run(*arguments), "one QR per step gives", "disagree")
+    assert run(*arguments, "--no-check")[0] == 0
+
+
+def _saved(module, path):
+    torch.save(module.state_dict(), path)
+    return path
+
+
+def test_warnings_are_a_line_each(run, files, monkeypatch):
+    warnings.simplefilter("default")
+    inputs = np.random.default_rng(0).normal(size=(3, 60, 1))
+    spike, only_two = inputs.copy(), np.abs(inputs)
+    spike[:2, 30], only_two[2] = 2000.0, 0.0
+    for name, values in {"plain": inputs, "spike": spike, "only_two": only_two}.items():
+        np.save(files / f"{name}.npy", values)
+    tanh, relu, growing = nn.RNN(1, 6), nn.RNN(1, 6), nn.RNN(1, 6, bias=False)
+    growing.weight_ih_l0.data.abs_()
+    growing.weight_hh_l0.data.abs_().mul_(1e8)
+    tanh, relu, growing = (_saved(one, files / f"{i}.pt") for i, one in enumerate((tanh, relu, growing)))
+    monkeypatch.setattr(type(lk.load_checkpoint(tanh, nonlinearity="tanh")), "findings", lambda self: ["a\n  b"])
+    about_steps, dead = "tanh RNN (1 inputs, 6 units, state size 6): a b", "were mapped to zero exactly"
+    for model, nonlinearity, name, words in (
+        (tanh, "tanh", "spike", ("are upper bounds", about_steps)),
+        (relu, "relu", "plain", (dead, "a b")),
+        (growing, "relu", "only_two", ("gave non-finite values: trajectory 0 at step", dead, "a b")),
+    ):
+        options = ("--nonlinearity", nonlinearity, "--inputs", files / f"{name}.npy", "-q", "--no-check")
+        code, out, err = run("spectrum", model, *options)
+        assert (code, "warning" in out) == (0, False)
+        assert err.count("\n") == len(words)
+        for line, word in zip(err.splitlines(), words, strict=True):
+            assert line.startswith("lyapkit: warning: ")
+            assert word in line
 
 
 def test_validate(run, files):
@@ -232,6 +280,89 @@ def test_installed_command_runs_without_a_display(files):
     assert done.returncode == 0, done.stderr
     assert "Kaplan–Yorke" in done.stdout
     assert (files / "a.svg").is_file()
+
+
+def _with_closed_pipes(*arguments, streams=("stdout",), unbuffered=True):
+    """Run the command while nobody reads these streams; return what became of it."""
+    read, write = os.pipe()
+    os.close(read)
+    pipes = {name: write if name in streams else subprocess.PIPE for name in ("stdout", "stderr")}
+    environment = os.environ | ({"PYTHONUNBUFFERED": "1"} if unbuffered else {})
+    command = [sys.executable, "-m", "lyapkit.cli", *map(str, arguments)]
+    try:
+        return subprocess.run(command, **pipes, env=environment, text=True, check=False)
+    finally:
+        os.close(write)
+
+
+@pytest.mark.parametrize("unbuffered", [False, True])
+def test_a_reader_that_leaves_loses_no_result(files, unbuffered):
+    arguments = ("spectrum", files / "model.safetensors", "--inputs", files / "inputs.npy", "-q")
+    done = _with_closed_pipes(*arguments, "--output", files / "x.nc", unbuffered=unbuffered)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert lk.open(files / "x.nc").sizes["exponent"] == 5
+
+
+def test_a_reader_that_leaves_loses_no_picture(run, files):
+    run("spectrum", files / "model.safetensors", "--inputs", files / "inputs.npy", "-q", "--output", files / "x.nc")
+    done = _with_closed_pipes("plot", files / "x.nc")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {path.name for path in files.glob("*.png")} == {"x_spectrum.png", "x_convergence.png"}
+
+
+def test_nobody_reads_progress_and_warnings(files):
+    np.save(files / "inputs.npy", np.random.default_rng(0).normal(size=(2, 40, 3)))
+    relu = _saved(nn.RNN(3, 5), files / "relu.pt")
+    arguments = ("spectrum", relu, "--nonlinearity", "relu", "--inputs", files / "inputs.npy")
+    done = _with_closed_pipes(*arguments, "--output", files / "x.nc", streams=("stdout", "stderr"))
+    assert done.returncode == 0
+    assert np.isneginf(lk.open(files / "x.nc").lyapunov_exponent).any()
+
+
+def _fails(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("command", ["spectrum", "validate", "gradients", "curvature", "train"])
+def test_a_result_that_cannot_be_written_is_printed_all_the_same(run, tmp_path, monkeypatch, command):
+    _, inputs, _, problem = _problem_files(tmp_path)
+    np.save(tmp_path / "inputs.npy", inputs)
+    arguments, words = {
+        "spectrum": ([problem[0], "--inputs", tmp_path / "inputs.npy"], "Kaplan–Yorke"),
+        "validate": ([problem[0], "--inputs", tmp_path / "inputs.npy"], "Theory alone"),
+        "gradients": (problem, "decay rate, measured"),
+        "curvature": ([*problem, "-k", "2"], "loss per squared parameter"),
+        "train": (["digits", "-n", "4", "--iterations", "1", "--test-samples", "20"], "minimal performance"),
+    }[command]
+    monkeypatch.setattr(lk, "save", _fails(RuntimeError("NetCDF: HDF error")))
+    code, out, err = run(command, *arguments, "-q", "--output", tmp_path / "x.nc")
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith(f"lyapkit: cannot write {tmp_path / 'x.nc'}: NetCDF: HDF error (")
+    assert words in out
+    assert "wrote" not in out
+
+
+def test_a_picture_that_cannot_be_written(run, files, monkeypatch):
+    picture, output = files / "x.png", files / "x.nc"
+    monkeypatch.setattr("lyapkit.plots.save_figure", _fails(OSError(28, "No space left on device")))
+    arguments = ("--inputs", files / "inputs.npy", "-q", "--output", output, "--plot", picture)
+    code, out, err = run("spectrum", files / "model.safetensors", *arguments)
+    assert (code, err) == (2, f"lyapkit: cannot write {picture}: No space left on device\n")
+    assert f"wrote {output}" in out
+    code, out, err = run("plot", output)
+    assert (code, out) == (2, "")
+    assert err == f"lyapkit: cannot write {files / 'x_spectrum.png'}: No space left on device\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_standard_output_on_a_full_disk(files):
+    command = [sys.executable, "-m", "lyapkit.cli", "inspect", str(files / "model.safetensors")]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "lyapkit: cannot write to <stdout>: No space left on device\n")
 
 
 def _problem_files(tmp_path, network="linear"):
