@@ -88,7 +88,7 @@ class Bundle:
             f.name: getattr(self, f.name)[which] for f in fields(self) if isinstance(getattr(self, f.name), Tensor)
         }
         part = replace(self, **tensors)
-        if not self.has_dead_rows:
+        if not self.has_dead_rows or not len(part):
             return part
         n_rows = max(1, int(part.is_alive.sum(1).max()))
         part.has_dead_rows = not bool(part.is_alive[:, :n_rows].all())

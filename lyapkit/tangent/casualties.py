@@ -140,7 +140,11 @@ class Losses:
             return []
         remedy = "inputs of a smaller scale" if dtype == torch.float64 else "dtype='float64'"
         most = int(self.n_bounded[self.is_bound].max())
-        how = f"fell below rounding in up to {most} steps each" if most else "are uncertain by rounding errors"
+        how = (
+            f"fell below rounding in up to {most} step{'s' * (most > 1)} each"
+            if most
+            else "are uncertain by rounding errors"
+        )
         return [
             f"{system}: {_counted(self.is_bound)} {how}; their exponents are upper bounds (is_bound). "
             f"The remedy: {remedy}"
@@ -150,10 +154,11 @@ class Losses:
 def _counted(lost: Tensor) -> str:
     """Return how many directions (B, k) were lost, and which first."""
     trajectory, direction = lost.nonzero()[0].tolist()
-    n_trajectories = int(lost.any(1).sum())
+    directions, trajectories = int(lost.sum()), int(lost.any(1).sum())
     return (
-        f"{int(lost.sum())} direction(s) of {n_trajectories} trajectory(ies), the first number {direction} of "
-        f"trajectory {trajectory},"
+        f"{directions} direction{'s' * (directions > 1)} of {trajectories} "
+        f"{'trajectories' if trajectories > 1 else 'trajectory'}, the first number {direction} of trajectory "
+        f"{trajectory},"
     )
 
 

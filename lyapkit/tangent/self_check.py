@@ -96,8 +96,9 @@ class SelfCheck:
         where = (bundle.members == self.trajectory).nonzero().flatten()
         if not len(where) or not bool(bundle.is_alive[where].all()):
             return
-        allowed = 100 * (self.accuracy + self.epsilon * float(factors.condition(frame)[where]))
-        columns, upper = torch.linalg.qr(frame[where][0].double().mT)
+        pushed = frame[where][0].double()
+        columns, upper = torch.linalg.qr(pushed.mT)
+        allowed = 100 * (self.accuracy + self.epsilon * float(_condition(pushed, upper)[-1]))
         overlap = (factors.new_frame()[where][0].double() @ columns).abs()
         ratio = factors.diagonal[where][0].double() / upper.diagonal().abs()
         worst = float(torch.maximum((overlap - torch.eye(len(ratio)).to(overlap)).abs().max(), (ratio - 1).abs().max()))
@@ -152,9 +153,7 @@ class SelfCheck:
             columns, upper = torch.linalg.qr(pushed[0].mT)
             diagonal = upper.diagonal().abs()
             grown = grown + diagonal.log()
-            inverse = torch.linalg.solve_triangular(upper.mT, torch.eye(len(upper)).to(upper), upper=False)
-            lost = torch.linalg.matrix_norm(pushed[0]) * torch.linalg.vector_norm(inverse, dim=1).nan_to_num(torch.inf)
-            error = 100 * len(grown) * torch.finfo(torch.float64).eps * lost.cummax(0).values
+            error = 100 * len(grown) * torch.finfo(torch.float64).eps * _condition(pushed[0], upper)
             allowed = allowed + error.where(error < 1, torch.inf)  # directions that a plain QR does not resolve
             frame = columns.mT[None].contiguous()
         said = [doubt for doubt in doubts if doubt is not None]
@@ -172,7 +171,7 @@ class SelfCheck:
         size = max(float(state.abs().amax()), float(here.abs().amax()))
         doubt = None
         for difference in DIFFERENCES:
-            h = difference * (size or 1.0)
+            h = difference * (size or 1.0) / max(1.0, float(pushed.abs().amax()))  # a small step, and a small change
             ahead, behind = (self.system.step(state + sign * h * direction, input)[0] for sign in (1, -1))
             noise = 100 * torch.finfo(here.dtype).eps * size / h
             if torch.equal(ahead, behind) or torch.allclose(ahead - behind, 2 * h * direction, rtol=1e-6, atol=0):
@@ -187,3 +186,10 @@ class SelfCheck:
                 f"differences of step give {float(slope[worst]):.6g}"
             )
         return doubt
+
+
+def _condition(pushed: Tensor, upper: Tensor) -> Tensor:
+    """Return by how much rounding is magnified in the growth of each row of V (k, N) and those before it, (k,)."""
+    inverse = torch.linalg.solve_triangular(upper.mT, torch.eye(len(upper)).to(upper), upper=False)
+    size = torch.linalg.vector_norm(inverse, dim=1).nan_to_num(torch.inf)
+    return torch.linalg.matrix_norm(pushed) * size.cummax(0).values

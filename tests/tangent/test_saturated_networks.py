@@ -88,7 +88,7 @@ def test_what_underflows_is_a_bound():
     module = _wild(nn.RNN(1, 4), rng)
     inputs = _spiked(20, ((10, 2000.0),), rng)
     exact, _ = exponents(recurrent_step(module), 4, inputs, 3000)
-    with pytest.warns(lk.LostDirectionWarning, match="fell below rounding in up to 1 steps each"):
+    with pytest.warns(lk.LostDirectionWarning, match="fell below rounding in up to 1 step each"):
         ds = lk.lyapunov_spectrum(lk.from_module(module), inputs[None])
     measured, is_bound = ds.lyapunov_exponent[0].values, ds.is_bound[0].values
     assert is_bound.any()
