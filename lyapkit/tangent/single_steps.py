@@ -17,7 +17,8 @@ from lyapkit.tangent.bundle import Bundle
 from lyapkit.tangent.factorizations import HouseholderQR
 from lyapkit.tangent.graded_lu import GradedLU
 
-BALANCED = 1e-2  # ratio of the norms of a Jacobian's columns from which on they are not scaled
+BALANCED = 1e-2  # ratio of the scales of a Jacobian's columns from which on they are left as they are
+N_SCALINGS = 4
 _SMALLER = {torch.float64: 2.0**-500, torch.float32: 2.0**-60}  # frames that a Jacobian near overflow leaves finite
 
 
@@ -168,14 +169,26 @@ def _step(
 def _balanced(rows: Renewal, system: System, state: Tensor, input: Tensor | None) -> Tensor:
     """Return the frame to push, made well conditioned where the Jacobian scales single variables before it mixes them.
 
-    Such variables show in the norms of the Jacobian's columns. What they contract is counted first, in a frame that is
-    scaled like them and factored, and left out of the push.
+    What such variables contract is counted first, in a frame that is scaled like them and factored, and left out of the
+    push.
     """
     units = torch.eye(state.shape[1], dtype=state.dtype, device=state.device).expand(len(state), -1, -1)
-    response = system.push(state, input, units.contiguous())[1]
-    largest = response.abs().amax(2)
-    norms = torch.linalg.vector_norm(response / torch.where(largest > 0, largest, 1.0)[:, :, None], dim=2) * largest
-    norms = norms / norms.amax(1, keepdim=True)
-    if not bool(norms.isfinite().all()) or bool((norms > BALANCED).all()):
+    scales = _scales_of_columns(system.push(state, input, units.contiguous())[1].mT)
+    if not bool(scales.isfinite().all()) or bool((scales > BALANCED).all()):
         return rows.frame
-    return rows(rows.frame * norms[:, None]) / torch.where(norms > 0, norms, 1.0)[:, None]
+    return rows(rows.frame * scales[:, None]) / torch.where(scales > 0, scales, 1.0)[:, None]
+
+
+def _scales_of_columns(jacobian: Tensor) -> Tensor:
+    """Return the scales c (B, N) of a Jacobian J = D Y C (B, N, N) with entries of Y at most 1, the largest scale being 1.
+
+    Rows and columns are divided by their largest entries in turn.
+    """
+    size, scales = jacobian.abs(), torch.ones_like(jacobian[:, 0])
+    for _ in range(N_SCALINGS):
+        largest = size.amax(2, keepdim=True)
+        size = size / torch.where(largest > 0, largest, 1.0)
+        largest = size.amax(1, keepdim=True)
+        size = size / torch.where(largest > 0, largest, 1.0)
+        scales = scales * largest[:, 0]
+    return scales / scales.amax(1, keepdim=True)
