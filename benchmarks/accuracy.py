@@ -1,4 +1,4 @@
-"""Compare the exponents of networks that input spikes saturate, and those of the textbook loop, with hundreds of digits.
+"""Compare exponents of networks that input spikes saturate, and the textbook loop's, with hundreds of digits.
 
     python benchmarks/accuracy.py     # two minutes; writes benchmarks/accuracy.json
 

@@ -82,50 +82,30 @@ def test_error_of_one_trajectory_is_that_along_it():
     assert lk.ensemble_mean(unknown).standard_error.isnull().all()
 
 
-def test_error_between_trajectories_is_students_where_the_errors_along_them_do_not_matter():
-    """12.706 and 4.303: the 97.5 % quantiles of Student's t with one and two degrees of freedom."""
-    for exponents, quantile in (([-1.0, 1.0], 12.706), ([-1.0, 0.0, 1.0], 4.303)):
+def test_error_between_trajectories_is_students():
+    """12.706, 4.303 and 2.365: the 97.5 % quantiles of Student's t with one, two and seven degrees of freedom."""
+    for exponents, quantile in (([-1.0, 1.0], 12.706), ([-1.0, 0.0, 1.0], 4.303), (list(range(8)), 2.365)):
         ds = _spectrum(np.array(exponents)[:, None])
         expected = np.std(exponents, ddof=1) / np.sqrt(len(exponents)) * quantile / 1.96
-        for along in (0.0, 1e-9, np.nan):
-            ds["standard_error"][:] = along
-            np.testing.assert_allclose(lk.ensemble_mean(ds).standard_error, [expected], rtol=1e-3)
-        ds["standard_error"][:] = 1e-2
-        np.testing.assert_allclose(lk.ensemble_mean(ds).standard_error, [expected], rtol=0.5)
-
-
-def test_error_of_many_trajectories_is_their_scatter():
-    exponents = np.random.default_rng(0).normal(size=(300, 2))
-    for along in (0.1, 1.0, 10.0):
-        ds = _spectrum(exponents)
-        ds["standard_error"][:] = along
-        expected = exponents.std(axis=0, ddof=1) / np.sqrt(300)
-        np.testing.assert_allclose(lk.ensemble_mean(ds).standard_error, expected, rtol=0.05)
+        np.testing.assert_allclose(lk.ensemble_mean(ds).standard_error, [expected], rtol=1e-3)
 
 
 @pytest.mark.parametrize("between", [0.0, 1.0, 10.0, 1e4])
 @pytest.mark.parametrize("n_trajectories", [2, 3, 4, 8])
 def test_error_of_the_mean_of_few_trajectories_is_honest(n_trajectories, between):
-    """Coverage over 4000 ensembles, each an "exponent"; `between` is in units of the variance along trajectories.
-
-    Two trajectories that agree may have been lucky, so that the interval is too wide where they do not differ at all.
-    """
+    """Coverage over 4000 ensembles, each an "exponent"; `between` is in units of the variance along trajectories."""
     rng = np.random.default_rng(1)
     ds = _spectrum(rng.normal(size=(n_trajectories, 4000)) * np.sqrt(1 + between))
-    ds["standard_error"][:] = np.sqrt(rng.chisquare(31, size=ds.standard_error.shape) / 31)
     mean = lk.ensemble_mean(ds)
     coverage = float((np.abs(mean.lyapunov_exponent) < 2 * mean.standard_error).mean())
-    assert coverage >= 0.9
-    assert coverage <= 0.99 or n_trajectories == 2
-    if between == 0:  # the errors along trajectories are of use: Student's t alone would give 6.5 for two of them
-        assert float(mean.standard_error.median()) * np.sqrt(n_trajectories) < {2: 3.0, 3: 1.6}.get(n_trajectories, 1.4)
+    assert 0.94 < coverage < 0.97
 
 
 def test_error_of_the_mean_of_two_trajectories_of_henon_is_honest():
     ds = lk.lyapunov_spectrum(lk.classical.henon(), n_steps=500, n_transient=50, n_trajectories=400, seed=12)
     pairs = [lk.ensemble_mean(ds.isel(trajectory=[i, i + 1])) for i in range(0, 400, 2)]
     within = [np.abs(mean.lyapunov_exponent[0] - 0.41922) < 2 * mean.standard_error[0] for mean in pairs]
-    assert np.mean(within) >= 0.9
+    assert 0.9 <= np.mean(within) <= 0.99
 
 
 def test_mean_with_dead_directions_is_minus_infinity():

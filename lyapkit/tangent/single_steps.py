@@ -180,7 +180,7 @@ def _balanced(rows: Renewal, system: System, state: Tensor, input: Tensor | None
 
 
 def _scales_of_columns(jacobian: Tensor) -> Tensor:
-    """Return the scales c (B, N) of a Jacobian J = D Y C (B, N, N) with entries of Y at most 1, the largest scale being 1.
+    """Return the scales c (B, N) of a Jacobian J = D Y C (B, N, N) with entries of Y at most 1; the largest is 1.
 
     Rows and columns are divided by their largest entries in turn.
     """
