@@ -44,6 +44,11 @@ class Recurrent(System):
         self._sizes = [layer.sizes[part] for part in range(n_parts) for layer in layers]
         self.state_size = sum(self._sizes)
 
+    @property
+    def maps_to_zero(self) -> bool:
+        """Whether it has relu units; slopes of the others are never zero."""
+        return any(isinstance(layer, ReluLayer) for layer in self.layers)
+
     def step(self, state: Tensor, input: Tensor | None) -> Tensor:
         """Return the next state."""
         outputs = []

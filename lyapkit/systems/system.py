@@ -31,6 +31,8 @@ class System(ABC):
     treats_trajectories_alike : bool
         Whether a trajectory's place in the batch makes no difference, so that some of them may be computed alone. False
         until a subclass says so: then all of them are always computed, which is safe and can be slower.
+    maps_to_zero : bool
+        Whether the tangent map may be singular. If it never is, a perturbation that becomes zero did so by underflow.
     """
 
     state_size: int
@@ -38,6 +40,7 @@ class System(ABC):
     time_step: float = 1.0
     time_unit: str = "step"
     treats_trajectories_alike: bool = False
+    maps_to_zero: bool = True
 
     @abstractmethod
     def step(self, state: Tensor, input: Tensor | None) -> Tensor:

@@ -112,15 +112,11 @@ class PivotedLU(Factors):
         """Return W."""
         rows = self._factors.triu_(1)
         rows.diagonal(dim1=1, dim2=2).fill_(1.0)
-        rows = rows.gather(2, self._columns().argsort(1)[:, None].expand_as(rows))
+        rows = rows.gather(2, self.columns().argsort(1)[:, None].expand_as(rows))
         return rows if self._is_alive is None else rows * self._is_alive[:, :, None]
 
-    def pivot_columns(self) -> Tensor:
-        """Return the column (B, k) that each row took for its pivot: there W is a unit upper triangle."""
-        return self._columns()[:, : self._factors.shape[1]]
-
-    def _columns(self) -> Tensor:
-        """Return which column of V each place (B, N) was given to."""
+    def columns(self) -> Tensor:
+        """Return the columns (B, N) of V in the order of pivoting: W is a unit upper triangle in the first k."""
         n = self._factors.shape[2]
         if self._pivots.device.type != "cpu":
             unpacked = torch.lu_unpack(self._factors.mT, self._pivots, unpack_data=False)[0]

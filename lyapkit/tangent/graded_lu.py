@@ -10,7 +10,6 @@ from lyapkit.tangent.factorizations import PivotedLU
 SAFETY = 20.0  # machine epsilons that a rounding error is counted as
 CLEAR = 1e-3  # relative error below which a growth is known whatever was lost in the rows before
 LOST = 0.1  # relative error of a growth from which on only a bound is known
-N_ATTEMPTS = 8  # to find an order in which rows that cannot be told from rounding come last
 
 
 class GradedLU:
@@ -24,8 +23,8 @@ class GradedLU:
 
         δ_i = γ (Σ_jm (L_ii (L⁻¹)_ij S_jp(m) (W⁻¹)_mi)²)^½,   p the pivots, γ some machine epsilons,
 
-    as rounding errors are as good as independent, and not better than numbers near underflow allow. Rows that cannot
-    be told from rounding would spoil those after them; they are moved behind, and all are factored again.
+    as rounding errors are as good as independent, not less than in any column that is not yet a pivot, and not better
+    than numbers near underflow allow. Rows that are mapped to zero are moved behind the others, which do not depend on them.
 
     Parameters
     ----------
@@ -39,13 +38,13 @@ class GradedLU:
     Attributes
     ----------
     order : Tensor
-        (B, k): which row of V each row of the results belongs to. Those lost or dead come last.
+        (B, k): which row of V each row of the results belongs to. Those dead come last.
     log_diagonal, log_error : Tensor
         (B, k): log L_ii, and log δ_i.
-    log_norm : Tensor
-        (B, k): log ‖V_i‖, which no growth exceeds.
     is_lost : Tensor
-        (B, k): rows that cannot be told from rounding: L_ii + δ_i is a bound on their growth.
+        (B, k): rows that cannot be told from rounding, or come after such rows and depend on them.
+    log_bound : Tensor
+        (B, k): log of a bound on the growth of rows that are lost.
     is_dead : Tensor
         (B, k): rows that are exactly zero, or in excess of the columns that are not.
     frame : Tensor
@@ -58,41 +57,49 @@ class GradedLU:
         frame = frame / self._scale[:, :, None]
         self.order = torch.argsort((~is_alive).byte(), dim=1, stable=True)
         sizes = _norms_of_columns(frame).expand_as(frame) if sizes is None else sizes / self._scale[:, :, None]
-        for attempt in range(N_ATTEMPTS):
+        for _ in range(frame.shape[1]):
             self._factor(*(x.gather(1, self.order[:, :, None].expand_as(frame)) for x in (frame, sizes)))
-            rank = self.is_lost.int() + 2 * self.is_dead.int()
-            if attempt == N_ATTEMPTS - 1 or bool((rank.diff(dim=1) >= 0).all()):
+            if not bool((self.is_dead[:, :-1] & ~self.is_dead[:, 1:]).any()):
                 break
-            self.order = self.order.gather(1, torch.argsort(rank, dim=1, stable=True))
-        self.is_lost = (self.is_lost.cumsum(1) > 0) & ~self.is_dead  # what comes after a lost row is no better known
+            self.order = self.order.gather(1, torch.argsort(self.is_dead.byte(), dim=1, stable=True))
         self.log_diagonal = self.log_diagonal + self._scale.log()
         self.log_error = self.log_error + self._scale.log()
-        self.log_norm = self.log_norm + self._scale.log()
+        self.log_bound = self.log_bound + self._scale.log()
 
     def _factor(self, frame: Tensor, sizes: Tensor) -> None:
         k, n = frame.shape[1:]
         limits = torch.finfo(frame.dtype)
         factors = PivotedLU(frame)
-        size, pivots, lower = factors.diagonal.clone(), factors.pivot_columns(), factors.lower()
+        size, columns, lower = factors.diagonal.clone(), factors.columns(), factors.lower()
         self.frame = factors.new_frame()
         is_zero = frame == 0
         is_row = ~is_zero.all(2)
         self.is_dead = ~is_row | (is_row.cumsum(1) > (~is_zero.all(1)).sum(1, keepdim=True))
 
         diagonal = lower.diagonal(dim1=1, dim2=2)
-        lower = lower / torch.where(diagonal == 0, 1.0, diagonal)[:, None]
+        unscaled, lower = lower, lower / torch.where(diagonal == 0, 1.0, diagonal)[:, None]
         lower.diagonal(dim1=1, dim2=2).fill_(1.0)
-        upper, sizes = (x.gather(2, pivots[:, None].expand(-1, k, -1)) for x in (self.frame, sizes))
+        upper = self.frame.gather(2, columns[:, None, :k].expand(-1, k, -1))
+        sizes = sizes.gather(2, columns[:, None].expand(-1, k, -1))
         unit = torch.eye(k, dtype=frame.dtype, device=frame.device).expand_as(lower)
         of_rows = torch.linalg.solve_triangular(lower, unit, upper=False).square() @ sizes.square()
         of_columns = torch.linalg.solve_triangular(upper, unit, upper=True).square()
-        rounding = (of_rows * of_columns.mT).sum(2).sqrt()
+        at_pivots, elsewhere = of_rows[:, :, :k], of_rows[:, :, k:]
+        rounding = (at_pivots * of_columns.mT).sum(2)
+        rounding = torch.maximum(rounding, at_pivots.triu().amax(2))
+        if n > k:
+            rounding = torch.maximum(rounding, elsewhere.amax(2))
+        rounding = rounding.sqrt()
         error = SAFETY * limits.eps * rounding + n * limits.tiny / limits.eps / self._scale
         self.log_diagonal, self.log_error = size.log(), error.log()
-        self.log_norm = torch.linalg.vector_norm(frame, dim=2).log()
         is_hidden = ~(error < LOST * size) & ~self.is_dead
         is_after = is_hidden.cumsum(1) > 0
         self.is_lost = is_hidden | (is_after & ~(error < CLEAR * size) & ~self.is_dead)
+        # of a lost row: what is left of it without the known rows before the first lost one
+        left = frame - (unscaled * ~is_after[:, None]).tril(-1) @ self.frame
+        bound = torch.maximum(torch.linalg.vector_norm(left, dim=2), size) + error
+        longest = torch.linalg.vector_norm(frame, dim=2) + SAFETY * limits.eps * torch.linalg.vector_norm(sizes, dim=2)
+        self.log_bound = torch.minimum(bound, longest).log()
 
 
 def _norms_of_columns(frame: Tensor) -> Tensor:

@@ -43,8 +43,8 @@ class Pace(ABC):
     def went(self, length: int, closes: bool, strain: float, condition: Tensor) -> None:  # noqa: B027 nothing to note
         """Take note how a stretch went, at this strain and with these conditions (B,)."""
 
-    def add_rounding(self, error: Tensor, condition: Tensor) -> None:  # noqa: B027 nothing to add
-        """Add what rounding of a factorisation may be to the rows' errors (B, k), where no accuracy bounds it."""
+    def add_rounding(self, error: Tensor, grown: Tensor, condition: Tensor) -> None:  # noqa: B027 nothing to add
+        """Add what rounding of log-growths (B, k) may be to the rows' errors (B, k), where no accuracy bounds it."""
 
     def for_stragglers(self) -> Pace:
         """Return the pace of those for which this one is too fast; it remembers how far they came."""
@@ -59,7 +59,7 @@ class FixedPace(Pace):
     def __init__(self, interval: int, accuracy: float, dtype: torch.dtype) -> None:
         self.interval = interval
         self._epsilon = torch.finfo(dtype).eps
-        self._worst = math.log((accuracy if interval == 1 else 0.1) / self._epsilon)
+        self._worst = math.log((accuracy if interval == 1 else 1e-3) / self._epsilon)
 
     def stretch(self, left: int) -> tuple[int, bool]:
         """Return all of it."""
@@ -73,9 +73,9 @@ class FixedPace(Pace):
         """Return that it is not possible."""
         return False
 
-    def add_rounding(self, error: Tensor, condition: Tensor) -> None:
-        """Add machine epsilon times the condition."""
-        error += self._epsilon * condition[:, None]
+    def add_rounding(self, error: Tensor, grown: Tensor, condition: Tensor) -> None:
+        """Add machine epsilon times the condition, which is that of the smallest growth."""
+        error += self._epsilon * condition[:, None] * (grown.amin(1, keepdim=True) - grown).exp()
 
 
 class AdaptivePace(Pace):

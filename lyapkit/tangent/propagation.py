@@ -21,6 +21,7 @@ those that diverge leave for good. So a trajectory never disturbs, nor slows dow
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -35,6 +36,7 @@ from lyapkit.tangent.self_check import SelfCheck
 from lyapkit.tangent.single_steps import Renewal, Step, careful_step
 from lyapkit.tangent.whole_batch import for_members
 
+UNRESOLVED = 1e3  # machine epsilons of the longest row, below which a fixed interval does not resolve a growth
 OUTLYING = 2.0  # strain of trajectories that are no measure for the others
 MOST_STEPS_AT_ONCE = 256  # that a system is asked for, which bounds its memory
 
@@ -161,7 +163,7 @@ class Propagation:
     ) -> None:
         bundle.state, bundle.frame = state, frame
         bundle.log_growth += grown
-        bundle.pace.add_rounding(bundle.error, condition)
+        bundle.pace.add_rounding(bundle.error, grown, condition)
         bundle.condition = torch.maximum(bundle.condition, condition)
         bundle.time += length
 
@@ -200,8 +202,12 @@ class Propagation:
             self.casualties.diverge(bundle, is_finite & ~stays, time, state)
             is_finite = stays
         rows = Renewal(bundle.frame, bundle.is_alive)
-        frame = rows.end(torch.where(is_finite[:, None, None], frame, bundle.frame), closes=True)
+        pushed = torch.where(is_finite[:, None, None], frame, bundle.frame)
+        frame = rows.end(pushed, closes=True)
         was_alive = bundle.is_alive.gather(1, rows.order)
-        rows.error = rows.error.masked_fill(was_alive & (rows.is_lost | ~rows.is_alive), torch.inf)
+        longest = torch.linalg.vector_norm(pushed, dim=-1).amax(1).log().double()
+        rounding = math.log(UNRESOLVED * torch.finfo(frame.dtype).eps)  # of all pushes, not of the last one alone
+        is_hidden = rows.log_growth < longest[:, None] + rounding
+        rows.error = rows.error.masked_fill(was_alive & (rows.is_lost | is_hidden | ~rows.is_alive), torch.inf)
         rows.is_lost = torch.zeros_like(rows.is_lost)
         return Step(state, frame, is_finite, rows)

@@ -16,6 +16,7 @@ from lyapkit.systems.system import System
 from lyapkit.tangent.bundle import Bundle
 from lyapkit.tangent.factorizations import HouseholderQR
 from lyapkit.tangent.graded_lu import GradedLU
+from lyapkit.tangent.whole_batch import for_members
 
 BALANCED = 1e-2  # ratio of the scales of a Jacobian's columns from which on they are left as they are
 N_SCALINGS = 4
@@ -31,6 +32,8 @@ class Renewal:
         (b, r, N), before the step.
     is_alive : Tensor
         (b, r): its rows that were not mapped to zero.
+    maps_to_zero : bool
+        Whether the system can map a perturbation to zero exactly; if not, what is zero is so by underflow.
     is_thorough : bool
         Carry the unit vectors along, to know the size of every product that is added up in a pushed row. Rounding is
         then estimated entry by entry, which costs as much again.
@@ -49,8 +52,8 @@ class Renewal:
 
     _tensors = ("order", "log_growth", "error", "is_lost", "is_alive")
 
-    def __init__(self, frame: Tensor, is_alive: Tensor, is_thorough: bool = False) -> None:
-        self.is_thorough = is_thorough
+    def __init__(self, frame: Tensor, is_alive: Tensor, is_thorough: bool = False, maps_to_zero: bool = True) -> None:
+        self.is_thorough, self.maps_to_zero = is_thorough, maps_to_zero
         self.is_alive = is_alive
         self.order = torch.arange(is_alive.shape[1], device=is_alive.device).expand_as(is_alive)
         self.log_growth = torch.zeros_like(is_alive, dtype=torch.float64)
@@ -67,11 +70,12 @@ class Renewal:
         for name in self._tensors:
             setattr(self, name, getattr(self, name).gather(1, factors.order))
         grown, error = factors.log_diagonal.double(), factors.log_error.double()
-        self.is_alive = self.is_alive & ~factors.is_dead
-        self.is_lost = (self.is_lost | factors.is_lost) & self.is_alive
-        bound = torch.minimum(torch.logaddexp(grown, error), factors.log_norm.double())
-        self.log_growth += torch.where(factors.is_lost, bound, grown)
-        self.error += torch.where(factors.is_lost, 0.0, (error - grown).exp()).where(self.is_alive, 0.0)
+        is_dead = factors.is_dead & self.maps_to_zero
+        is_lost = factors.is_lost | (factors.is_dead & self.is_alive & ~is_dead)  # zero by underflow
+        self.is_alive = self.is_alive & ~is_dead
+        self.is_lost = (self.is_lost | is_lost) & self.is_alive
+        self.log_growth += torch.where(is_lost, factors.log_bound.double(), grown)
+        self.error += torch.where(is_lost, 0.0, (error - grown).exp()).where(self.is_alive, 0.0)
         self.log_growth = self.log_growth.where(self.is_alive, 0.0)
         self.frame = self._with_units(factors.frame * self.is_alive[:, :, None])
         return self.frame
@@ -147,19 +151,20 @@ def _step(
     *,
     is_thorough: bool,
 ) -> Step:
-    def scaled(which: Tensor | slice, scale: float) -> Step:
+    def scaled(which: Tensor, scale: float) -> Step:
         own_state, own_input = state[which], None if input is None else input[which]
-        rows = Renewal(frame[which] * scale, is_alive[which], is_thorough)
-        start = _balanced(rows, system, own_state, own_input) if is_thorough else rows.frame
-        new_state, pushed = system.push_in_stages(own_state, own_input, start, rows)
+        own_system = for_members(system, which, len(state))
+        rows = Renewal(frame[which] * scale, is_alive[which], is_thorough, system.maps_to_zero)
+        start = _balanced(rows, own_system, own_state, own_input) if is_thorough else rows.frame
+        new_state, pushed = own_system.push_in_stages(own_state, own_input, start, rows)
         is_finite = pushed.isfinite().flatten(1).all(1) & rows.log_growth.isfinite().all(1)
         new_frame = rows.end(torch.where(is_finite[:, None, None], pushed, rows.frame), closes)
         rows.log_growth -= math.log(scale)
         return Step(new_state, new_frame, is_finite & new_state.isfinite().all(1), rows)
 
-    step = scaled(slice(None), 1.0)
-    overflowed = ~step.is_finite & step.state.isfinite().all(1)
-    if bool(overflowed.any()):  # a Jacobian near the largest number: of smaller perturbations
+    step = scaled(torch.arange(len(state), device=state.device), 1.0)
+    overflowed = (~step.is_finite & step.state.isfinite().all(1)).nonzero().flatten()
+    if len(overflowed):  # a Jacobian near the largest number: of smaller perturbations
         again = scaled(overflowed, _SMALLER[frame.dtype])
         step.frame[overflowed], step.is_finite[overflowed] = again.frame, again.is_finite
         step.rows.put_back(again.rows, overflowed)
@@ -174,8 +179,10 @@ def _balanced(rows: Renewal, system: System, state: Tensor, input: Tensor | None
     """
     units = torch.eye(state.shape[1], dtype=state.dtype, device=state.device).expand(len(state), -1, -1)
     scales = _scales_of_columns(system.push(state, input, units.contiguous())[1].mT)
-    if not bool(scales.isfinite().all()) or bool((scales > BALANCED).all()):
+    is_graded = scales.isfinite().all(1) & (scales <= BALANCED).any(1)
+    if not bool(is_graded.any()):
         return rows.frame
+    scales = torch.where(is_graded[:, None], scales, 1.0)
     return rows(rows.frame * scales[:, None]) / torch.where(scales > 0, scales, 1.0)[:, None]
 
 
@@ -191,4 +198,5 @@ def _scales_of_columns(jacobian: Tensor) -> Tensor:
         largest = size.amax(1, keepdim=True)
         size = size / torch.where(largest > 0, largest, 1.0)
         scales = scales * largest[:, 0]
-    return scales / scales.amax(1, keepdim=True)
+    largest = scales.amax(1, keepdim=True)
+    return scales / torch.where(largest > 0, largest, 1.0)

@@ -27,6 +27,7 @@ class WholeBatch(System):
         self.members = members
         self.n_trajectories = n_trajectories
         self.state_size, self.input_size = system.state_size, system.input_size
+        self.maps_to_zero = system.maps_to_zero
 
     def step(self, state: Tensor, input: Tensor | None) -> Tensor:
         """Return the next states (b, N)."""
@@ -64,6 +65,8 @@ class WholeBatch(System):
 
 def for_members(system: System, members: Tensor, n_trajectories: int) -> System:
     """Return a system for some of its trajectories: itself, if it treats all alike or they are all."""
+    if isinstance(system, WholeBatch):
+        return WholeBatch(system.system, system.members[members], system.n_trajectories)
     if system.treats_trajectories_alike or len(members) == n_trajectories:
         return system
     return WholeBatch(system, members, n_trajectories)
