@@ -24,7 +24,8 @@ class GradedLU:
         δ_i = γ (Σ_jm (L_ii (L⁻¹)_ij S_jp(m) (W⁻¹)_mi)²)^½,   p the pivots, γ some machine epsilons,
 
     as rounding errors are as good as independent, not less than in any column that is not yet a pivot, and not better
-    than numbers near underflow allow. Rows that are mapped to zero are moved behind the others, which do not depend on them.
+    than numbers near underflow allow. Rows that are mapped to zero are moved behind the others, which do not depend on
+    them.
 
     Parameters
     ----------
@@ -34,6 +35,9 @@ class GradedLU:
         (B, k): rows that were not lost to zero before.
     sizes : Tensor, optional
         (B, k, N): S. Default: the norms of V's columns, more than they can be.
+    impurity : Tensor, optional
+        (B, k): what a row may have held, before the step, of the directions of rows after it, by rounding. Where those
+        grow so much more that it is seen, the row and those between are lost, too. Default: none.
 
     Attributes
     ----------
@@ -51,14 +55,17 @@ class GradedLU:
         (B, k, N): W, of which the dead rows mean nothing.
     """
 
-    def __init__(self, frame: Tensor, is_alive: Tensor, sizes: Tensor | None = None) -> None:
+    def __init__(
+        self, frame: Tensor, is_alive: Tensor, sizes: Tensor | None = None, impurity: Tensor | None = None
+    ) -> None:
         scale = frame.abs().amax((1, 2))[:, None]
         self._scale = torch.where(scale > 0, scale, 1.0)
         frame = frame / self._scale[:, :, None]
         self.order = torch.argsort((~is_alive).byte(), dim=1, stable=True)
         sizes = _norms_of_columns(frame).expand_as(frame) if sizes is None else sizes / self._scale[:, :, None]
         for _ in range(frame.shape[1]):
-            self._factor(*(x.gather(1, self.order[:, :, None].expand_as(frame)) for x in (frame, sizes)))
+            in_order = (x.gather(1, self.order[:, :, None].expand_as(frame)) for x in (frame, sizes))
+            self._factor(*in_order, None if impurity is None else impurity.gather(1, self.order))
             if not bool((self.is_dead[:, :-1] & ~self.is_dead[:, 1:]).any()):
                 break
             self.order = self.order.gather(1, torch.argsort(self.is_dead.byte(), dim=1, stable=True))
@@ -66,7 +73,7 @@ class GradedLU:
         self.log_error = self.log_error + self._scale.log()
         self.log_bound = self.log_bound + self._scale.log()
 
-    def _factor(self, frame: Tensor, sizes: Tensor) -> None:
+    def _factor(self, frame: Tensor, sizes: Tensor, impurity: Tensor | None) -> None:
         k, n = frame.shape[1:]
         limits = torch.finfo(frame.dtype)
         factors = PivotedLU(frame)
@@ -93,11 +100,16 @@ class GradedLU:
         error = SAFETY * limits.eps * rounding + n * limits.tiny / limits.eps / self._scale
         self.log_diagonal, self.log_error = size.log(), error.log()
         is_hidden = ~(error < LOST * size) & ~self.is_dead
+        if impurity is not None:  # rows hold a little of those after them, which may have grown so much more
+            drowned = (impurity[:, :, None] * size[:, None] > CLEAR * size[:, :, None]).triu(1)
+            last = torch.where(drowned, torch.arange(k, device=size.device), -1).amax(2)
+            is_hidden |= (last.cummax(1).values >= torch.arange(k, device=size.device)) & ~self.is_dead
         is_after = is_hidden.cumsum(1) > 0
         self.is_lost = is_hidden | (is_after & ~(error < CLEAR * size) & ~self.is_dead)
         # of a lost row: what is left of it without the known rows before the first lost one
         left = frame - (unscaled * ~is_after[:, None]).tril(-1) @ self.frame
-        bound = torch.maximum(torch.linalg.vector_norm(left, dim=2), size) + error
+        largest_after = size.flip(1).cummax(1).values.flip(1)
+        bound = torch.maximum(torch.linalg.vector_norm(left, dim=2), largest_after) + error
         longest = torch.linalg.vector_norm(frame, dim=2) + SAFETY * limits.eps * torch.linalg.vector_norm(sizes, dim=2)
         self.log_bound = torch.minimum(bound, longest).log()
 

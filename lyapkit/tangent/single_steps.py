@@ -15,7 +15,7 @@ from torch import Tensor
 from lyapkit.systems.system import System
 from lyapkit.tangent.bundle import Bundle
 from lyapkit.tangent.factorizations import HouseholderQR
-from lyapkit.tangent.graded_lu import GradedLU
+from lyapkit.tangent.graded_lu import SAFETY, GradedLU
 from lyapkit.tangent.whole_batch import for_members
 
 BALANCED = 1e-2  # ratio of the scales of a Jacobian's columns from which on they are left as they are
@@ -32,6 +32,8 @@ class Renewal:
         (b, r, N), before the step.
     is_alive : Tensor
         (b, r): its rows that were not mapped to zero.
+    epsilon : float, optional
+        Of the arithmetic that the frame comes from. Default: that of its dtype.
     maps_to_zero : bool
         Whether the system can map a perturbation to zero exactly; if not, what is zero is so by underflow.
     is_thorough : bool
@@ -52,8 +54,16 @@ class Renewal:
 
     _tensors = ("order", "log_growth", "error", "is_lost", "is_alive")
 
-    def __init__(self, frame: Tensor, is_alive: Tensor, is_thorough: bool = False, maps_to_zero: bool = True) -> None:
+    def __init__(
+        self,
+        frame: Tensor,
+        is_alive: Tensor,
+        is_thorough: bool = False,
+        maps_to_zero: bool = True,
+        epsilon: float | None = None,
+    ) -> None:
         self.is_thorough, self.maps_to_zero = is_thorough, maps_to_zero
+        self.epsilon = epsilon or torch.finfo(frame.dtype).eps
         self.is_alive = is_alive
         self.order = torch.arange(is_alive.shape[1], device=is_alive.device).expand_as(is_alive)
         self.log_growth = torch.zeros_like(is_alive, dtype=torch.float64)
@@ -66,7 +76,10 @@ class Renewal:
         n_rows = self.is_alive.shape[1]
         rows, units = pushed[:, :n_rows], pushed[:, n_rows:]
         sizes = self.frame[:, :n_rows].abs() @ units.abs() if self.is_thorough else None
-        factors = GradedLU(rows, self.is_alive, sizes)
+        is_exact = (self.frame[:, :n_rows] != 0).sum(2) <= 1  # a unit vector
+        impurity = torch.full_like(rows[:, :, 0], SAFETY * self.epsilon).masked_fill(is_exact, 0.0)
+        self.epsilon = torch.finfo(rows.dtype).eps
+        factors = GradedLU(rows, self.is_alive, sizes, impurity)
         for name in self._tensors:
             setattr(self, name, getattr(self, name).gather(1, factors.order))
         grown, error = factors.log_diagonal.double(), factors.log_error.double()
@@ -126,9 +139,9 @@ def careful_step(
         if precise is None:
             return _step(system, *arguments, is_thorough=True)
         input = None if input is None else input.double()
-        better = _step(
-            precise, bundle.state.double(), bundle.frame.double(), bundle.is_alive, input, closes, is_thorough=True
-        )
+        arguments = bundle.state.double(), bundle.frame.double(), bundle.is_alive, input, closes
+        epsilon = torch.finfo(bundle.frame.dtype).eps
+        better = _step(precise, *arguments, is_thorough=True, epsilon=epsilon)
         better.state, better.frame = step.state, better.frame.to(bundle.frame.dtype)
         better.is_finite &= step.state.isfinite().all(1)
         return better
@@ -150,11 +163,12 @@ def _step(
     closes: bool,
     *,
     is_thorough: bool,
+    epsilon: float | None = None,
 ) -> Step:
     def scaled(which: Tensor, scale: float) -> Step:
         own_state, own_input = state[which], None if input is None else input[which]
         own_system = for_members(system, which, len(state))
-        rows = Renewal(frame[which] * scale, is_alive[which], is_thorough, system.maps_to_zero)
+        rows = Renewal(frame[which] * scale, is_alive[which], is_thorough, system.maps_to_zero, epsilon)
         start = _balanced(rows, own_system, own_state, own_input) if is_thorough else rows.frame
         new_state, pushed = own_system.push_in_stages(own_state, own_input, start, rows)
         is_finite = pushed.isfinite().flatten(1).all(1) & rows.log_growth.isfinite().all(1)
