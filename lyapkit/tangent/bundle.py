@@ -108,6 +108,7 @@ class Bundle:
                 else:
                     own[where] = new
                 setattr(self, f.name, own)
+        self.frame[where, n_rows:] = 0.0  # rows that were dead already
         self.has_dead_rows = self.has_dead_rows or part.has_dead_rows
 
     def by_direction(self, values: Tensor) -> Tensor:

@@ -113,7 +113,7 @@ class PivotedLU(Factors):
         rows = self._factors.triu_(1)
         rows.diagonal(dim1=1, dim2=2).fill_(1.0)
         rows = rows.gather(2, self.columns().argsort(1)[:, None].expand_as(rows))
-        return rows if self._is_alive is None else rows * self._is_alive[:, :, None]
+        return rows if self._is_alive is None else rows.where(self._is_alive[:, :, None], 0.0)
 
     def columns(self) -> Tensor:
         """Return the columns (B, N) of V in the order of pivoting: W is a unit upper triangle in the first k."""

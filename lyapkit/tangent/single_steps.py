@@ -90,7 +90,7 @@ class Renewal:
         self.log_growth += torch.where(is_lost, factors.log_bound.double(), grown)
         self.error += torch.where(is_lost, 0.0, (error - grown).exp()).where(self.is_alive, 0.0)
         self.log_growth = self.log_growth.where(self.is_alive, 0.0)
-        self.frame = self._with_units(factors.frame * self.is_alive[:, :, None])
+        self.frame = self._with_units(factors.frame.where(self.is_alive[:, :, None], 0.0))
         return self.frame
 
     def end(self, pushed: Tensor, closes: bool) -> Tensor:
@@ -196,7 +196,8 @@ def _balanced(rows: Renewal, system: System, state: Tensor, input: Tensor | None
     is_graded = scales.isfinite().all(1) & (scales <= BALANCED).any(1)
     if not bool(is_graded.any()):
         return rows.frame
-    scales = torch.where(is_graded[:, None], scales, 1.0)
+    least = _SMALLER[state.dtype]  # so that what is divided by it stays finite
+    scales = torch.where(is_graded[:, None], torch.where(scales > 0, scales.clamp(min=least), 0.0), 1.0)
     return rows(rows.frame * scales[:, None]) / torch.where(scales > 0, scales, 1.0)[:, None]
 
 
