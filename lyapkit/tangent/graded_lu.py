@@ -97,7 +97,8 @@ class GradedLU:
         if n > k:
             rounding = torch.maximum(rounding, elsewhere.amax(2))
         rounding = rounding.sqrt()
-        error = SAFETY * limits.eps * rounding + n * limits.tiny / limits.eps / self._scale
+        least = n * limits.tiny / limits.eps / self._scale  # what underflow may hide
+        error = SAFETY * limits.eps * rounding + least
         self.log_diagonal, self.log_error = size.log(), error.log()
         is_hidden = ~(error < LOST * size) & ~self.is_dead
         if impurity is not None:  # rows hold a little of those after them, which may have grown so much more
@@ -111,7 +112,7 @@ class GradedLU:
         largest_after = size.flip(1).cummax(1).values.flip(1)
         bound = torch.maximum(torch.linalg.vector_norm(left, dim=2), largest_after) + error
         longest = torch.linalg.vector_norm(frame, dim=2) + SAFETY * limits.eps * torch.linalg.vector_norm(sizes, dim=2)
-        self.log_bound = torch.minimum(bound, longest).log()
+        self.log_bound = torch.maximum(torch.minimum(bound, longest), least).log()
 
 
 def _norms_of_columns(frame: Tensor) -> Tensor:
