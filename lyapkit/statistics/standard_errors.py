@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.linalg import solve_triangular
 from scipy.special import stdtrit
 
 from lyapkit.statistics.mixtures import NORMAL, TWO_SIDED, half_width, posterior
@@ -113,7 +114,7 @@ def _likelihoods(durations: tuple[float, ...]) -> Likelihoods:
     covariance = (variograms[:, 1:, :-1] + variograms[:, :-1, 1:] - variograms[:, 1:, 1:] - variograms[:, :-1, :-1]) / 2
     variance = np.trace(covariance, axis1=1, axis2=2) / len(time)
     factor = np.linalg.cholesky(covariance + JITTER * variance[:, None, None] * np.eye(len(time)))
-    inverse = np.linalg.inv(factor)
+    inverse = np.stack([solve_triangular(one, np.eye(len(time)), lower=True) for one in factor])
     precision = inverse.mT @ inverse
     weighted = precision @ time
     information = weighted @ time

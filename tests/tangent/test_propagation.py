@@ -9,24 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import separated
+from products import driven_linear
 from torch import nn
 
 import lyapkit as lk
 from lyapkit.systems.classical import RandomNetwork
 from lyapkit.tangent import propagate
 from lyapkit.tangent.factorizations import HouseholderQR, PivotedLU
-
-
-def _driven_linear(n, n_inputs=None):
-    """x ← M_t x, the matrix being the input."""
-    return lk.Map(
-        lambda s, x: (x.unflatten(-1, (n, n)) @ s[:, :, None])[..., 0],
-        n,
-        lambda s, x: x.unflatten(-1, (n, n)),
-        input_size=n * n,
-        batched=True,
-        initial_state=np.zeros(n),
-    )
 
 
 def _stiff_matrices(n_steps, rng):
@@ -86,7 +75,7 @@ def test_contracting_network_needs_few_reorthonormalizations():
 def test_stiff_exponents(reorthonormalize):
     matrices, exact, first = _stiff_matrices(60, np.random.default_rng(0))
     term = propagate(
-        _driven_linear(6),
+        driven_linear(6),
         torch.zeros(1, 6),
         torch.from_numpy(first.T.copy())[None],
         torch.from_numpy(matrices),
@@ -109,7 +98,7 @@ def test_stiff_product_in_extended_precision():
         exact = np.array([float(mpmath.log(abs(upper[i, i]))) for i in range(6)])
     for reorthonormalize in ("adaptive", 1):
         term = propagate(
-            _driven_linear(6),
+            driven_linear(6),
             torch.zeros(1, 6),
             torch.eye(6)[None],
             torch.from_numpy(matrices),
@@ -132,7 +121,7 @@ def test_sum_is_log_determinant(seed, n, n_steps, n_transient, reorthonormalize)
     matrices = np.random.default_rng(seed).normal(size=(2, n_transient + n_steps, n, n))
     inputs = matrices.reshape(2, -1, n * n)
     options = {"n_transient": n_transient, "reorthonormalize": reorthonormalize, "on_divergence": "raise"}
-    ds = lk.lyapunov_spectrum(_driven_linear(n), inputs, **options)
+    ds = lk.lyapunov_spectrum(driven_linear(n), inputs, **options)
     counted = np.linalg.slogdet(matrices[:, n_transient:])[1].sum(axis=1)
     np.testing.assert_allclose(ds.log_growth.sum(("interval", "exponent")), counted, atol=1e-7)
     np.testing.assert_array_equal(ds.duration.sum(), n_steps)

@@ -5,6 +5,7 @@ import warnings
 import mpmath
 import numpy as np
 import pytest
+from products import driven_linear
 
 import lyapkit as lk
 
@@ -20,18 +21,6 @@ def _kinds(n, rng):
         if rng.random() < 0.3:
             left = np.eye(n)[rng.permutation(n)]
         yield left @ np.diag(sizes) @ right
-
-
-def _driven(n):
-    """x ← M_t x, the matrix being the input."""
-    return lk.Map(
-        lambda s, x: (x.unflatten(-1, (n, n)) @ s[:, :, None])[..., 0],
-        n,
-        lambda s, x: x.unflatten(-1, (n, n)),
-        input_size=n * n,
-        batched=True,
-        initial_state=np.zeros(n),
-    )
 
 
 def _exact(jacobians, frame):
@@ -63,7 +52,7 @@ def _check(seed, dtype, n_systems):
         matrices = np.stack(list(_kinds(n, rng)))
         chosen = rng.choice(3, size=(batch, n_steps), p=rng.dirichlet([5, 0.3, 0.1]))
         frame = np.linalg.qr(rng.normal(size=(n, k)))[0]
-        system = _driven(int(n))
+        system = driven_linear(int(n))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", lk.DivergenceWarning)
             inputs = matrices[chosen].reshape(batch, n_steps, -1)
