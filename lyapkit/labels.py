@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-PER_STEP = "nats per step"
 _RATE, _TIME = "nats per {time}", "{time}"
 
 LABELS = {

@@ -111,11 +111,10 @@ class Propagation:
             behind = self.travel(behind, bundle.time, closes)
         else:
             self._take_care(behind, length, closes)
-        is_moving = self.casualties.is_moving
         where = torch.isin(bundle.members, behind.members)
         behind.state = bundle.state[where]  # the same up to rounding; and so the same in company and alone
         bundle.put_back(behind, where)
-        is_moving = is_moving[bundle.members]
+        is_moving = self.casualties.is_moving[bundle.members]
         return bundle if bool(is_moving.all()) else bundle.select(is_moving)
 
     def advance(self, bundle: Bundle, n_steps: int) -> tuple[Tensor, Tensor]:
@@ -194,10 +193,10 @@ class Propagation:
 
     def _end_somehow(self, bundle: Bundle, length: int) -> Step:
         """Return the end of a fixed interval that was too long; directions that are lost there are not known."""
-        start, state, frame = bundle, bundle.state, bundle.frame
+        state, frame = bundle.state, bundle.frame
         is_finite = torch.ones(len(bundle), dtype=torch.bool, device=state.device)
         for time in range(bundle.time, bundle.time + length):
-            state, frame = self.advance(replace(start, state=state, frame=frame, time=time), 1)
+            state, frame = self.advance(replace(bundle, state=state, frame=frame, time=time), 1)
             stays = is_finite & state.isfinite().all(1) & frame.isfinite().flatten(1).all(1)
             self.casualties.diverge(bundle, is_finite & ~stays, time, state)
             is_finite = stays

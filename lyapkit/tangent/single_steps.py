@@ -72,7 +72,7 @@ class Renewal:
         self.frame = self._with_units(frame)
 
     def __call__(self, pushed: Tensor) -> Tensor:
-        """Return a well-conditioned frame in place of a pushed one, in a new `order` if rows were lost."""
+        """Return a well-conditioned frame in place of a pushed one, in a new `order` if rows died."""
         n_rows = self.is_alive.shape[1]
         rows, units = pushed[:, :n_rows], pushed[:, n_rows:]
         sizes = self.frame[:, :n_rows].abs() @ units.abs() if self.is_thorough else None
