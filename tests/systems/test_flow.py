@@ -5,23 +5,17 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from runs import CPU, prepared
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
 import lyapkit as lk
 from lyapkit.systems.step_errors import measured_step, rounded_down
 
-CPU = torch.device("cpu")
-
 
 def measured(flow, start, duration, steps_per_stretch=4, dtype=torch.float64):
     """Exponents by a loop of its own, a QR every few steps, through the hooks that the engine calls; and the run."""
-    start = torch.as_tensor(np.asarray(start))
-    if start.is_complex():
-        flow = flow.split_into_real_parts()
-        start = torch.cat([start.real, start.imag], dim=-1)
-    state = torch.atleast_2d(start.to(dtype))
-    run = flow.converted(dtype, CPU).prepared(state, None)
+    state, run = prepared(flow, start, dtype)
     n_stretches = max(1, round(duration / run.time_step / steps_per_stretch))
     frame = torch.eye(run.state_size, dtype=dtype).expand(len(state), -1, -1).contiguous()
     grown = 0.0

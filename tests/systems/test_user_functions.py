@@ -7,21 +7,15 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from runs import CPU, prepared
 from torch import nn
 
 import lyapkit as lk
 
-CPU = torch.device("cpu")
-
 
 def measured(system, start, n_steps, n_transient=0, dtype=torch.float64):
     """Exponents by a loop of its own, one QR per step, through the hooks that the engine calls; and the findings."""
-    start = torch.as_tensor(np.asarray(start))
-    if start.is_complex():
-        system = system.split_into_real_parts()
-        start = torch.cat([start.real, start.imag], dim=-1)
-    state = torch.atleast_2d(start.to(dtype))
-    run = system.converted(dtype, CPU).prepared(state, None)
+    state, run = prepared(system, start, dtype)
     frame = torch.eye(run.state_size, dtype=dtype).expand(len(state), -1, -1).contiguous()
     grown = 0.0
     with torch.no_grad():
