@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import lyapkit as lk
+from lyapkit.files.datasets import replacing
 from lyapkit.provenance import provenance
-from lyapkit.results import replacing
 from lyapkit.tasks.images import Images, as_sequences, load_digits, load_mnist
 
 DATA = Path(__file__).resolve().parent.parent / "data"

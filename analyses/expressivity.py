@@ -208,7 +208,7 @@ def write(sweep: str, scale: str, folder: Path, output: Path, task_name: str, se
             "references": "Dubinin & Effenberger 2024, Section 4",
         }
     )
-    if output.is_file() and lk.open(output).attrs["n_cells"] > len(paths):
+    if output.is_file() and lk.load(output).attrs["n_cells"] > len(paths):
         print(f"{output.name} holds more than the {len(paths)} cells that are done here, and is kept as it is")
         return
     lk.save(ds, output)

@@ -23,7 +23,7 @@ def main() -> None:
     folder = ROOT / "docs" / "images"
     folder.mkdir(parents=True, exist_ok=True)
     for name, title in (("digits_rows", "scikit-learn's digits"), ("mnist_rows", "MNIST")):
-        ds = lk.open(ROOT / "data" / f"{name}_spectrum.nc")
+        ds = lk.load(ROOT / "data" / f"{name}_spectrum.nc")
         for kind, draw in (("spectrum", lk.plot_spectrum), ("convergence", lk.plot_convergence)):
             ax = draw(ds)
             ax.set_title(f"{ds.attrs['system']}\ndriven by rows of {title} (scale: {ds.attrs['scale']})", loc="left")

@@ -79,7 +79,7 @@ def read(sources: Mapping[str, Source], folder: Path) -> tuple[dict[str, xr.Data
         if not path.is_file():
             missing.append(f"{source.path} is not computed yet: {source.command} ({source.cost})")
             continue
-        ds = lk.open(path)
+        ds = lk.load(path)
         known = set(ds.variables) | set(ds.dims)
         if lacking := [need for need in source.needs if need not in known]:
             missing.append(

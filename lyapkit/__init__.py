@@ -1,7 +1,8 @@
 """Lyapunov spectra of any differentiable map, and what the growth of small perturbations does to learning."""
 
+from lyapkit.files.datasets import load, open, save
+from lyapkit.files.sequences import read_inputs
 from lyapkit.forecast import LongRunWarning
-from lyapkit.inputs import read_inputs
 from lyapkit.learning import (
     ggn_eigenvalues,
     gradient_norms,
@@ -40,7 +41,6 @@ from lyapkit.plots import (
     plot_spectrum,
     plot_weak_coupling,
 )
-from lyapkit.results import open, save
 from lyapkit.statistics import (
     coarsen,
     ensemble_mean,
@@ -95,6 +95,7 @@ __all__ = [
     "inspect_checkpoint",
     "kaplan_yorke_dimension",
     "learning_rate_modulation",
+    "load",
     "load_checkpoint",
     "load_network",
     "lyapunov_spectrum",

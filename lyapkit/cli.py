@@ -199,8 +199,8 @@ def _learning_problem(
 ) -> tuple:
     """Return model, inputs, targets and loss."""
     import lyapkit as lk
+    from lyapkit.files.sequences import read_targets
     from lyapkit.hooks import load_module, named_loss
-    from lyapkit.inputs import read_targets
 
     if module is None:
         model = lk.load_network(checkpoint, prefix=prefix, readout=readout, nonlinearity=nonlinearity)
@@ -211,8 +211,8 @@ def _learning_problem(
 
 def _check_paths(output: Path | None, plot: Path | None) -> None:
     """Find out before the work starts whether its results can be written."""
+    from lyapkit.files.datasets import check_writable
     from lyapkit.plots import check_drawable
-    from lyapkit.results import check_writable
 
     if output is not None:
         check_writable(output)
@@ -351,7 +351,7 @@ def fetch(
 def inspect(checkpoint: Checkpoint) -> None:
     """List the tensors in CHECKPOINT and the recurrent networks they make."""
     import lyapkit as lk
-    from lyapkit.models.checkpoint import read_tensors
+    from lyapkit.files.tensors import read_tensors
 
     tensors = read_tensors(checkpoint)
     width = max((len(name) for name in tensors), default=0)
@@ -376,7 +376,7 @@ def plot(
     from lyapkit.plots import save_figure
     from lyapkit.plots.training import swept_parameter
 
-    ds = lk.open(file)
+    ds = lk.load(file)
     known = {
         "log_growth": {"spectrum": lk.plot_spectrum, "convergence": lk.plot_convergence},
         "predicted_exponent": {"weak_coupling": lk.plot_weak_coupling},

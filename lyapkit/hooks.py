@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, l1_loss, mse_loss
 
-from lyapkit.models.checkpoint import CheckpointError, read_tensors
+from lyapkit.files.tensors import CheckpointError, read_tensors
 
 
 def rms_loss(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -16,8 +16,8 @@ import torch
 import xarray as xr
 from tqdm import tqdm
 
+from lyapkit.files.datasets import load, save
 from lyapkit.provenance import provenance
-from lyapkit.results import open, save
 
 Cell = Mapping[str, Any]  # what distinguishes a cell: dimension to value
 
@@ -91,7 +91,7 @@ def join_cells(paths: list[Path], dims: list[str]) -> xr.Dataset:
         Which of the cells' parameters become dimensions, in this order. Along them numbers ascend, and names come as
         they first appear; along the cells' own dimensions values are placed by coordinate.
     """
-    parts = [(json.loads(part.attrs["cell"]), part) for part in map(open, paths)]
+    parts = [(json.loads(part.attrs["cell"]), part) for part in map(load, paths)]
     values = {dim: list(dict.fromkeys(cell[dim] for cell, _ in parts)) for dim in dims}
     values = {dim: found if isinstance(found[0], str) else sorted(found) for dim, found in values.items()}
     inner = {
@@ -127,7 +127,7 @@ def cell_path(folder: Path, cell: Cell) -> Path:
 
 def is_done(cell: Cell, path: Path) -> bool:
     """Return whether a file is that of a cell."""
-    return path.is_file() and open(path).attrs.get("cell") == json.dumps(dict(cell))
+    return path.is_file() and load(path).attrs.get("cell") == json.dumps(dict(cell))
 
 
 def _here(compute: Callable, waiting: list[tuple[Cell, Path]]) -> Iterator[tuple[Path, BaseException | None]]:

@@ -44,7 +44,7 @@ def test_spectrum(run, files):
         "spectrum", model, "--inputs", inputs, "--output", output, "--plot", plot, "-q", "--transient", 8
     )
     assert (code, err) == (0, "")
-    ds = lk.open(output)
+    ds = lk.load(output)
     expected = lk.lyapunov_spectrum(lk.load_checkpoint(model), np.load(inputs), n_transient=8)
     np.testing.assert_array_equal(ds.lyapunov_exponent, expected.lyapunov_exponent)
     assert lk.spectrum_table(ds) in out
@@ -106,7 +106,7 @@ def test_validate(run, files):
     safetensors.torch.save_file(model.state_dict(), wcrnn)
     code, out, err = run("validate", wcrnn, "--inputs", inputs, "--output", output, "--plot", plot, "-q")
     assert (code, err) == (0, "")
-    ds = lk.open(output)
+    ds = lk.load(output)
     assert ds.attrs["verdict"] in out
     assert ds.attrs["verdict"] == lk.validate_weak_coupling(model, np.load(inputs)).attrs["verdict"]
     assert plot.read_bytes().startswith(b"\x89PNG")
@@ -122,7 +122,7 @@ def test_leading_exponents_fixed_interval_and_single_precision(run, files):
     model, inputs, output = files / "model.safetensors", files / "inputs.npy", files / "x.nc"
     options = ("-k", 2, "--reorthonormalize", 4, "--dtype", "float32", "--initial-frame", "random", "-q")
     assert run("spectrum", model, "--inputs", inputs, "--output", output, *options)[0] == 0
-    ds = lk.open(output)
+    ds = lk.load(output)
     assert ds.sizes["exponent"] == 2
     np.testing.assert_array_equal(ds.duration, 4)
 
@@ -300,7 +300,7 @@ def test_a_reader_that_leaves_loses_no_result(files, unbuffered):
     arguments = ("spectrum", files / "model.safetensors", "--inputs", files / "inputs.npy", "-q")
     done = _with_closed_pipes(*arguments, "--output", files / "x.nc", unbuffered=unbuffered)
     assert (done.returncode, done.stderr) == (0, "")
-    assert lk.open(files / "x.nc").sizes["exponent"] == 5
+    assert lk.load(files / "x.nc").sizes["exponent"] == 5
 
 
 def test_a_reader_that_leaves_loses_no_picture(run, files):
@@ -316,7 +316,7 @@ def test_nobody_reads_progress_and_warnings(files):
     arguments = ("spectrum", relu, "--nonlinearity", "relu", "--inputs", files / "inputs.npy")
     done = _with_closed_pipes(*arguments, "--output", files / "x.nc", streams=("stdout", "stderr"))
     assert done.returncode == 0
-    assert np.isneginf(lk.open(files / "x.nc").lyapunov_exponent).any()
+    assert np.isneginf(lk.load(files / "x.nc").lyapunov_exponent).any()
 
 
 def _fails(error):
@@ -385,7 +385,7 @@ def test_gradients(run, tmp_path, network):
     code, out, err = run("gradients", *arguments, "--output", tmp_path / "g.nc", "--plot", tmp_path / "g.png", "-q")
     assert code == 0, err
     ds = lk.gradient_norms(model, inputs, targets, torch.nn.functional.cross_entropy)
-    np.testing.assert_allclose(lk.open(tmp_path / "g.nc").gradient_norm, ds.gradient_norm, rtol=1e-12)
+    np.testing.assert_allclose(lk.load(tmp_path / "g.nc").gradient_norm, ds.gradient_norm, rtol=1e-12)
     assert f"{float(ds.decay_rate.mean()):+.5f}" in out
     assert (tmp_path / "g.png").stat().st_size > 1000
 
@@ -399,7 +399,7 @@ def test_curvature(run, tmp_path):
     ds = lk.hessian_eigenvalues(model, inputs, targets, torch.nn.functional.cross_entropy, 3)
     for value in ds.hessian_eigenvalue.values:
         assert f"{value:.5g}" in out
-    assert lk.open(tmp_path / "c.nc").sizes["eigenvalue"] == 3
+    assert lk.load(tmp_path / "c.nc").sizes["eigenvalue"] == 3
     code, out, err = run("plot", tmp_path / "c.nc")
     assert (code, err) == (0, "")
     assert (tmp_path / "c_eigenvalues.png").stat().st_size > 1000
@@ -470,7 +470,7 @@ def test_train(run, tmp_path):
     code, out, err = run("train", "digits", *options, "--iterations", "10", *files)
     assert (code, err) == (0, "")
     assert "digits (64 steps, 1 inputs, 10 outputs), 10 iterations of 16 samples" in out
-    ds = lk.open(output)
+    ds = lk.load(output)
     assert ds.radius.values.tolist() == [0.9, 0.9, 0.98, 0.98]
     assert ds.seed.values.tolist() == [0, 1, 0, 1]
     residual = lk.residuals.scaled_identity(6, 0.98)

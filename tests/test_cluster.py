@@ -46,7 +46,7 @@ def test_a_worker_killed_midway_loses_nothing(tmp_path):
     again = run_cells(_slow_square, cells, tmp_path, n_workers=1, progress=False)
     assert {path: path.stat().st_mtime_ns for path in again} == times
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
-    assert lk.open(paths[3]).attrs["cell"] == '{"n": 3, "seconds": 0.3}'
+    assert lk.load(paths[3]).attrs["cell"] == '{"n": 3, "seconds": 0.3}'
 
 
 @pytest.mark.slow

@@ -61,7 +61,7 @@ def test_a_run_goes_on_where_it_was_stopped(tmp_path):
     CALLS.clear()
     paths = run_cells(compute, CELLS, tmp_path, n_workers=1, progress=False)
     assert [call[0] for call in CALLS] == ["three", "three"]
-    assert json.loads(lk.open(paths[1]).attrs["cell"]) == CELLS[1]
+    assert json.loads(lk.load(paths[1]).attrs["cell"]) == CELLS[1]
 
 
 def test_a_changed_cell_is_computed_again(tmp_path):
@@ -70,7 +70,7 @@ def test_a_changed_cell_is_computed_again(tmp_path):
         compute, [{"name": "one", "size": 2, "couplings": [0.5]}], tmp_path, n_workers=1, progress=False
     )
     assert len(CALLS) == 2
-    assert list(lk.open(path).coupling.values) == [0.5]
+    assert list(lk.load(path).coupling.values) == [0.5]
 
 
 def test_failures_elsewhere_are_named_after_all_others_are_done(tmp_path):
@@ -86,7 +86,7 @@ def test_failures_elsewhere_are_named_after_all_others_are_done(tmp_path):
 def test_worker_processes(tmp_path):
     cells = [{"n": n} for n in (1, 2, 3)]
     paths = run_cells(_made_elsewhere, cells, tmp_path, n_workers=2, progress=False)
-    assert [float(lk.open(path).value) for path in paths] == [1.0, 4.0, 9.0]
+    assert [float(lk.load(path).value) for path in paths] == [1.0, 4.0, 9.0]
 
 
 def _made_elsewhere(n):

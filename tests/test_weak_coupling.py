@@ -224,7 +224,7 @@ def test_elman_network_with_its_residual(tmp_path):
     spectrum = lk.lyapunov_spectrum(lk.from_module(rnn), INPUTS)
     np.testing.assert_allclose(ds.lyapunov_exponent, spectrum.lyapunov_exponent, atol=1e-10)
     lk.save(ds, tmp_path / "validated.nc")
-    assert lk.open(tmp_path / "validated.nc").identical(ds)
+    assert lk.load(tmp_path / "validated.nc").identical(ds)
 
 
 def test_other_models_are_refused():

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from lyapkit.results import check_writable, replacing
+from lyapkit.files.datasets import check_writable, replacing
 
 STYLE = Path(__file__).with_name("lyapkit.mplstyle")
 MEAN_COLOUR, TRAJECTORY_COLOUR, THEORY_COLOUR = "#0072B2", "#8C8C8C", "#D55E00"

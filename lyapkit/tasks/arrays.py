@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lyapkit.results import reason
+from lyapkit.files.datasets import reason
 from lyapkit.tasks.task import Task
 
 ARRAYS = ("inputs", "targets", "test_inputs", "test_targets")

@@ -16,9 +16,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lyapkit.arguments import available_device
+from lyapkit.files.datasets import save
 from lyapkit.models.network import Network
 from lyapkit.provenance import provenance
-from lyapkit.results import save
 from lyapkit.tasks.task import Task, as_tensors
 from lyapkit.training.descent import Descent, GraphedStep
 from lyapkit.training.ensemble import Ensemble

@@ -40,7 +40,7 @@ def _run(module, monkeypatch, folder, *arguments):
 
 def test_a_sweep(expressivity, monkeypatch, tmp_path, capsys):
     _run(expressivity, monkeypatch, tmp_path, "--task", "smnist", "--sweep", "radius")
-    ds = lk.open(tmp_path / "out" / "quick" / "smnist_radius.nc")
+    ds = lk.load(tmp_path / "out" / "quick" / "smnist_radius.nc")
     assert dict(ds.sizes) == {
         "radius": 2,
         "network": 2,
@@ -78,9 +78,9 @@ def test_no_time_leaves_the_rest_for_another_run(expressivity, monkeypatch, tmp_
     arguments = ["--task", "smnist", "--sweep", "coupling"]
     _run(expressivity, monkeypatch, tmp_path, *arguments, "--value", "0.01", "--seeds", "1")
     path = tmp_path / "out" / "quick" / "smnist_coupling.nc"
-    assert lk.open(path).sizes["coupling"] == 1
+    assert lk.load(path).sizes["coupling"] == 1
     _run(expressivity, monkeypatch, tmp_path, *arguments, "--time-budget", "0")
-    ds = lk.open(path)
+    ds = lk.load(path)
     assert (ds.attrs["n_cells"], ds.attrs["n_cells_wanted"]) == (1, 10)
 
 
@@ -101,7 +101,7 @@ def test_raised_iterations_go_on(expressivity, monkeypatch, tmp_path):
     assert batches[-6:] == [6, 7, 8, 9, 10, 11]
     assert not set(batches[-6:]) & set(batches[:-6])
     _run(expressivity, monkeypatch, tmp_path / "whole", *arguments)
-    raised, whole = (lk.open(tmp_path / way / "out" / "quick" / "smnist_coupling.nc") for way in ("raised", "whole"))
+    raised, whole = (lk.load(tmp_path / way / "out" / "quick" / "smnist_coupling.nc") for way in ("raised", "whole"))
     np.testing.assert_array_equal(raised.test_score, whole.test_score)
     assert raised.iteration.values.tolist() == [0, 3, 6, 9, 12]
 
@@ -110,7 +110,7 @@ def test_architectures_have_learning_rates_of_their_own(expressivity, monkeypatc
     monkeypatch.setattr(grid, "OWN_RATES", {("digits", "gru"): 0.7})
     arguments = ["--task", "smnist", "--sweep", "architecture", "--seeds", "1", "--value", "gru", "--value", "lstm"]
     _run(expressivity, monkeypatch, tmp_path, *arguments)
-    ds = lk.open(tmp_path / "out" / "quick" / "smnist_architecture.nc")
+    ds = lk.load(tmp_path / "out" / "quick" / "smnist_architecture.nc")
     assert float(ds.learning_rate.sel(architecture="gru")) == 0.7
     assert float(ds.learning_rate.sel(architecture="lstm")) == 0.1
     settings = dataclasses.replace(grid.settings_of("quick", "smnist", "architecture"), learning_rate=0.7)
@@ -133,7 +133,7 @@ def test_together_is_as_one_by_one(expressivity, monkeypatch, tmp_path):
     expressivity.compute_together(chosen, folder, "cpu", None)
     for cell in chosen:
         alone = expressivity.compute(**cell, folder=tmp_path / "alone")
-        ds = lk.open(expressivity.cell_path(folder, cell))
+        ds = lk.load(expressivity.cell_path(folder, cell))
         np.testing.assert_allclose(ds.test_score, alone.test_score, rtol=1e-4)
 
 
@@ -199,7 +199,7 @@ def test_a_sweep_together(expressivity, monkeypatch, tmp_path):
     arguments = ["--task", "smnist", "--sweep", "radius"]
     _run(expressivity, monkeypatch, tmp_path / "one", *arguments)
     _run(expressivity, monkeypatch, tmp_path / "all", *arguments, "--together")
-    one, together = (lk.open(tmp_path / way / "out" / "quick" / "smnist_radius.nc") for way in ("one", "all"))
+    one, together = (lk.load(tmp_path / way / "out" / "quick" / "smnist_radius.nc") for way in ("one", "all"))
     for name in ("test_score", "lyapunov_exponent", "hessian_eigenvalue"):
         np.testing.assert_allclose(together[name], one[name], rtol=1e-2, atol=1e-5)
 
@@ -222,11 +222,11 @@ def test_learning_rates(expressivity, monkeypatch, tmp_path, capsys):
     command += ["--folder", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", command)
     module.main()
-    ds = lk.open(tmp_path / "quick" / "smnist_radius.nc")
+    ds = lk.load(tmp_path / "quick" / "smnist_radius.nc")
     assert dict(ds.sizes) == {"learning_rate": 2, "radius": 3, "iteration": 3}
     assert "learning rate" in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", [*command, "--sweep", "architecture", "--value", "gru"])
     module.main()
-    gated = lk.open(tmp_path / "quick" / "smnist_architecture.nc")
+    gated = lk.load(tmp_path / "quick" / "smnist_architecture.nc")
     assert dict(gated.sizes) == {"learning_rate": 2, "architecture": 1, "iteration": 3}
     assert "gru" in capsys.readouterr().out

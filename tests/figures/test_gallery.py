@@ -335,7 +335,7 @@ def test_what_is_recomputed():
 
 def test_page(tmp_path):
     (tmp_path / "data").mkdir()
-    lk.save(lk.open(ROOT / "data" / "power_spectra.nc"), tmp_path / "data" / "power_spectra.nc")
+    lk.save(lk.load(ROOT / "data" / "power_spectra.nc"), tmp_path / "data" / "power_spectra.nc")
     (tmp_path / "fig3.png").write_bytes(b"")
     text = gallery.page(tmp_path, tmp_path / "data")
     for name in (*gallery.FIGURES, *gallery.TABLES):

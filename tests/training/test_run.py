@@ -261,7 +261,7 @@ def test_killed_at_twenty_random_moments(tmp_path):
                 for name in file.keys():  # noqa: SIM118
                     assert name.startswith("history") or bool(file.get_tensor(name).isfinite().all())
         if (tmp_path / "metrics.nc").exists():
-            assert len(lk.open(tmp_path / "metrics.nc").network) == 3
+            assert len(lk.load(tmp_path / "metrics.nc").network) == 3
     assert n_killed == 20
     result = train(_networks(), AddingTask(20), 300, **OPTIONS, folder=tmp_path, resume=True)
     _same(result, expected)

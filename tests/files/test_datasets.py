@@ -7,7 +7,7 @@ from torch import nn
 
 import lyapkit as lk
 from lyapkit import provenance
-from lyapkit.results import replacing
+from lyapkit.files.datasets import replacing
 
 
 def _write_half(path):
@@ -23,7 +23,7 @@ def ds():
 
 def test_round_trip_is_identical(ds, tmp_path):
     path = lk.save(ds, tmp_path / "a.nc")
-    again = lk.open(path)
+    again = lk.load(path)
     assert again.identical(ds)
     for name in ds.variables:
         assert again[name].dtype == ds[name].dtype
@@ -33,7 +33,7 @@ def test_infinities_and_missing_values_survive(ds, tmp_path):
     changed = ds.copy(deep=True)
     changed["lyapunov_exponent"][0, 0] = np.nan
     changed["lyapunov_exponent"][0, 1] = -np.inf
-    assert lk.open(lk.save(changed, tmp_path / "a.nc")).identical(changed)
+    assert lk.load(lk.save(changed, tmp_path / "a.nc")).identical(changed)
 
 
 def test_large_variables_are_compressed(tmp_path):
@@ -72,11 +72,11 @@ def test_unwritable_paths(ds, tmp_path):
 
 def test_unreadable_files(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
-        lk.open(tmp_path / "a.nc")
+        lk.load(tmp_path / "a.nc")
     for content in (b"", b"not netCDF at all"):
         (tmp_path / "a.nc").write_bytes(content)
         with pytest.raises(ValueError, match="is not a readable netCDF file"):
-            lk.open(tmp_path / "a.nc")
+            lk.load(tmp_path / "a.nc")
 
 
 def test_provenance(monkeypatch):
@@ -93,3 +93,9 @@ def test_sha256_is_of_the_values():
     a = np.arange(12.0).reshape(3, 4)
     assert provenance.sha256(a) == provenance.sha256(np.asfortranarray(a))
     assert provenance.sha256(a) != provenance.sha256(a + 1)
+
+
+def test_the_former_name_of_load_still_works_and_says_so(tmp_path):
+    path = lk.save(xr.Dataset({"a": ("x", [1.0, 2.0])}), tmp_path / "a.nc")
+    with pytest.warns(DeprecationWarning, match="lyapkit.load"):
+        assert lk.open(path).identical(lk.load(path))

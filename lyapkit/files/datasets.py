@@ -1,10 +1,11 @@
-"""`save` and `open`: datasets to and from netCDF files, written whole or not at all."""
+"""`save` and `load`: datasets to and from netCDF files, written whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ LARGE = 100_000  # bytes from which compression is worth its time
 def save(ds: xr.Dataset, path: str | Path) -> Path:
     """Write a dataset to a netCDF4 file, atomically: a file of that name is replaced only by a complete one.
 
-    Large variables are compressed. Reading the file with `open` gives an identical dataset.
+    Large variables are compressed. Reading the file with `load` gives an identical dataset.
 
     Parameters
     ----------
@@ -46,7 +47,7 @@ def save(ds: xr.Dataset, path: str | Path) -> Path:
     return path
 
 
-def open(path: str | Path) -> xr.Dataset:
+def load(path: str | Path) -> xr.Dataset:
     """Read a dataset that `save` wrote; the file is closed again.
 
     Raises
@@ -64,6 +65,16 @@ def open(path: str | Path) -> xr.Dataset:
             return ds.load()
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is not a readable netCDF file: {error}") from error
+
+
+def open(path: str | Path) -> xr.Dataset:
+    """Read a dataset that `save` wrote: the former name of `load`.
+
+    .. deprecated:: 0.2
+       It hides Python's `open` where it is imported by name. Use `load`.
+    """
+    warnings.warn("lyapkit.open is called lyapkit.load now", DeprecationWarning, stacklevel=2)
+    return load(path)
 
 
 def check_writable(path: str | Path) -> Path:
