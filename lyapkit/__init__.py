@@ -1,6 +1,8 @@
 """Lyapunov spectra of any differentiable map, and what the growth of small perturbations does to learning."""
 
 from lyapkit.files.datasets import load, open, save
+from lyapkit.files.errors import CheckpointError, CheckpointWarning
+from lyapkit.files.limits import maximum_size
 from lyapkit.files.sequences import read_inputs
 from lyapkit.forecast import LongRunWarning
 from lyapkit.learning import (
@@ -15,7 +17,6 @@ from lyapkit.lyapunov import ReliabilityWarning, lyapunov_spectrum
 from lyapkit.models import (
     S4,
     WCRNN,
-    CheckpointError,
     Network,
     RecurrentNetwork,
     RefinedLSTM,
@@ -64,6 +65,7 @@ __all__ = [
     "WCRNN",
     "ArrayTask",
     "CheckpointError",
+    "CheckpointWarning",
     "DivergenceError",
     "DivergenceWarning",
     "Flow",
@@ -99,6 +101,7 @@ __all__ = [
     "load_checkpoint",
     "load_network",
     "lyapunov_spectrum",
+    "maximum_size",
     "memory_timescale",
     "open",
     "over_training",

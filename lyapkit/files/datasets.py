@@ -109,8 +109,3 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def reason(error: Exception) -> str:
-    """Return the first line of what an error says, or its kind if it says nothing: why a file cannot be read."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

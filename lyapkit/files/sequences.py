@@ -10,8 +10,8 @@ import numpy as np
 import torch
 import xarray as xr
 
-from lyapkit.files.datasets import reason
-from lyapkit.files.tensors import CheckpointError, read_torch
+from lyapkit.files.errors import CheckpointError, reason
+from lyapkit.files.torch_files import read_torch
 
 
 def read_inputs(path: str | Path) -> np.ndarray | xr.DataArray:

@@ -1,88 +1,172 @@
-"""`read_tensors`: the named tensors of a checkpoint file, without running any code that the file may hold."""
+"""`read_tensors`: the named tensors of a checkpoint file of any kind, without running any code that it may hold.
+
+What a file is, its first bytes tell (and the names in it, if it is a zip archive), never its name. A new kind of file
+is one entry in `FORMATS`.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+import warnings
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-import safetensors
-import safetensors.torch
-import torch
 from torch import Tensor
 
-from lyapkit.files.datasets import reason
+from lyapkit.files.containers import find_state_dict
+from lyapkit.files.errors import CheckpointError, CheckpointWarning, listed
+from lyapkit.files.safetensors_files import read_index, read_safetensors, refuse_lone_shard
+from lyapkit.files.torch_files import read_torch
 
-TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
-_WRAPPINGS = ("state_dict", "model_state_dict", "model")
-
-
-class CheckpointError(ValueError):
-    """A file that cannot be read, is unsafe to read, or does not hold the one recurrent network asked for."""
+__all__ = ["FORMATS", "Beginning", "CheckpointError", "CheckpointWarning", "Format", "NamedTensors", "read_tensors"]
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Return the named tensors of a checkpoint file, on the CPU.
+class NamedTensors(dict[str, Tensor]):
+    """The named tensors of a file, as they are stored, and what was assumed in reading them.
+
+    Attributes
+    ----------
+    format : str
+        What kind of file it is.
+    notes : list of str
+        What had to be assumed, one sentence without a full stop each; for people.
+    files : list of Path
+        The files that were read: one, or an index and its shards.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor] | None = None, notes: Iterable[str] = ()) -> None:
+        super().__init__(tensors or {})
+        self.format = ""
+        self.notes = list(notes)
+        self.files: list[Path] = []
+
+
+class Beginning(NamedTuple):
+    """What tells a file's kind: its first bytes, and the names of its members if it is a zip archive."""
+
+    start: bytes
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of checkpoint file.
+
+    Attributes
+    ----------
+    name : str
+        What people call it.
+    recognises : callable
+        Whether a file that begins so is of this kind.
+    read : callable
+        The content of the file at a path: `NamedTensors`, with torch's names for recurrent layers; or tensors in plain
+        containers, among which the state dict is then sought. Raises `CheckpointError` only.
+    """
+
+    name: str
+    recognises: Callable[[Beginning], bool]
+    read: Callable[[Path], object]
+
+
+def read_tensors(path: str | Path, key: str | None = None) -> NamedTensors:
+    """Return the named tensors of a checkpoint file, on the CPU, in the dtypes in which they are stored.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file of one of the `FORMATS`; its suffix does not matter.
+    key : str, optional
+        Which state dict to take of a file that holds several, by the keys that lead to it, separated by "/".
+
+    Returns
+    -------
+    NamedTensors
+        Names to tensors, with `notes` on what was assumed; what is assumed about the place of the state dict is
+        warned of, too.
 
     Raises
     ------
     CheckpointError
-        If the file is missing, damaged, of an unknown type or holds something else, or needs code to be run.
+        If the file is missing, damaged, of an unknown kind or holds something else, or needs code to be run; if it
+        holds several state dicts and no `key` is given.
     """
+    path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist" if not path.exists() else f"{path} is not a file")
-    if path.suffix == ".safetensors":
+    refuse_lone_shard(path)
+    kind = _format(path)
+    content = kind.read(path)
+    if isinstance(content, NamedTensors):
+        if key is not None:
+            raise CheckpointError(f"{path} is one {kind.name} model and has no keys to choose from, got {key!r}")
+        tensors = content
+    else:
+        tensors = _from_containers(path, content, key)
+    tensors.format = kind.name
+    tensors.files = tensors.files or [path]
+    return tensors
+
+
+def _format(path: Path) -> Format:
+    """Return the kind of a file."""
+    with path.open("rb") as file:
+        start = file.read(1024)
+    if not start:
+        raise CheckpointError(f"{path} is not a readable checkpoint: it is empty")
+    members: tuple[str, ...] = ()
+    if start.startswith(b"PK"):
         try:
-            return safetensors.torch.load_file(path)
-        except (safetensors.SafetensorError, OSError, ValueError) as error:
-            raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
-    if path.suffix not in TORCH_SUFFIXES:
+            with zipfile.ZipFile(path) as archive:
+                members = tuple(archive.namelist())
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise CheckpointError(
+                f"{path} is not a readable archive, as PyTorch and Keras write them (damaged or truncated?): {error}"
+            ) from error
+    beginning = Beginning(start, members)
+    kind = next((kind for kind in FORMATS if kind.recognises(beginning)), None)
+    if kind is None:
         raise CheckpointError(
-            f"{path}: unknown type {path.suffix!r}, expected .safetensors or {', '.join(TORCH_SUFFIXES)}"
+            f"{path} is not a readable checkpoint: its content is of no known kind, which are "
+            f"{', '.join(kind.name for kind in FORMATS)}"
         )
-    return _state_dict(read_torch(path), path)
+    return kind
 
 
-def read_torch(path: Path) -> object:
-    """Return what `torch.save` wrote, tensors and plain containers only, on the CPU.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is damaged, or holds objects whose reading would run code.
-    """
+def _from_containers(path: Path, content: object, key: str | None) -> NamedTensors:
+    """Return the state dict among tensors in plain containers."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files raise whatever their bytes suggest
-        raise CheckpointError(_why_refused(path, error)) from error
+        found = find_state_dict(content, key)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} {error}") from error
+    tensors = NamedTensors(found.tensors)
+    if key is None and not found.is_usual:
+        tensors.notes.append(f"took its only state dict, under the key {found.place!r}")
+        warnings.warn(f"{path}: {tensors.notes[0]}", CheckpointWarning, stacklevel=3)
+    if found.others:
+        tensors.notes.append(f"left out what is no tensor: {listed(found.others)}")
+    return tensors
 
 
-def _why_refused(path: Path, error: Exception) -> str:
-    """Return what is wrong with a file that torch.load refused and what to do about it."""
-    try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # not an archive that torch can look into
-        names = re.findall(r"Unsupported (?:global|operand).*?GLOBAL (\S+)|GLOBAL (\S+)", str(error))
-        names = sorted({name for pair in names for name in pair if name})
-    if names:
-        return (
-            f"{path} holds Python objects ({', '.join(names)}) and reading them could run code, so it was not read: "
-            "save the weights alone, torch.save(model.state_dict(), path) or safetensors.torch.save_file"
-        )
-    return f"{path} is not a readable PyTorch file (damaged or truncated?): {reason(error)}"
+def _read_shards(path: Path) -> NamedTensors:
+    """Return the tensors of all shards that an index lists."""
+    weight_map, shards = read_index(path)
+    tensors = NamedTensors()
+    for shard in shards:
+        content = find_state_dict(_format(shard).read(shard), "").tensors
+        tensors.update({name: tensor for name, tensor in content.items() if weight_map.get(name) == shard.name})
+    if missing := [name for name in weight_map if name not in tensors]:
+        raise CheckpointError(f"{path} lists tensors that its shards do not hold: {listed(missing)}")
+    tensors.files = [path, *shards]
+    return tensors
 
 
-def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
-    """Return the state dict in what a file holds, unwrapped; what else lies beside a wrapped one does not matter."""
-    for _ in range(3):
-        if not isinstance(content, Mapping):
-            break
-        inner = next((content[name] for name in _WRAPPINGS if isinstance(content.get(name), Mapping)), None)
-        if inner is not None:
-            content = inner
-            continue
-        named = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
-        if named:
-            return named
-        break
-    raise CheckpointError(f"{path} holds no state dict, a mapping of names to tensors, but a {type(content).__name__}")
+FORMATS = [
+    Format(
+        "safetensors", lambda beginning: b"\0" in beginning.start[:8] and beginning.start[8:9] == b"{", read_safetensors
+    ),
+    Format("index of shards (.index.json)", lambda beginning: beginning.start.lstrip()[:1] == b"{", _read_shards),
+    Format("PyTorch", lambda beginning: any(name.endswith("data.pkl") for name in beginning.members), read_torch),
+    Format("PyTorch (legacy)", lambda beginning: beginning.start[:1] == b"\x80", read_torch),
+]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lyapkit.files.datasets import reason
+from lyapkit.files.errors import reason
 from lyapkit.tasks.task import Task
 
 ARRAYS = ("inputs", "targets", "test_inputs", "test_targets")

@@ -1,0 +1,24 @@
+"""What goes wrong with files, and what is said about them."""
+
+from __future__ import annotations
+
+
+class CheckpointError(ValueError):
+    """A file that cannot be read, is unsafe to read, or does not hold the one recurrent network asked for."""
+
+
+class CheckpointWarning(UserWarning):
+    """Something that had to be assumed about a checkpoint file; the message says what, and how to say otherwise."""
+
+
+def reason(error: Exception) -> str:
+    """Return the first line of what an error says, or its kind if it says nothing: why a file cannot be read."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def listed(names: object, most: int = 12) -> str:
+    """Return names one after the other, quoted and cut where they are too many or too long for one line."""
+    names = list(names)
+    shown = [repr(name if len(name) <= 80 else name[:77] + "...") for name in map(str, names[:most])]
+    more = [f"and {len(names) - most} more"] if len(names) > most else []
+    return ", ".join(shown + more)

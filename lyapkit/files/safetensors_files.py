@@ -1,0 +1,82 @@
+"""Tensors from `.safetensors` files, alone or as shards that an index lists."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import safetensors.torch
+from torch import Tensor
+
+from lyapkit.files.errors import CheckpointError, listed, reason
+from lyapkit.files.limits import check_size
+
+HEADER_LIMIT = 32 << 20  # bytes; a header of 100 000 tensors takes 10 MB
+INDEX_LIMIT = 64 << 20
+_SHARD = re.compile(r"-(\d+)-of-(\d+)\.[a-z]+$")
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file.
+
+    Raises
+    ------
+    CheckpointError
+        If it is damaged.
+    """
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    try:
+        if header > HEADER_LIMIT:
+            raise ValueError(f"its header would take {header} bytes")
+        check_size(path.stat().st_size, "its tensors")
+        return safetensors.torch.load_file(path)
+    except Exception as error:  # damaged files raise whatever their bytes suggest
+        raise CheckpointError(f"{path} is not a readable safetensors file: {reason(error)}") from error
+
+
+def refuse_lone_shard(path: Path) -> None:
+    """Raise if a file's name says that it is one of several shards.
+
+    Raises
+    ------
+    CheckpointError
+        Naming the index to read instead.
+    """
+    if (match := _SHARD.search(path.name)) and int(match[2]) > 1:
+        index = path.with_name(f"{path.name[: match.start()]}{path.suffix}.index.json")
+        way_out = (
+            f"read {index}, which lists them all"
+            if index.is_file()
+            else f"read their index, {index.name}, which belongs beside them and is missing here"
+        )
+        raise CheckpointError(
+            f"{path} is shard {int(match[1])} of {int(match[2])}, and what it lacks lies in the others: {way_out}"
+        )
+
+
+def read_index(path: Path) -> tuple[dict[str, str], list[Path]]:
+    """Return an index of shards: the tensors' names to the files that hold them, and those files.
+
+    Raises
+    ------
+    CheckpointError
+        If it is damaged, or a shard is missing or lies in another folder.
+    """
+    try:
+        check_size(path.stat().st_size * (1 if path.stat().st_size < INDEX_LIMIT else 1 << 10), "its JSON")
+        weight_map = json.loads(path.read_bytes())["weight_map"]
+        if not all(isinstance(shard, str) for shard in weight_map.values()):
+            raise TypeError("its weight_map does not map names to files")
+    except Exception as error:  # as above
+        raise CheckpointError(
+            f"{path} is not a readable index of shards, a JSON file with a weight_map: {reason(error)}"
+        ) from error
+    names = sorted(set(weight_map.values()))
+    if elsewhere := [name for name in names if Path(name).name != name or name in ("", ".", "..")]:
+        raise CheckpointError(f"{path} names shards outside its folder, which are not read: {listed(elsewhere)}")
+    shards = [path.with_name(name) for name in names]
+    if missing := [shard.name for shard in shards if not shard.is_file()]:
+        raise CheckpointError(f"{path} lists shards that are not beside it: {listed(missing)}")
+    return weight_map, shards
