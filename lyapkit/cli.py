@@ -26,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Lyapunov spectra of recurrent networks, from their checkpoint files, and what they mean for learning.",
 )
-Checkpoint = Annotated[Path, typer.Argument(help="A .safetensors file, or a .pt, .pth, .ckpt or .bin state dict.")]
+Checkpoint = Annotated[Path, typer.Argument(help="The network: safetensors, PyTorch, …, told by content.")]
 Inputs = Annotated[Path, typer.Option(help="Input sequences (trajectory, time, feature): .npy .npz .nc .pt .csv")]
 Prefix = Annotated[str | None, typer.Option(help="Which recurrent module, if the file has several.")]
 Transient = Annotated[int, typer.Option("--transient", help="Leading steps that are not counted.")]
@@ -37,6 +37,18 @@ ModuleHook = Annotated[
 ]
 Readout = Annotated[str | None, typer.Option(help="Which linear layer reads the state, if several would fit.")]
 Nonlinearity = Annotated[str | None, typer.Option(help="tanh or relu, for an RNN.")]
+Key = Annotated[str | None, typer.Option(help="Which state dict, if CHECKPOINT holds several: the keys, with slashes.")]
+
+
+def _limit(context: typer.Context, size: str) -> str:
+    """Set how much files may unpack to while a command runs."""
+    from lyapkit.files.limits import maximum_size
+
+    context.with_resource(maximum_size(size))
+    return size
+
+
+MaxSize = Annotated[str, typer.Option(callback=_limit, help="How much memory the content of a file may take.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 
 
@@ -52,6 +64,7 @@ def spectrum(
     n_transient: Transient = 0,
     prefix: Prefix = None,
     nonlinearity: Nonlinearity = None,
+    key: Key = None,
     reorthonormalize: Annotated[str, typer.Option(help="'adaptive' or a number of steps.")] = "adaptive",
     initial_frame: Annotated[
         str, typer.Option(help="'identity', or 'random', better for stacked layers.")
@@ -65,13 +78,14 @@ def spectrum(
             "--no-check", help="Do not compute the beginning of one trajectory a second time, plainly, to compare."
         ),
     ] = False,
+    max_size: MaxSize = "2GiB",
     quiet: Quiet = False,
 ) -> None:
     """Compute the Lyapunov spectrum of the recurrent network in CHECKPOINT along the sequences in --inputs."""
     import lyapkit as lk
 
     _check_paths(output, plot)
-    system = lk.load_checkpoint(checkpoint, prefix=prefix, nonlinearity=nonlinearity)
+    system = lk.load_checkpoint(checkpoint, prefix=prefix, nonlinearity=nonlinearity, key=key)
     ds = lk.lyapunov_spectrum(
         system,
         lk.read_inputs(inputs),
@@ -96,13 +110,15 @@ def validate(
     plot: Annotated[Path | None, typer.Option(help="Draw them to this .png, .pdf or .svg file.")] = None,
     n_transient: Transient = 0,
     prefix: Prefix = None,
+    key: Key = None,
+    max_size: MaxSize = "2GiB",
     quiet: Quiet = False,
 ) -> None:
     """Check on the WCRNN in CHECKPOINT that its exponents are those of its residual (Eq. 13)."""
     import lyapkit as lk
 
     _check_paths(output, plot)
-    system = lk.load_checkpoint(checkpoint, prefix=prefix, nonlinearity="tanh")
+    system = lk.load_checkpoint(checkpoint, prefix=prefix, nonlinearity="tanh", key=key)
     if not isinstance(system, lk.WCRNN):
         raise ValueError(f"{checkpoint} holds a network without a residual, {system}: only a WCRNN can be validated")
     ds = lk.validate_weak_coupling(system, lk.read_inputs(inputs), n_transient=n_transient, progress=not quiet)
@@ -121,13 +137,15 @@ def gradients(
     prefix: Prefix = None,
     readout: Readout = None,
     nonlinearity: Nonlinearity = None,
+    key: Key = None,
+    max_size: MaxSize = "2GiB",
     quiet: Quiet = False,
 ) -> None:
     """Compute how the gradients of the network in CHECKPOINT fade or grow on their way back (Eq. 10 and 15)."""
     import lyapkit as lk
 
     _check_paths(output, plot)
-    given = _learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity)
+    given = _learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity, key)
     ds = lk.gradient_norms(*given, progress=not quiet)
     _finish(ds, _decay_rates, output, plot, lk.plot_gradient_norms)
 
@@ -147,6 +165,8 @@ def curvature(
     prefix: Prefix = None,
     readout: Readout = None,
     nonlinearity: Nonlinearity = None,
+    key: Key = None,
+    max_size: MaxSize = "2GiB",
     seed: Annotated[int, typer.Option(help="Seeds the start vector.")] = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -154,7 +174,7 @@ def curvature(
     import lyapkit as lk
 
     _check_paths(output, plot)
-    given = _learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity)
+    given = _learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity, key)
     block = parameters.split(",") if "," in parameters else parameters
     ds = lk.hessian_eigenvalues(*given, n_eigenvalues, which=which, parameters=block, seed=seed, progress=not quiet)
     _finish(ds, _eigenvalue_table, output, plot, lk.plot_hessian_eigenvalues)
@@ -196,6 +216,7 @@ def _learning_problem(
     prefix: str | None,
     readout: str | None,
     nonlinearity: str | None,
+    key: str | None,
 ) -> tuple:
     """Return model, inputs, targets and loss."""
     import lyapkit as lk
@@ -203,9 +224,9 @@ def _learning_problem(
     from lyapkit.hooks import load_module, named_loss
 
     if module is None:
-        model = lk.load_network(checkpoint, prefix=prefix, readout=readout, nonlinearity=nonlinearity)
+        model = lk.load_network(checkpoint, prefix=prefix, readout=readout, nonlinearity=nonlinearity, key=key)
     else:
-        model = load_module(module, checkpoint)
+        model = load_module(module, checkpoint, key)
     return model, lk.read_inputs(inputs), read_targets(targets), named_loss(loss)
 
 
@@ -348,17 +369,19 @@ def fetch(
 
 
 @app.command()
-def inspect(checkpoint: Checkpoint) -> None:
+def inspect(checkpoint: Checkpoint, key: Key = None, max_size: MaxSize = "2GiB") -> None:
     """List the tensors in CHECKPOINT and the recurrent networks they make."""
     import lyapkit as lk
     from lyapkit.files.tensors import read_tensors
 
-    tensors = read_tensors(checkpoint)
+    tensors = read_tensors(checkpoint, key)
     width = max((len(name) for name in tensors), default=0)
     for name, tensor in tensors.items():
         print(f"{name:<{width}}  {str(tensor.dtype).removeprefix('torch.'):<9} {tuple(tensor.shape)}")
-    modules = lk.inspect_checkpoint(checkpoint)
+    modules = lk.inspect_checkpoint(checkpoint, key=key)
     print()
+    for note in tensors.notes:
+        print(note)
     for prefix, description in modules.items():
         print(f"recurrent network {prefix!r}: {description}")
     if not modules:

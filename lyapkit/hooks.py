@@ -52,7 +52,7 @@ def named_loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:
     raise ValueError(f"unknown loss {name!r}: choose one of {', '.join(LOSSES)}, or FILE.py:FUNCTION")
 
 
-def load_module(hook: str, checkpoint: Path) -> nn.Module:
+def load_module(hook: str, checkpoint: Path, key: str | None = None) -> nn.Module:
     """Return the module that FILE.py:FUNCTION returns, with a checkpoint's state dict loaded into it.
 
     Raises
@@ -64,7 +64,7 @@ def load_module(hook: str, checkpoint: Path) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise ValueError(f"{hook} returned {type(module).__name__}, expected an nn.Module")
     try:
-        module.load_state_dict(read_tensors(checkpoint))
+        module.load_state_dict(read_tensors(checkpoint, key))
     except RuntimeError as error:
         raise CheckpointError(f"{checkpoint} does not fit the module of {hook}: {error}") from error
     return module.to(torch.float64)

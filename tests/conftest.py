@@ -1,4 +1,5 @@
 import os
+import sys
 
 import matplotlib
 import matplotlib.pyplot
@@ -29,3 +30,18 @@ def _float64_and_seed():
 def _close_figures():
     yield
     matplotlib.pyplot.close("all")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """The command line, run in this process: arguments to exit code, standard output and standard error."""
+    from lyapkit import cli
+
+    def run_command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["lyapkit", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        out, err = capsys.readouterr()
+        return exit_.value.code, out, err
+
+    return run_command

@@ -12,21 +12,6 @@ import torch
 from torch import nn
 
 import lyapkit as lk
-from lyapkit import cli
-
-
-def _run(*arguments, monkeypatch, capsys):
-    """Run the command in this process; return exit code, standard output and standard error."""
-    monkeypatch.setattr(sys, "argv", ["lyapkit", *map(str, arguments)])
-    with pytest.raises(SystemExit) as exit_:
-        cli.main()
-    out, err = capsys.readouterr()
-    return exit_.value.code, out, err
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    return lambda *arguments: _run(*arguments, monkeypatch=monkeypatch, capsys=capsys)
 
 
 @pytest.fixture

@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
+from pathlib import Path
+
+from lyapkit.files.errors import CheckpointError
 
 DEFAULT = 2 << 30
 _maximum: ContextVar[int] = ContextVar("maximum size of a file's content", default=DEFAULT)
@@ -50,18 +53,18 @@ def parse_size(size: int | str) -> int:
     return n_bytes
 
 
-def check_size(n_bytes: int, what: str) -> None:
-    """Raise if `what` would take more bytes than a file's content may.
+def check_size(path: Path, n_bytes: int) -> None:
+    """Raise if the content of a file would take more bytes than it may.
 
     Raises
     ------
-    ValueError
+    CheckpointError
         Naming both sizes and the way out.
     """
     limit = _maximum.get()
     if n_bytes > limit:
-        raise ValueError(
-            f"{what} would take {readable(n_bytes)}, more than the {readable(limit)} that a file may unpack to: if "
+        raise CheckpointError(
+            f"{path} would take {readable(n_bytes)} of memory, more than the {readable(limit)} that a file may: if "
             "that is meant, raise the limit with --max-size, or lyapkit.maximum_size in Python"
         )
 

@@ -30,8 +30,10 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         if header > HEADER_LIMIT:
             raise ValueError(f"its header would take {header} bytes")
-        check_size(path.stat().st_size, "its tensors")
+        check_size(path, path.stat().st_size)
         return safetensors.torch.load_file(path)
+    except CheckpointError:
+        raise
     except Exception as error:  # damaged files raise whatever their bytes suggest
         raise CheckpointError(f"{path} is not a readable safetensors file: {reason(error)}") from error
 
@@ -65,7 +67,8 @@ def read_index(path: Path) -> tuple[dict[str, str], list[Path]]:
         If it is damaged, or a shard is missing or lies in another folder.
     """
     try:
-        check_size(path.stat().st_size * (1 if path.stat().st_size < INDEX_LIMIT else 1 << 10), "its JSON")
+        if path.stat().st_size > INDEX_LIMIT:
+            raise ValueError(f"it takes {path.stat().st_size} bytes")
         weight_map = json.loads(path.read_bytes())["weight_map"]
         if not all(isinstance(shard, str) for shard in weight_map.values()):
             raise TypeError("its weight_map does not map names to files")

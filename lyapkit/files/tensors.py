@@ -143,7 +143,7 @@ def _from_containers(path: Path, content: object, key: str | None) -> NamedTenso
     tensors = NamedTensors(found.tensors)
     if key is None and not found.is_usual:
         tensors.notes.append(f"took its only state dict, under the key {found.place!r}")
-        warnings.warn(f"{path}: {tensors.notes[0]}", CheckpointWarning, stacklevel=3)
+        warnings.warn(f"{path}: {tensors.notes[0]}", CheckpointWarning, stacklevel=2)  # here, so said once
     if found.others:
         tensors.notes.append(f"left out what is no tensor: {listed(found.others)}")
     return tensors

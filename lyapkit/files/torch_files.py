@@ -43,7 +43,7 @@ def _check_archive(path: Path) -> None:
                 "load it where you trust it, model = torch.jit.load(path), and save its weights, "
                 "torch.save(dict(model.state_dict()), other_path)"
             )
-        check_size(sum(member.file_size for member in members), "its content")
+        check_size(path, sum(member.file_size for member in members))
 
 
 def _why_refused(path: Path, error: Exception) -> str:

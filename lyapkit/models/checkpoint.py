@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 def load_checkpoint(
-    path: str | Path, *, prefix: str | None = None, nonlinearity: str | None = None
+    path: str | Path, *, prefix: str | None = None, nonlinearity: str | None = None, key: str | None = None
 ) -> Recurrent | Network:
     """Return the recurrent network in a checkpoint file.
 
@@ -45,13 +45,15 @@ def load_checkpoint(
     Parameters
     ----------
     path : str or Path
-        A `.safetensors` file, or a `.pt`, `.pth`, `.ckpt` or `.bin` file with a state dict, plain or under
-        `state_dict`, `model_state_dict` or `model`.
+        A file of any of the kinds in `lyapkit.files.tensors.FORMATS`, whatever its suffix.
     prefix : str, optional
         Which recurrent module to take, by the beginning of its tensors' names ("encoder.lstm."). Needed only if
         the file has several.
     nonlinearity : "tanh" or "relu", optional
         An Elman network's activation function, which its parameters do not tell.
+    key : str, optional
+        Which state dict to take, by the keys that lead to it, "ema/model" for instance. Needed only if the file holds
+        several.
 
     Raises
     ------
@@ -60,17 +62,24 @@ def load_checkpoint(
         no `prefix`, or one that has no Lyapunov spectrum (a bidirectional one).
     """
     path = Path(path)
-    return _from_file(path, lambda: _network(_chosen(path, read_tensors(path), prefix)[1], nonlinearity, _source(path)))
+    return _from_file(
+        path, lambda: _network(_chosen(path, read_tensors(path, key), prefix)[1], nonlinearity, _source(path))
+    )
 
 
 def load_network(
-    path: str | Path, *, prefix: str | None = None, nonlinearity: str | None = None, readout: str | None = None
+    path: str | Path,
+    *,
+    prefix: str | None = None,
+    nonlinearity: str | None = None,
+    readout: str | None = None,
+    key: str | None = None,
 ) -> Network:
     """Return the recurrent network in a checkpoint file together with its readout, for what needs a loss.
 
     Parameters
     ----------
-    path, prefix, nonlinearity
+    path, prefix, nonlinearity, key
         As for `load_checkpoint`.
     readout : str, optional
         The linear layer that reads the uppermost layer's last hidden state, by the beginning of its tensors' names
@@ -82,7 +91,7 @@ def load_network(
         As `load_checkpoint`; or if there is no readout, or several and none is chosen.
     """
     path = Path(path)
-    tensors = read_tensors(path)
+    tensors = read_tensors(path, key)
     wanted, parameters = _chosen(path, tensors, prefix)
 
     def build() -> Network:
@@ -172,8 +181,10 @@ def _readout(tensors: Mapping[str, Tensor], size: int, wanted: str | None) -> nn
     return readout
 
 
-def inspect_checkpoint(path: str | Path) -> dict[str, str]:
+def inspect_checkpoint(path: str | Path, *, key: str | None = None) -> dict[str, str]:
     """Return the recurrent modules in a checkpoint file: prefix to a line that describes the module.
+
+    `path` and `key` are those of `load_checkpoint`.
 
     Raises
     ------
@@ -181,7 +192,7 @@ def inspect_checkpoint(path: str | Path) -> dict[str, str]:
         If the file cannot be read.
     """
     descriptions = {}
-    for prefix, parameters in recurrent_modules(read_tensors(Path(path))).items():
+    for prefix, parameters in recurrent_modules(read_tensors(path, key)).items():
         try:
             descriptions[prefix] = str(_network(parameters, "tanh")).replace("tanh RNN", "RNN")
         except ValueError as error:
