@@ -126,7 +126,7 @@ def main() -> None:
     if options.dataset == "digits":  # MNIST is not ours to pass on
         lk.save(inputs.to_dataset().assign_attrs(made), options.folder / f"{name}_inputs.nc")
     n_transient = inputs.sizes["time"] // 9
-    ds = lk.lyapunov_spectrum(lk.load_checkpoint(checkpoint), inputs, n_transient=n_transient, progress=True)
+    ds = lk.lyapunov_spectrum(lk.load_system(checkpoint), inputs, n_transient=n_transient, progress=True)
     ds = lk.coarsen(ds, as_sequences(images.test_images[:1], options.order).shape[1])  # one interval per image
     ds.attrs |= {"command": made["command"], "scale": made["scale"], "test_accuracy": f"{test_accuracy:.4f}"}
     lk.save(ds, options.folder / f"{name}_spectrum.nc")

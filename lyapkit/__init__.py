@@ -27,6 +27,7 @@ from lyapkit.models import (
     inspect_checkpoint,
     load_checkpoint,
     load_network,
+    load_system,
     residuals,
     weakly_coupled_init,
 )
@@ -100,6 +101,7 @@ __all__ = [
     "load",
     "load_checkpoint",
     "load_network",
+    "load_system",
     "lyapunov_spectrum",
     "maximum_size",
     "memory_timescale",

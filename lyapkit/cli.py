@@ -85,7 +85,7 @@ def spectrum(
     import lyapkit as lk
 
     _check_paths(output, plot)
-    system = lk.load_checkpoint(checkpoint, prefix=prefix, nonlinearity=nonlinearity, key=key)
+    system = lk.load_system(checkpoint, prefix=prefix, nonlinearity=nonlinearity, key=key)
     ds = lk.lyapunov_spectrum(
         system,
         lk.read_inputs(inputs),
@@ -118,7 +118,7 @@ def validate(
     import lyapkit as lk
 
     _check_paths(output, plot)
-    system = lk.load_checkpoint(checkpoint, prefix=prefix, nonlinearity="tanh", key=key)
+    system = lk.load_system(checkpoint, prefix=prefix, nonlinearity="tanh", key=key)
     if not isinstance(system, lk.WCRNN):
         raise ValueError(f"{checkpoint} holds a network without a residual, {system}: only a WCRNN can be validated")
     ds = lk.validate_weak_coupling(system, lk.read_inputs(inputs), n_transient=n_transient, progress=not quiet)

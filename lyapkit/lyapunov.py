@@ -52,7 +52,7 @@ def lyapunov_spectrum(
     Parameters
     ----------
     system : System
-        A `Map`, a `Flow`, a member of `classical`, or what `load_checkpoint` or `from_module` returned.
+        A `Map`, a `Flow`, a member of `classical`, or what `load_system` or `from_module` returned.
     inputs : array, tensor or DataArray, optional
         (trajectory, time, feature): the sequence that drives each trajectory. None for an autonomous system.
     initial_state : array, optional
@@ -125,7 +125,7 @@ def lyapunov_spectrum(
     if not isinstance(system, System):
         raise TypeError(
             f"system is a {type(system).__name__}, expected a lyapkit System: wrap a function in Map or Flow, "
-            "a PyTorch module in from_module, or read a file with load_checkpoint"
+            "a PyTorch module in from_module, or read a file with load_system"
         )
     if initial_state is not None and np.iscomplexobj(initial_state):
         system = system.split_into_real_parts()

@@ -30,7 +30,7 @@ def test_spectrum(run, files):
     )
     assert (code, err) == (0, "")
     ds = lk.load(output)
-    expected = lk.lyapunov_spectrum(lk.load_checkpoint(model), np.load(inputs), n_transient=8)
+    expected = lk.lyapunov_spectrum(lk.load_system(model), np.load(inputs), n_transient=8)
     np.testing.assert_array_equal(ds.lyapunov_exponent, expected.lyapunov_exponent)
     assert lk.spectrum_table(ds) in out
     assert plot.read_bytes().startswith(b"\x89PNG")
@@ -39,7 +39,7 @@ def test_spectrum(run, files):
 
 def test_no_check(run, files, monkeypatch):
     """--no-check skips the second computation; without it, what it finds is one line and exit code 2."""
-    gru = type(lk.load_checkpoint(files / "model.safetensors"))
+    gru = type(lk.load_system(files / "model.safetensors"))
     right = gru.push_along
 
     def wrong(self, *arguments):
@@ -68,7 +68,7 @@ def test_warnings_are_a_line_each(run, files, monkeypatch):
     growing.weight_ih_l0.data.abs_()
     growing.weight_hh_l0.data.abs_().mul_(1e8)
     tanh, relu, growing = (_saved(one, files / f"{i}.pt") for i, one in enumerate((tanh, relu, growing)))
-    monkeypatch.setattr(type(lk.load_checkpoint(tanh, nonlinearity="tanh")), "findings", lambda self: ["a\n  b"])
+    monkeypatch.setattr(type(lk.load_system(tanh, nonlinearity="tanh")), "findings", lambda self: ["a\n  b"])
     about_steps, dead = "tanh RNN (1 inputs, 6 units, state size 6): a b", "were mapped to zero exactly"
     for model, nonlinearity, name, words in (
         (tanh, "tanh", "spike", ("are upper bounds", about_steps)),

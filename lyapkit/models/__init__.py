@@ -2,7 +2,7 @@
 
 from lyapkit.models import residuals
 from lyapkit.models.architectures import ARCHITECTURES, build_network
-from lyapkit.models.checkpoint import CheckpointError, inspect_checkpoint, load_checkpoint, load_network
+from lyapkit.models.checkpoint import CheckpointError, inspect_checkpoint, load_checkpoint, load_network, load_system
 from lyapkit.models.network import Network, RecurrentNetwork, as_network
 from lyapkit.models.recurrent import Cell, Recurrent, from_module
 from lyapkit.models.refined_lstm import RefinedLSTM
@@ -28,6 +28,7 @@ __all__ = [
     "inspect_checkpoint",
     "load_checkpoint",
     "load_network",
+    "load_system",
     "residuals",
     "weakly_coupled_init",
 ]

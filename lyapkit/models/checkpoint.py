@@ -1,9 +1,10 @@
-"""`load_checkpoint`: a recurrent network from a file of tensors, without running any code that the file may hold."""
+"""`load_system`: a recurrent network from a file of tensors, without running any code that the file may hold."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -33,7 +34,7 @@ _OWN = {  # lyapkit's networks, by a tensor that no other has; and the names of 
 T = TypeVar("T")
 
 
-def load_checkpoint(
+def load_system(
     path: str | Path, *, prefix: str | None = None, nonlinearity: str | None = None, key: str | None = None
 ) -> Recurrent | Network:
     """Return the recurrent network in a checkpoint file.
@@ -67,6 +68,12 @@ def load_checkpoint(
     )
 
 
+def load_checkpoint(path: str | Path, **options: str | None) -> Recurrent | Network:
+    """Return what `load_system` does. Deprecated: the old name of it."""
+    warnings.warn("load_checkpoint is called load_system now", DeprecationWarning, stacklevel=2)
+    return load_system(path, **options)
+
+
 def load_network(
     path: str | Path,
     *,
@@ -80,7 +87,7 @@ def load_network(
     Parameters
     ----------
     path, prefix, nonlinearity, key
-        As for `load_checkpoint`.
+        As for `load_system`.
     readout : str, optional
         The linear layer that reads the uppermost layer's last hidden state, by the beginning of its tensors' names
         ("decoder."). Needed only if several would fit.
@@ -88,7 +95,7 @@ def load_network(
     Raises
     ------
     CheckpointError
-        As `load_checkpoint`; or if there is no readout, or several and none is chosen.
+        As `load_system`; or if there is no readout, or several and none is chosen.
     """
     path = Path(path)
     tensors = read_tensors(path, key)

@@ -37,7 +37,7 @@ def test_round_trip(tmp_path, name, suffix):
     state = _prefixed(module.state_dict(), "net.core.") | {"readout.weight": torch.zeros(2, 5)}
     (safetensors.torch.save_file if suffix == ".safetensors" else torch.save)(state, path)
     nonlinearity = "tanh" if "rnn" in name else None
-    system = lk.load_checkpoint(path, nonlinearity=nonlinearity)
+    system = lk.load_system(path, nonlinearity=nonlinearity)
     inputs = torch.randn(2, 20, module.input_size)
     spectra = [lk.lyapunov_spectrum(s, inputs).lyapunov_exponent for s in (system, lk.from_module(module))]
     np.testing.assert_array_equal(*spectra)
@@ -55,7 +55,7 @@ def test_round_trip(tmp_path, name, suffix):
 )
 def test_wrappings(tmp_path, wrap):
     torch.save(wrap(_prefixed(MODULES["gru"].state_dict(), "module.")), tmp_path / "a.pt")
-    assert "GRU (3 inputs, 5 + 5 units" in str(lk.load_checkpoint(tmp_path / "a.pt"))
+    assert "GRU (3 inputs, 5 + 5 units" in str(lk.load_system(tmp_path / "a.pt"))
     assert lk.inspect_checkpoint(tmp_path / "a.pt") == {"module.": "GRU (3 inputs, 5 + 5 units, state size 10)"}
 
 
@@ -64,20 +64,20 @@ def test_several_modules_are_listed_and_chosen(tmp_path):
     state = _prefixed(MODULES["gru"].state_dict(), "encoder.") | _prefixed(MODULES["lstm"].state_dict(), "decoder.")
     safetensors.torch.save_file(state, path)
     with pytest.raises(lk.CheckpointError, match=r"several recurrent modules, 'decoder\.', 'encoder\.': choose one"):
-        lk.load_checkpoint(path)
-    assert lk.load_checkpoint(path, prefix="encoder").state_size == 10
-    assert lk.load_checkpoint(path, prefix="decoder.").state_size == 20
+        lk.load_system(path)
+    assert lk.load_system(path, prefix="encoder").state_size == 10
+    assert lk.load_system(path, prefix="decoder.").state_size == 20
     with pytest.raises(lk.CheckpointError, match=r"no recurrent module with prefix 'x', only 'decoder\.', 'encoder\.'"):
-        lk.load_checkpoint(path, prefix="x")
+        lk.load_system(path, prefix="x")
 
 
 def test_nonlinearity_is_asked_for(tmp_path):
     torch.save(MODULES["rnn"].state_dict(), tmp_path / "a.pt")
     with pytest.raises(lk.CheckpointError, match="say nonlinearity='tanh' or 'relu'"):
-        lk.load_checkpoint(tmp_path / "a.pt")
+        lk.load_system(tmp_path / "a.pt")
     with pytest.raises(lk.CheckpointError, match="not 'sin'"):
-        lk.load_checkpoint(tmp_path / "a.pt", nonlinearity="sin")
-    assert "relu" in str(lk.load_checkpoint(tmp_path / "a.pt", nonlinearity="relu"))
+        lk.load_system(tmp_path / "a.pt", nonlinearity="sin")
+    assert "relu" in str(lk.load_system(tmp_path / "a.pt", nonlinearity="relu"))
 
 
 class _Malicious:
@@ -95,17 +95,17 @@ def test_pickled_code_is_named_and_does_not_run(tmp_path, legacy):
     content = {"state_dict": MODULES["gru"].state_dict(), "extra": _Malicious(str(target))}
     torch.save(content, path, _use_new_zipfile_serialization=not legacy)
     with pytest.raises(lk.CheckpointError, match=r"reading them could run code, so it was not read.*state_dict"):
-        lk.load_checkpoint(path)
+        lk.load_system(path)
     path.write_bytes(pickle.dumps(_Malicious(str(target))))
     with pytest.raises(lk.CheckpointError, match=r"evil\.pt"):
-        lk.load_checkpoint(path)
+        lk.load_system(path)
     assert not target.exists()
 
 
 def test_whole_module_is_refused_with_the_remedy(tmp_path):
     torch.save(MODULES["gru"], tmp_path / "a.pt")
     with pytest.raises(lk.CheckpointError, match=r"GRU.*save the weights alone, torch.save\(model.state_dict"):
-        lk.load_checkpoint(tmp_path / "a.pt")
+        lk.load_system(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".pth", ".ckpt"])
@@ -118,17 +118,17 @@ def test_damaged_files(tmp_path, suffix, damage):
     random = np.random.default_rng(0).bytes(1000)
     path.write_bytes({"empty": b"", "truncated": content[: len(content) // 2], "random": random}[damage])
     with pytest.raises(lk.CheckpointError, match=f"model{suffix} is not a readable"):
-        lk.load_checkpoint(path)
+        lk.load_system(path)
 
 
 def test_missing_file_folder_and_unknown_type(tmp_path):
     with pytest.raises(lk.CheckpointError, match="does not exist"):
-        lk.load_checkpoint(tmp_path / "none.pt")
+        lk.load_system(tmp_path / "none.pt")
     with pytest.raises(lk.CheckpointError, match="is not a file"):
-        lk.load_checkpoint(tmp_path)
+        lk.load_system(tmp_path)
     (tmp_path / "a.h5").write_bytes(b"x")
     with pytest.raises(lk.CheckpointError, match=r"its content is of no known kind, which are safetensors,"):
-        lk.load_checkpoint(tmp_path / "a.h5")
+        lk.load_system(tmp_path / "a.h5")
 
 
 @pytest.mark.parametrize(
@@ -152,21 +152,21 @@ def test_missing_file_folder_and_unknown_type(tmp_path):
 def test_unusable_networks(tmp_path, state, message):
     safetensors.torch.save_file({name: value.contiguous() for name, value in state.items()}, tmp_path / "a.safetensors")
     with pytest.raises(lk.CheckpointError, match=message):
-        lk.load_checkpoint(tmp_path / "a.safetensors")
+        lk.load_system(tmp_path / "a.safetensors")
 
 
 def test_layers_that_do_not_fit(tmp_path):
     lower, upper = nn.GRU(3, 5).state_dict(), nn.GRU(4, 5).state_dict()
     torch.save(lower | {name.replace("l0", "l1"): value for name, value in upper.items()}, tmp_path / "a.pt")
     with pytest.raises(lk.CheckpointError, match="layer 1 does not fit on layer 0"):
-        lk.load_checkpoint(tmp_path / "a.pt")
+        lk.load_system(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), {"epoch": 3}, {"state_dict": {"lr": 0.1}}])
 def test_no_state_dict(tmp_path, content):
     torch.save(content, tmp_path / "a.pt")
     with pytest.raises(lk.CheckpointError, match="holds no state dict"):
-        lk.load_checkpoint(tmp_path / "a.pt")
+        lk.load_system(tmp_path / "a.pt")
 
 
 def test_inspect_names_what_is_not_usable(tmp_path):

@@ -62,7 +62,7 @@ def test_checkpoint(tmp_path):
     model, inputs = RefinedLSTM(2, 5, 3), torch.randn(2, 9, 2)
     path = tmp_path / "refined.safetensors"
     safetensors.torch.save_file(model.state_dict(), path)
-    assert str(lk.load_checkpoint(path)) == "UR-LSTM (2 inputs, 5 units, state size 10)"
+    assert str(lk.load_system(path)) == "UR-LSTM (2 inputs, 5 units, state size 10)"
     assert torch.equal(lk.load_network(path)(inputs), model(inputs))
     tensors = model.state_dict()
     del tensors["readout.bias"]

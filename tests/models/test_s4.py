@@ -62,7 +62,7 @@ def test_checkpoint(tmp_path):
     model, inputs = S4(2, 3, 4, order=5), torch.randn(2, 9, 2)
     path = tmp_path / "s4.safetensors"
     safetensors.torch.save_file({f"encoder.{name}": value for name, value in model.state_dict().items()}, path)
-    assert str(lk.load_checkpoint(path)) == "S4 (2 inputs, 3 channels of order 5)"
+    assert str(lk.load_system(path)) == "S4 (2 inputs, 3 channels of order 5)"
     assert torch.equal(lk.load_network(path)(inputs), model(inputs))
     tensors = model.state_dict()
     tensors["log_step"] = torch.zeros(7)

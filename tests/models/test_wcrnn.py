@@ -160,7 +160,7 @@ def test_checkpoint_round_trip(tmp_path, residual, suffix, prefix):
         torch.save({"state_dict": tensors, "epoch": 3}, path)
     else:
         safetensors.torch.save_file(tensors, path)
-    loaded = lk.load_checkpoint(path)
+    loaded = lk.load_system(path)
     assert isinstance(loaded, lk.WCRNN)
     inputs = _inputs()
     assert torch.equal(loaded(inputs), model(inputs))
@@ -176,8 +176,8 @@ def test_checkpoint_with_a_wcrnn_and_an_lstm_asks_which(tmp_path):
     path = tmp_path / "both.safetensors"
     safetensors.torch.save_file(parts.state_dict(), path)
     with pytest.raises(lk.CheckpointError, match=r"several recurrent modules, 'lstm\.', 'residual_net\.'"):
-        lk.load_checkpoint(path)
-    assert lk.load_checkpoint(path, prefix="residual_net").state_size == N
+        lk.load_system(path)
+    assert lk.load_system(path, prefix="residual_net").state_size == N
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_damaged_checkpoints_are_refused(tmp_path, change, message):
     path = tmp_path / "damaged.safetensors"
     safetensors.torch.save_file(tensors, path)
     with pytest.raises(lk.CheckpointError, match=message):
-        lk.load_checkpoint(path)
+        lk.load_system(path)
 
 
 def test_coupling_and_residual_keep_their_digits_whatever_the_default_dtype():

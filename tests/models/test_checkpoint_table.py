@@ -1,0 +1,43 @@
+"""Every row of the table in docs/checkpoints.md: the file is written, read, and its exponents compared; or refused."""
+
+import re
+import warnings
+
+import checkpoint_table
+import numpy as np
+import pytest
+
+import lyapkit as lk
+
+CASES = checkpoint_table.all_cases()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.file)
+def test_row(case, tmp_path):
+    made = case.make(tmp_path)
+    if case.refusal:
+        with pytest.raises(lk.CheckpointError, match=re.escape(case.refusal)) as refused:
+            lk.load_system(made.path, **case.options)
+        assert "\n" not in str(refused.value)
+        return
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        system = lk.load_system(made.path, **case.options)
+    messages = [str(warning.message) for warning in caught]
+    if case.warning:
+        assert any(case.warning in message for message in messages), messages
+    else:
+        assert not messages
+    assert str(system) == case.system
+    inputs = np.random.default_rng(0).normal(size=(checkpoint_table.N_STEPS, made.n_inputs))
+    got = lk.lyapunov_spectrum(system, inputs[None]).lyapunov_exponent[0].values
+    np.testing.assert_allclose(got, made.exponents(inputs), rtol=0, atol=case.atol)
+
+
+def test_rows_are_told_apart():
+    assert len({case.file for case in CASES}) == len(CASES)
+
+
+def test_document_shows_the_table():
+    """`python tests/models/checkpoint_table.py` writes it."""
+    assert checkpoint_table.split_document()[1] == checkpoint_table.table()
