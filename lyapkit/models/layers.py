@@ -85,6 +85,12 @@ class Layer(ABC):
         output, pushed = self.push(input, state, None, tangent.split(self.sizes, dim=-1))
         return output, pushed[0] if len(pushed) == 1 else torch.cat(pushed, dim=-1)
 
+    def push_along(self, inputs: Tensor, state: State, tangent: Tensor) -> tuple[State, Tensor]:
+        """Return what `push_all` makes of several steps along inputs (B, T, I)."""
+        for input in inputs.unbind(1):
+            state, tangent = self.push_all(input, state, tangent)
+        return state, tangent
+
     def stages(self, input: Tensor, state: State) -> tuple[State, list[Stage]]:
         """Return the next state, and factors of the tangent map between which perturbations may be made orthonormal.
 
@@ -151,6 +157,15 @@ class ElmanLayer(Layer):
         if input_tangent is not None:
             pushed += linear(input_tangent, self.weight_ih)
         return (self.activation(z),), (pushed.mul_(self.slope(z)[:, None]),)
+
+    def push_along(self, inputs: Tensor, state: State, tangent: Tensor) -> tuple[State, Tensor]:
+        """Return what `push_all` makes of several steps: all states first, then all slopes at once."""
+        (hidden,), z = state, linear(inputs, self.weight_ih, self.bias_ih + self.bias_hh)
+        for pre_activation in z.unbind(1):
+            hidden = self.activation(pre_activation.addmm_(hidden, self.weight_hh.mT))
+        for slope in self.slope(z).unbind(1):
+            tangent = linear(tangent, self.weight_hh).mul_(slope[:, None])
+        return (hidden,), tangent
 
 
 class TanhLayer(ElmanLayer):

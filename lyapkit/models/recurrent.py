@@ -74,6 +74,13 @@ class Recurrent(System):
             signal, signal_tangent = output[0], output_tangent[0]
         return self._joined(outputs), self._joined(pushed)
 
+    def push_along(self, state: Tensor, inputs: Tensor | None, tangent: Tensor, n_steps: int) -> tuple[Tensor, Tensor]:
+        """Return state and tangent vectors after several steps."""
+        if len(self.layers) > 1:
+            return super().push_along(state, inputs, tangent, n_steps)
+        output, tangent = self.layers[0].push_along(inputs, self._by_layer(state)[0], tangent)
+        return self._joined([output]), tangent
+
     def push_in_stages(
         self, state: Tensor, input: Tensor | None, tangent: Tensor, renew: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, Tensor]:

@@ -37,8 +37,8 @@ class Pace(ABC):
         """Return the strain (B,) of a stretch that ends with these log-growths (B, k) and conditions (B,)."""
 
     @abstractmethod
-    def shorten(self, length: int, closes: bool) -> bool:
-        """Go less far next time, `length` steps were too many; whether that is possible."""
+    def shorten(self, length: int, closes: bool, strain: float) -> bool:
+        """Go less far next time, `length` steps were too many, at this strain; whether that is possible."""
 
     def went(self, length: int, closes: bool, strain: float, condition: Tensor) -> None:  # noqa: B027 nothing to note
         """Take note how a stretch went, at this strain and with these conditions (B,)."""
@@ -69,7 +69,7 @@ class FixedPace(Pace):
         """Return the used fraction of the condition's log."""
         return condition.log() / self._worst
 
-    def shorten(self, length: int, closes: bool) -> bool:
+    def shorten(self, length: int, closes: bool, strain: float) -> bool:
         """Return that it is not possible."""
         return False
 
@@ -89,28 +89,34 @@ class AdaptivePace(Pace):
         self._inside, self._closing = FIRST_REACH, FIRST_REACH  # how far LU and QR may go
 
     def stretch(self, left: int) -> tuple[int, bool]:
-        """Return the rest if a QR may close it, else as much as leaves what the closing QR can take."""
+        """Return the rest if a QR may close it, else one of the equal parts that lead to where the QR can take it."""
         if left <= self._closing:
             return left, True
-        return min(left - self._closing, self._inside), False
+        before = left - self._closing
+        return math.ceil(before / math.ceil(before / self._inside)), False
 
     def strain(self, log_diagonal: Tensor, condition: Tensor) -> Tensor:
         """Return the larger of the used fractions of the condition's log and of the range of lengths."""
         return torch.maximum(condition.log() / self._worst, log_diagonal.abs().amax(1) / self._range)
 
-    def shorten(self, length: int, closes: bool) -> bool:
-        """Halve the reach."""
+    def shorten(self, length: int, closes: bool, strain: float) -> bool:
+        """Reduce the reach in proportion to the strain, if that is known; by half at most."""
+        reach = max(length // 2, min(length - 1, self._reach(length, strain)))
         if closes:
-            self._closing = length // 2
+            self._closing = reach
         else:
-            self._inside = length // 2
+            self._inside = reach
         return True
 
     def went(self, length: int, closes: bool, strain: float, condition: Tensor) -> None:
         """Estimate the reach from the strain, which grows in proportion to the length; at most double it."""
-        reach = min(2 * length, max(1, int(RESERVE * length / max(strain, 1e-9))))
+        reach = min(2 * length, max(1, self._reach(length, strain)))
         if closes:
             self._closing = reach
             self.is_gentle = bool(condition.max() < GENTLE_CONDITION)
         else:
             self._inside = reach
+
+    @staticmethod
+    def _reach(length: int, strain: float) -> int:
+        return int(RESERVE * length / max(strain, 1e-9)) if math.isfinite(strain) else 0

@@ -95,19 +95,21 @@ class Propagation:
             pace.went(length, is_last, worst, condition)
             return bundle
         is_over = ~(strain <= 1)
-        if length > 1 and 2 * int(is_over.sum()) > len(bundle) and pace.shorten(length, is_last):
+        if length > 1 and 2 * int(is_over.sum()) > len(bundle) and pace.shorten(length, is_last, worst):
             return bundle
         behind = bundle.select(is_over)
         self._accept(bundle, length, state, factors.new_frame(), grown, condition)
         typical = strain <= OUTLYING
         if bool(typical.any()):
             pace.went(length, is_last, float(strain[typical].max()), condition[typical])
-        return self._joined(bundle, behind, length, is_last, closes)
+        return self._joined(bundle, behind, length, is_last, closes, worst)
 
-    def _joined(self, bundle: Bundle, behind: Bundle, length: int, is_last: bool, closes: bool) -> Bundle:
+    def _joined(
+        self, bundle: Bundle, behind: Bundle, length: int, is_last: bool, closes: bool, strain: float
+    ) -> Bundle:
         """Return a bundle that moved on, with those for which it was too far brought after it, as far as they come."""
         behind.pace = bundle.pace.for_stragglers()
-        if length > 1 and behind.pace.shorten(length, is_last):
+        if length > 1 and behind.pace.shorten(length, is_last, strain):
             behind = self.travel(behind, bundle.time, closes)
         else:
             self._take_care(behind, length, closes)
