@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class CheckpointError(ValueError):
     """A file that cannot be read, is unsafe to read, or does not hold the one recurrent network asked for."""
@@ -16,9 +18,9 @@ def reason(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def listed(names: object, most: int = 12) -> str:
-    """Return names one after the other, quoted and cut where they are too many or too long for one line."""
-    names = list(names)
-    shown = [repr(name if len(name) <= 80 else name[:77] + "...") for name in map(str, names[:most])]
+def listed(names: Iterable[object], most: int = 12, *, quoted: bool = True) -> str:
+    """Return names one after the other, cut where they are too many or too long for one line."""
+    names = [str(name) for name in names]
+    short = [name if len(name) <= 80 else f"{name[:77]}..." for name in names[:most]]
     more = [f"and {len(names) - most} more"] if len(names) > most else []
-    return ", ".join(shown + more)
+    return ", ".join([*map(repr if quoted else str, short), *more])

@@ -17,8 +17,11 @@ from torch import Tensor
 
 from lyapkit.files.containers import find_state_dict
 from lyapkit.files.errors import CheckpointError, CheckpointWarning, listed
+from lyapkit.files.limits import check_size
+from lyapkit.files.other_files import what_else
 from lyapkit.files.safetensors_files import read_index, read_safetensors, refuse_lone_shard
 from lyapkit.files.torch_files import read_torch
+from lyapkit.files.values import plain
 
 __all__ = ["FORMATS", "Beginning", "CheckpointError", "CheckpointWarning", "Format", "NamedTensors", "read_tensors"]
 
@@ -127,10 +130,8 @@ def _format(path: Path) -> Format:
     beginning = Beginning(start, members)
     kind = next((kind for kind in FORMATS if kind.recognises(beginning)), None)
     if kind is None:
-        raise CheckpointError(
-            f"{path} is not a readable checkpoint: its content is of no known kind, which are "
-            f"{', '.join(kind.name for kind in FORMATS)}"
-        )
+        known = f"its content is of no known kind, which are {', '.join(kind.name for kind in FORMATS)}"
+        raise CheckpointError(f"{path} is not a readable checkpoint: {what_else(start, members) or known}")
     return kind
 
 
@@ -140,9 +141,9 @@ def _from_containers(path: Path, content: object, key: str | None) -> NamedTenso
         found = find_state_dict(content, key)
     except CheckpointError as error:
         raise CheckpointError(f"{path} {error}") from error
-    tensors = NamedTensors(found.tensors)
+    tensors = NamedTensors(*plain(path, found.tensors, path.stat().st_size))
     if key is None and not found.is_usual:
-        tensors.notes.append(f"took its only state dict, under the key {found.place!r}")
+        tensors.notes.insert(0, f"took its only state dict, under the key {found.place!r}")
         warnings.warn(f"{path}: {tensors.notes[0]}", CheckpointWarning, stacklevel=2)  # here, so said once
     if found.others:
         tensors.notes.append(f"left out what is no tensor: {listed(found.others)}")
@@ -152,9 +153,10 @@ def _from_containers(path: Path, content: object, key: str | None) -> NamedTenso
 def _read_shards(path: Path) -> NamedTensors:
     """Return the tensors of all shards that an index lists."""
     weight_map, shards = read_index(path)
+    check_size(path, sum(shard.stat().st_size for shard in shards))
     tensors = NamedTensors()
     for shard in shards:
-        content = find_state_dict(_format(shard).read(shard), "").tensors
+        content = _from_containers(shard, _format(shard).read(shard), "")
         tensors.update({name: tensor for name, tensor in content.items() if weight_map.get(name) == shard.name})
     if missing := [name for name in weight_map if name not in tensors]:
         raise CheckpointError(f"{path} lists tensors that its shards do not hold: {listed(missing)}")

@@ -1,7 +1,13 @@
 """Named tensors from files of any name: found by content, taken from where alone they can lie, or asked for."""
 
+import argparse
+import collections
+import fractions
 import json
+import pathlib
+import pickle
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -119,3 +125,113 @@ def test_damaged_indices(tmp_path, text, message):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(CheckpointError, match=message):
         read_tensors(tmp_path / "a.json")
+
+
+def test_what_lies_beside_the_weights_is_not_read(tmp_path):
+    """NumPy numbers, arguments, paths: what training scripts keep. Objects of any other kind refuse the file."""
+    extras = {
+        "best": np.float64(0.3),
+        "random": np.random.default_rng(0).normal(size=3),
+        "arguments": argparse.Namespace(folder=pathlib.Path("a"), rate=0.1),
+        "losses": collections.defaultdict(list, {"train": [0.3]}),
+        "window": collections.deque([1.0]),
+    }
+    for legacy in (False, True):
+        torch.save({"state_dict": STATE, **extras}, tmp_path / "a.pt", _use_new_zipfile_serialization=not legacy)
+        _same(read_tensors(tmp_path / "a.pt"))
+    torch.save({"state_dict": STATE, "x": fractions.Fraction(1, 2)}, tmp_path / "a.pt")
+    with pytest.raises(
+        CheckpointError, match=r"holds Python objects \(fractions.Fraction\) and reading them could run"
+    ):
+        read_tensors(tmp_path / "a.pt")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*quantiz:UserWarning")
+def test_programs_and_modules_are_refused_with_the_way_out(tmp_path):
+    path = tmp_path / "a.pt"
+    torch.jit.save(torch.jit.script(nn.GRU(3, 5)), path)
+    _refuses(path, "is a TorchScript archive, a program", "torch.save(dict(model.state_dict()), other_path)")
+    torch.save(nn.GRU(3, 5), path)
+    _refuses(path, "holds a whole pickled module, Python objects (torch.nn.modules.rnn.GRU", "torch.save(model.state_")
+    quantised = torch.ao.quantization.quantize_dynamic(
+        nn.Sequential(nn.LSTM(3, 5).float()), {nn.LSTM}, dtype=torch.qint8
+    )
+    torch.save(quantised.state_dict(), path)
+    _refuses(path, "packed weights of a quantised module", "state dict from before quantisation")
+    path.write_bytes(pickle.dumps(STATE))
+    _refuses(path, "it is a pickle that torch.save did not write", "torch.save(model.state_dict(), path)")
+
+
+def _refuses(path, *words):
+    with pytest.raises(CheckpointError) as error:
+        read_tensors(path)
+    message = str(error.value)
+    assert "weights_only" not in message
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.filterwarnings("ignore:.*quantize:UserWarning")
+def test_quantised_tensors_are_multiplied_out(tmp_path):
+    quantised = torch.quantize_per_tensor(torch.randn(5, 5, dtype=torch.float32), 0.1, 3, torch.qint8)
+    torch.save({"weight_hh_l0": quantised}, tmp_path / "a.pt")
+    found = read_tensors(tmp_path / "a.pt")
+    torch.testing.assert_close(found["weight_hh_l0"], 0.1 * (quantised.int_repr().float() - 3))
+    assert found.notes == ["multiplied out quantised tensors: 'weight_hh_l0'"]
+
+
+@pytest.mark.parametrize(
+    ("tensor", "words"),
+    [
+        (torch.eye(3).to_sparse(), ("sparse, 'odd': save them dense", "to_dense()")),
+        (torch.empty(3, 3, device="meta"), ("without values, of the device meta, 'odd'",)),
+        (torch.zeros(1).expand(1 << 20, 1 << 20), ("repeat few values", "4 TiB")),
+    ],
+)
+def test_tensors_without_values_of_their_own_are_refused(tmp_path, tensor, words):
+    torch.save(STATE | {"odd": tensor}, tmp_path / "a.pt")
+    _refuses(tmp_path / "a.pt", *words)
+
+
+def test_odd_dtypes_are_kept(tmp_path):
+    dtypes = [torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2, torch.int8, torch.bool]
+    state = {str(dtype): torch.ones(2, 2, dtype=torch.float32).to(dtype) for dtype in dtypes}
+    torch.save(state, tmp_path / "a.pt")
+    safetensors.torch.save_file(state, tmp_path / "a.safetensors")
+    for name in ("a.pt", "a.safetensors"):
+        assert [str(tensor.dtype) for tensor in read_tensors(tmp_path / name).values()] == list(map(str, dtypes))
+
+
+def test_a_changed_bit_is_noticed(tmp_path):
+    path = tmp_path / "a.pt"
+    torch.save(STATE, path)
+    content = bytearray(path.read_bytes())
+    place = content.find(STATE["net.weight_hh_l0"].numpy().tobytes())
+    content[place + 7] ^= 16
+    path.write_bytes(content)
+    _refuses(path, "is not a readable PyTorch file", "Bad CRC-32")
+    torch.serialization.set_crc32_options(False)
+    torch.save(STATE, path)
+    torch.serialization.set_crc32_options(True)
+    _same(read_tensors(path))  # it has no sums to check
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        (b"\n<!DOCTYPE html><html>", "it is a web page"),
+        (b"\x1f\x8b\x08", "unpack it first"),
+        (b"\x00" * 257 + b"ustar", "unpack it first"),
+        (b"hello", "its content is of no known kind, which are safetensors"),
+    ],
+)
+def test_other_files_are_named(tmp_path, content, words):
+    (tmp_path / "a.pt").write_bytes(content)
+    _refuses(tmp_path / "a.pt", words)
+
+
+def test_arrays_are_named(tmp_path):
+    np.savez(tmp_path / "a.npz", weight=np.zeros(3))
+    _refuses(tmp_path / "a.npz", "it is an archive of NumPy arrays, 'weight.npy'", "safetensors.numpy.save_file")
