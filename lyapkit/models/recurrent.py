@@ -170,9 +170,11 @@ class Recurrent(System):
             if not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
                 raise ValueError(f"{full_name} holds values that are not finite floating-point numbers")
             by_layer.setdefault(int(match["layer"] or 0), {})[match["name"]] = tensor
-        missing = [index for index in range(max(by_layer, default=0) + 1) if index not in by_layer]
+        missing = [index for index in range(len(by_layer)) if index not in by_layer]  # a number may be of any size
         if missing:
-            raise ValueError(f"the parameters of layer(s) {missing} are missing")
+            raise ValueError(
+                f"the parameters of layer(s) {missing[:9]} are missing; there is one numbered {max(by_layer)}"
+            )
         layers = [_layer(weights, nonlinearity, index) for index, weights in sorted(by_layer.items())]
         for index, (below, above) in enumerate(pairwise(layers), start=1):
             if above.input_size != below.sizes[0] or type(above) is not type(below):
