@@ -11,6 +11,9 @@ from pathlib import Path
 
 import xarray as xr
 
+from lyapkit.files.errors import CheckpointError, reason
+from lyapkit.files.netcdf_check import check_netcdf, remember
+
 LARGE = 100_000  # bytes from which compression is worth its time
 
 
@@ -44,6 +47,7 @@ def save(ds: xr.Dataset, path: str | Path) -> Path:
     }
     with replacing(path) as temporary:
         ds.to_netcdf(temporary, engine="netcdf4", format="NETCDF4", encoding=encoding)
+    remember(path)
     return path
 
 
@@ -55,16 +59,19 @@ def load(path: str | Path) -> xr.Dataset:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not a netCDF file.
+        If it is not a netCDF file, or would take more memory than `maximum_size`.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
+        raise FileNotFoundError(f"{path} does not exist" if not path.exists() else f"{path} is not a file")
     try:
+        check_netcdf(path)
         with xr.open_dataset(path, engine="netcdf4") as ds:
             return ds.load()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path} is not a readable netCDF file: {error}") from error
+    except CheckpointError as error:
+        raise ValueError(str(error)) from error
+    except Exception as error:  # damaged files raise whatever their bytes suggest
+        raise ValueError(f"{path} is not a readable netCDF file: {reason(error)}") from error
 
 
 def open(path: str | Path) -> xr.Dataset:

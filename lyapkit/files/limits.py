@@ -10,6 +10,8 @@ from pathlib import Path
 from lyapkit.files.errors import CheckpointError
 
 DEFAULT = 2 << 30
+COMPRESSION = 1032  # the most that deflate can save
+SMALL = 16 << 20  # bytes that are never worth a word
 _maximum: ContextVar[int] = ContextVar("maximum size of a file's content", default=DEFAULT)
 _UNITS = {"": 1, "B": 1} | {
     unit: base**power
@@ -53,6 +55,11 @@ def parse_size(size: int | str) -> int:
     return n_bytes
 
 
+def maximum() -> int:
+    """Return how many bytes the content of a file may take."""
+    return _maximum.get()
+
+
 def check_size(path: Path, n_bytes: int) -> None:
     """Raise if the content of a file would take more bytes than it may.
 
@@ -66,6 +73,22 @@ def check_size(path: Path, n_bytes: int) -> None:
         raise CheckpointError(
             f"{path} would take {readable(n_bytes)} of memory, more than the {readable(limit)} that a file may: if "
             "that is meant, raise the limit with --max-size, or lyapkit.maximum_size in Python"
+        )
+
+
+def check_repetition(path: Path, n_bytes: int) -> None:
+    """Raise if a file claims more bytes than compression can make of what it takes itself.
+
+    Raises
+    ------
+    CheckpointError
+        Naming both sizes.
+    """
+    n_stored = path.stat().st_size
+    if n_bytes > COMPRESSION * n_stored + SMALL:
+        raise CheckpointError(
+            f"{path} takes {readable(n_stored)} and claims to hold {readable(n_bytes)}, more than compression can "
+            "save: it is damaged, or made up"
         )
 
 

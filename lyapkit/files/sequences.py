@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 
 from lyapkit.files.errors import CheckpointError, reason
+from lyapkit.files.netcdf_check import check_netcdf
 from lyapkit.files.torch_files import read_torch
 
 
@@ -83,6 +84,7 @@ def _read_npz(path: Path, name: str) -> np.ndarray:
 
 
 def _read_nc(path: Path, name: str) -> xr.DataArray:
+    check_netcdf(path)
     with xr.open_dataset(path, engine="netcdf4") as ds:
         return ds[_only([str(variable) for variable in ds.data_vars], name)].load()
 

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from lyapkit.files.errors import CheckpointError, listed
-from lyapkit.files.limits import check_size, readable
+from lyapkit.files.limits import SMALL, check_size, readable
 
 REPETITION = 16  # how often the bytes of a file may stand for values: tied weights have several names
-SMALL = 16 << 20  # bytes that may come from repetition anyway
 
 
 def plain(path: Path, tensors: Mapping[str, Tensor], n_stored: int) -> tuple[dict[str, Tensor], list[str]]:
