@@ -217,6 +217,53 @@ class GRULayer(Layer):
         return (torch.lerp(n, state[0], u),), (pushed,)
 
 
+class ResetFirstGRULayer(Layer):
+    """A GRU whose reset gate r multiplies h before the weights: n = tanh(W_n x + b_in + U_n (r h) + b_hn).
+
+    This is the form of Cho et al. (2014), Keras' ``reset_after=False`` and ONNX' ``linear_before_reset=0``; PyTorch has
+    the other one. What a perturbation does to z_n is U_n (r δh + h δr).
+    """
+
+    kind = "GRU (reset before weights)"
+    n_gates = 3
+
+    def _pre_activations(self, input: Tensor, state: State) -> tuple[Tensor, Tensor, Tensor]:
+        """Return z_r, z_u and z_n."""
+        input_r, input_u, input_n = linear(input, self.weight_ih, self.bias_ih).chunk(3, -1)
+        into_gates, into_new = self._recurrent_weights()
+        bias = self.bias_hh.split([2 * self.hidden_size, self.hidden_size])
+        hidden_r, hidden_u = linear(state[0], into_gates, bias[0]).chunk(2, -1)
+        r = input_r + hidden_r
+        return r, input_u + hidden_u, input_n + linear(torch.sigmoid(r) * state[0], into_new, bias[1])
+
+    def _recurrent_weights(self) -> tuple[Tensor, Tensor]:
+        """Return U_r on U_u, and U_n."""
+        return self.weight_hh.split([2 * self.hidden_size, self.hidden_size])
+
+    def step(self, input: Tensor, state: State) -> State:
+        """Return the next state."""
+        _, u, z = self._pre_activations(input, state)
+        return (torch.lerp(torch.tanh(z), state[0], torch.sigmoid(u)),)
+
+    def push(self, input: Tensor, state: State, input_tangent: Tensor | None, tangent: State) -> tuple[State, State]:
+        """Return the next state and its tangent."""
+        z_r, z_u, z = self._pre_activations(input, state)
+        n, u = torch.tanh(z), gate(z_u)
+        into_gates, into_new = self._recurrent_weights()
+        pushed_r, pushed_u = linear(tangent[0], into_gates).chunk(2, -1)
+        from_below = None if input_tangent is None else linear(input_tangent, self.weight_ih).chunk(3, -1)
+        if from_below is not None:
+            pushed_r, pushed_u = pushed_r + from_below[0], pushed_u + from_below[1]
+        reset = tangent[0] * gate(z_r)[:, None] + pushed_r * (state[0] * logistic_slope(z_r))[:, None]
+        pushed_n = linear(reset, into_new)
+        if from_below is not None:
+            pushed_n += from_below[2]
+        pushed = tangent[0] * u[:, None]
+        pushed.addcmul_(pushed_n, (gate(-z_u) * tanh_slope(z))[:, None])
+        pushed.addcmul_(pushed_u, ((state[0] - n) * logistic_slope(z_u))[:, None])
+        return (torch.lerp(n, state[0], u),), (pushed,)
+
+
 class LSTMLayer(Layer):
     """i, f, o = sigmoids, g = tanh; c ← f c + i g; h ← o tanh(c), or W_hr of that with a projection.
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from lyapkit.models.layers import GRULayer, Layer, LSTMLayer, ReluLayer, TanhLayer
+from lyapkit.models.layers import GRULayer, Layer, LSTMLayer, ReluLayer, ResetFirstGRULayer, TanhLayer
 from lyapkit.systems import System
 
 _PARAMETER = re.compile(
@@ -134,7 +134,12 @@ class Recurrent(System):
 
     @classmethod
     def from_parameters(
-        cls, parameters: Mapping[str, Tensor], nonlinearity: str | None = None, source: Mapping[str, str] | None = None
+        cls,
+        parameters: Mapping[str, Tensor],
+        nonlinearity: str | None = None,
+        source: Mapping[str, str] | None = None,
+        *,
+        reset_after: bool = True,
     ) -> Recurrent:
         """Return the network that a recurrent module's parameters describe.
 
@@ -149,6 +154,9 @@ class Recurrent(System):
             Needed for an Elman network, whose parameters do not tell.
         source : mapping, optional
             As for `Recurrent`.
+        reset_after : bool
+            Whether a GRU's reset gate multiplies what the recurrent weights make of h, as in PyTorch, or h itself.
+            Default: True.
 
         Raises
         ------
@@ -175,14 +183,14 @@ class Recurrent(System):
             raise ValueError(
                 f"the parameters of layer(s) {missing[:9]} are missing; there is one numbered {max(by_layer)}"
             )
-        layers = [_layer(weights, nonlinearity, index) for index, weights in sorted(by_layer.items())]
+        layers = [_layer(weights, nonlinearity, index, reset_after) for index, weights in sorted(by_layer.items())]
         for index, (below, above) in enumerate(pairwise(layers), start=1):
             if above.input_size != below.sizes[0] or type(above) is not type(below):
                 raise ValueError(f"layer {index} does not fit on layer {index - 1}: their kinds or sizes differ")
         return cls(layers, source)
 
 
-def _layer(weights: dict[str, Tensor], nonlinearity: str | None, index: int) -> Layer:
+def _layer(weights: dict[str, Tensor], nonlinearity: str | None, index: int, reset_after: bool) -> Layer:
     """Return the layer that these weights belong to, checking that they belong together."""
     for name in ("weight_ih", "weight_hh"):
         if name not in weights:
@@ -201,7 +209,8 @@ def _layer(weights: dict[str, Tensor], nonlinearity: str | None, index: int) -> 
         if name != "weight_hr" and len(tensor) != rows:
             raise ValueError(f"{name} of layer {index} has {len(tensor)} rows where weight_hh has {rows}")
     if n_gates > 1:
-        return GRULayer(weights) if n_gates == 3 else LSTMLayer(weights)
+        kind = LSTMLayer if n_gates == 4 else GRULayer if reset_after else ResetFirstGRULayer
+        return kind(weights)
     if nonlinearity not in _ELMAN_LAYERS:
         raise ValueError(
             "an RNN's parameters do not tell its activation function: say nonlinearity='tanh' or 'relu'"
