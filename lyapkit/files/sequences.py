@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import itertools
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +12,12 @@ import numpy as np
 import torch
 import xarray as xr
 
+from lyapkit.files.arrays import read_npy, read_npz
 from lyapkit.files.errors import CheckpointError, reason
+from lyapkit.files.limits import check_size
 from lyapkit.files.netcdf_check import check_netcdf
 from lyapkit.files.torch_files import read_torch
+from lyapkit.files.values import plain
 
 
 def read_inputs(path: str | Path) -> np.ndarray | xr.DataArray:
@@ -55,8 +60,8 @@ def _read(path: Path, name: str, read_csv: Callable[[Path], np.ndarray]) -> np.n
     if not path.is_file():
         raise ValueError(f"{path} does not exist" if not path.exists() else f"{path} is not a file")
     readers = {
-        ".npy": _read_npy,
-        ".npz": lambda path: _read_npz(path, name),
+        ".npy": read_npy,
+        ".npz": lambda path: next(iter(read_npz(path, lambda names: [_only(names, name)]).values())),
         ".nc": lambda path: _read_nc(path, name),
         ".pt": _read_pt,
         ".csv": read_csv,
@@ -71,18 +76,6 @@ def _read(path: Path, name: str, read_csv: Callable[[Path], np.ndarray]) -> np.n
         raise ValueError(f"{path} is not a readable {path.suffix} file of {name}: {reason(error)}") from error
 
 
-def _read_npy(path: Path) -> np.ndarray:
-    array = np.load(path, allow_pickle=False)
-    if not isinstance(array, np.ndarray):
-        raise ValueError("it is an archive, not an array")
-    return array
-
-
-def _read_npz(path: Path, name: str) -> np.ndarray:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        return archive[_only(list(archive.files), name)]
-
-
 def _read_nc(path: Path, name: str) -> xr.DataArray:
     check_netcdf(path)
     with xr.open_dataset(path, engine="netcdf4") as ds:
@@ -93,19 +86,26 @@ def _read_pt(path: Path) -> np.ndarray:
     content = read_torch(path)
     if not isinstance(content, torch.Tensor):
         raise ValueError(f"it holds a {type(content).__name__}, expected a tensor")
-    return content.numpy()
+    return plain(path, {"it": content}, path.stat().st_size)[0]["it"].numpy()
 
 
 def _csv_table(path: Path) -> tuple[list[str] | None, np.ndarray]:
     """Return header, if there is one, and values."""
+    check_size(path, path.stat().st_size)
     with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.reader(file) if row]
-    if not rows:
-        raise ValueError("it is empty")
-    header = None if _is_number(rows[0][0]) else [name.strip() for name in rows.pop(0)]
-    if not rows:
+        rows = (row for row in csv.reader(file) if row)
+        first = next(rows, None)
+        if first is None:
+            raise ValueError("it is empty")
+        header = None if _is_number(first[0]) else [name.strip() for name in first]
+        values = array("d")  # not a list of lists, which would take many times the memory
+        for number, row in enumerate(rows if header else itertools.chain([first], rows), start=1):
+            if len(row) != len(first):
+                raise ValueError(f"its row {number} has {len(row)} columns where the first has {len(first)}")
+            values.extend(map(float, row))
+    if not values:
         raise ValueError("it has a header and no rows")
-    return header, np.array(rows, dtype=float)
+    return header, np.array(values).reshape(-1, len(first))
 
 
 def _csv_rows(path: Path) -> np.ndarray:

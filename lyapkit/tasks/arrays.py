@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lyapkit.files.arrays import read_npz
 from lyapkit.files.errors import reason
 from lyapkit.tasks.task import Task
 
@@ -101,8 +102,7 @@ def read_arrays(path: str | Path) -> ArrayTask:
     if not path.is_file():
         raise ValueError(f"{path} does not exist")
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        arrays = read_npz(path, lambda names: [name for name in ARRAYS if name in names])
     except Exception as error:  # damaged files raise whatever their bytes suggest
         raise ValueError(f"{path} is not a readable .npz file: {reason(error)}") from error
     if missing := [name for name in ARRAYS if name not in arrays]:

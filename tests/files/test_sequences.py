@@ -70,7 +70,7 @@ def test_bad_csv(tmp_path, text, message):
 
 def test_pickled_objects_are_not_read(tmp_path):
     np.save(tmp_path / "a.npy", np.array([{"a": 1}], dtype=object))
-    with pytest.raises(ValueError, match="allow_pickle=False"):
+    with pytest.raises(ValueError, match="cannot be loaded when allow_pickle=False"):
         lk.read_inputs(tmp_path / "a.npy")
     torch.save({"inputs": [1]}, tmp_path / "a.pt")
     with pytest.raises(ValueError, match="it holds a dict, expected a tensor"):
@@ -86,3 +86,22 @@ def test_several_arrays_missing_files_and_unknown_types(tmp_path):
     (tmp_path / "a.mat").write_bytes(b"x")
     with pytest.raises(ValueError, match=r"unknown type '\.mat'"):
         lk.read_inputs(tmp_path / "a.mat")
+
+
+def test_what_would_not_fit_into_memory_is_not_read(tmp_path):
+    """A header that claims terabytes, an archive that unpacks to gigabytes, a tensor that repeats one number."""
+    with (tmp_path / "a.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (1 << 40,)})
+    with pytest.raises(ValueError, match=r"a\.npy .* it is cut off: its array of shape \(1099511627776,\) takes"):
+        lk.read_inputs(tmp_path / "a.npy")
+    np.savez_compressed(tmp_path / "a.npz", np.zeros((1, 1 << 17, 16)))
+    assert (tmp_path / "a.npz").stat().st_size < 20_000
+    with lk.maximum_size("10 MB"), pytest.raises(ValueError, match=r"a\.npz would take 16 MiB of memory, more than"):
+        lk.read_inputs(tmp_path / "a.npz")
+    assert lk.read_inputs(tmp_path / "a.npz").shape == (1, 1 << 17, 16)
+    torch.save(torch.zeros(1).expand(1, 1 << 40, 1), tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=r"a\.pt takes .* and its tensors would take 8 TiB"):
+        lk.read_inputs(tmp_path / "a.pt")
+    (tmp_path / "a.csv").write_text("1,2\n" * 100)
+    with lk.maximum_size(100), pytest.raises(ValueError, match=r"a\.csv would take 400 bytes"):
+        lk.read_inputs(tmp_path / "a.csv")
