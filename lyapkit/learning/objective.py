@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from lyapkit.arguments import Array, available_device, checked_inputs
 from lyapkit.learning.unrolled import Unrolled
 from lyapkit.memory import available_memory
-from lyapkit.models.network import Network, as_network
+from lyapkit.models.given_modules import as_network
+from lyapkit.models.network import Network
 from lyapkit.provenance import provenance
 
 Loss = Callable[[Tensor, Tensor], Tensor]

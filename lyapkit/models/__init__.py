@@ -3,7 +3,8 @@
 from lyapkit.models import residuals
 from lyapkit.models.architectures import ARCHITECTURES, build_network
 from lyapkit.models.checkpoint import CheckpointError, inspect_checkpoint, load_checkpoint, load_network, load_system
-from lyapkit.models.network import Network, RecurrentNetwork, as_network
+from lyapkit.models.given_modules import as_network
+from lyapkit.models.network import Network, RecurrentNetwork
 from lyapkit.models.recurrent import Cell, Recurrent, from_module
 from lyapkit.models.refined_lstm import RefinedLSTM
 from lyapkit.models.residuals import Residual

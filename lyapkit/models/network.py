@@ -1,4 +1,4 @@
-"""`Network`: a recurrent network with a readout of its last state, a PyTorch module and a system in one."""
+"""`Network`: a recurrent network with a readout of its states, a PyTorch module and a system in one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lyapkit.systems import System
 
 
 class Network(nn.Module, System):
-    """A recurrent network that starts at h_0 = 0 and whose output is read from its last state h_T.
+    """A recurrent network that starts at h_0 = 0 and whose output is read from its last state h_T, or from every state.
 
     What learning does to it can be analysed through `step` and `read` alone: a subclass sets `input_size` and
     `state_size`, implements both with its parameters, and names the recurrent ones.
@@ -25,9 +25,13 @@ class Network(nn.Module, System):
         Names of the parameters that carry the state from step to step, the w of the paper's Section 2.2.
     readout_parameters : tuple of str
         Names of the parameters that only `read` uses.
+    every_step : bool
+        Whether there is an output at every step, (trajectory, time, output), for tasks with targets at every step; or
+        one of the last state, (trajectory, output). May be set at any time. Default False.
     """
 
     treats_trajectories_alike = True
+    every_step: bool = False
     input_size: int
     recurrent_parameters: tuple[str, ...]
     readout_parameters: tuple[str, ...]
@@ -43,15 +47,38 @@ class Network(nn.Module, System):
             state = self.step(state, input)
             yield state
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return the readout of the last state, (trajectory, output), for inputs (trajectory, time, feature)."""
+    def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return what is read from the last state, or, with `every_step`, from every state.
+
+        Parameters
+        ----------
+        inputs : Tensor
+            (B, T, I).
+        lengths : Tensor, optional
+            (B,): how many steps of each sequence count, between 1 and T; what comes after them is padding. The last
+            state is that of a sequence's own last step. Outputs at every step are those of all T steps: those after
+            a sequence's end mean nothing, and a loss has to leave them out.
+
+        Returns
+        -------
+        Tensor
+            (B, O), or (B, T, O) with `every_step`.
+        """
+        self.check_inputs(inputs)
+        states = self.states(inputs)
+        if self.every_step:
+            return torch.stack([self.read(state) for state in states], dim=1)
+        last = next(states)
+        for time, state in enumerate(states, start=2):
+            last = state if lengths is None else torch.where((lengths >= time)[..., None], state, last)
+        return self.read(last)
+
+    def check_inputs(self, inputs: Tensor) -> None:
+        """Raise a ValueError if inputs are not (trajectory, time, feature) of this network's features."""
         if inputs.ndim != 3 or inputs.shape[2] != self.input_size or not inputs.shape[1]:
             raise ValueError(
                 f"inputs have shape {tuple(inputs.shape)}, expected (trajectory, time, {self.input_size}), time ≥ 1"
             )
-        for state in self.states(inputs):  # noqa: B007 the last one counts
-            pass
-        return self.read(state)
 
     def initial_state(self, n_trajectories: int, generator: torch.Generator) -> Tensor:
         """Return zeros, h_0 of the paper."""
@@ -147,58 +174,3 @@ class RecurrentNetwork(Network):
 
     def __str__(self) -> str:
         return str(self._system())
-
-
-def as_network(model: nn.Module, inputs: Tensor) -> Network:
-    """Return a model as a `Network`: itself, or the recurrent module and the linear readout that it consists of.
-
-    Parameters
-    ----------
-    model : Network or nn.Module
-        A module that contains exactly one nn.RNN, nn.GRU, nn.LSTM or cell and exactly one nn.Linear, and that reads
-        the last hidden state with it.
-    inputs : Tensor
-        (sample, time, feature): the model must give the same outputs for the first of them.
-
-    Raises
-    ------
-    ValueError
-        If the model has no readout, or is put together in another way.
-    """
-    if isinstance(model, Network):
-        return model
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"expected a network with a readout, a Network or an nn.Module, got {type(model).__name__}")
-    name = type(model).__name__
-    advice = "give lyapkit.RecurrentNetwork(recurrent, readout), or a subclass of lyapkit.Network with your own step"
-    parts = list(model.modules())
-    recurrent = [part for part in parts if isinstance(part, nn.RNNBase | nn.RNNCellBase)]
-    linear = [part for part in parts if isinstance(part, nn.Linear)]
-    if len(recurrent) != 1:
-        raise ValueError(f"{name} contains {len(recurrent)} recurrent modules, expected 1: {advice}")
-    if not linear:
-        raise ValueError(f"{name} has no readout that takes its state to an output with a loss: {advice}")
-    network = RecurrentNetwork(recurrent[0], linear[0])
-    if len(linear) > 1 or not _agree(model, network, inputs[:2]):
-        raise ValueError(f"{name} does more than to read its last hidden state with one linear layer: {advice}")
-    return network
-
-
-@torch.no_grad()
-def _agree(model: nn.Module, network: Network, inputs: Tensor) -> bool:
-    """Return whether both give the same outputs, with either of the first two dimensions for the samples."""
-    inputs = inputs.to(network.device, next(network.parameters()).dtype)
-    was_training = model.training
-    try:
-        expected = network(inputs)
-        for given in (inputs, inputs.transpose(0, 1)):
-            outputs = model.eval()(given)
-            if isinstance(outputs, Tensor) and outputs.shape == expected.shape:
-                tolerance = 1e-3 if outputs.dtype == torch.float32 else 1e-9
-                if torch.allclose(outputs, expected, rtol=tolerance, atol=tolerance):
-                    return True
-    except RuntimeError:  # sizes that do not fit
-        pass
-    finally:
-        model.train(was_training)
-    return False

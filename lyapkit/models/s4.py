@@ -92,12 +92,11 @@ class S4(Network):
             power = power @ power
         return columns[:, :n_steps]
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return the readout of the last state, (trajectory, output), by convolution."""
-        if inputs.ndim != 3 or inputs.shape[2] != self.input_size or not inputs.shape[1]:
-            raise ValueError(
-                f"inputs have shape {tuple(inputs.shape)}, expected (trajectory, time, {self.input_size}), time ≥ 1"
-            )
+    def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return the readout, as every `Network` does; that of the last state by convolution."""
+        if self.every_step or lengths is not None:
+            return super().forward(inputs, lengths)
+        self.check_inputs(inputs)
         kernel = (self.kernel(inputs.shape[1]) * self.output_weight[:, None]).sum(2).flip(1)  # (H, T)
         filtered = torch.einsum("ht,bti->bhi", kernel, inputs)
         signal = (filtered * self.input.weight).sum(2) + self.input.bias * kernel.sum(1)
