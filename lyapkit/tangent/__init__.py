@@ -1,9 +1,9 @@
 """The variational term: how perturbations of a trajectory evolve. Start reading at `propagation`."""
 
-from lyapkit.tangent.casualties import DivergenceError, DivergenceWarning, LostDirectionWarning
+from lyapkit.tangent.course import MOST_STEPS_AT_ONCE
+from lyapkit.tangent.losses import DivergenceError, DivergenceWarning, LostDirectionWarning
 from lyapkit.tangent.pacing import N_INTERVALS
-from lyapkit.tangent.propagation import MOST_STEPS_AT_ONCE
-from lyapkit.tangent.self_check import SelfCheckError
+from lyapkit.tangent.plain_growth import SelfCheckError
 from lyapkit.tangent.variational_term import DEFAULT_ACCURACY, VariationalTerm, propagate
 
 __all__ = [

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from lyapkit.tangent.pacing import Pace
+
+if TYPE_CHECKING:
+    from lyapkit.tangent.single_steps import Step
 
 ROW_WISE = ("frame", "order", "is_alive", "log_growth", "error", "n_bounded")
 
@@ -110,6 +114,31 @@ class Bundle:
                 setattr(self, f.name, own)
         self.frame[where, n_rows:] = 0.0  # rows that were dead already
         self.has_dead_rows = self.has_dead_rows or part.has_dead_rows
+
+    def take(self, step: Step, n_steps: int) -> None:
+        """Take what a careful step made of states and rows, `n_steps` later."""
+        rows = step.rows
+        for name in ("order", "log_growth", "error", "n_bounded"):
+            setattr(self, name, getattr(self, name).gather(1, rows.order))
+        self.log_growth += rows.log_growth
+        self.error += rows.error
+        self.n_bounded += rows.is_lost
+        self.is_alive = rows.is_alive
+        self.has_dead_rows = not bool(rows.is_alive.all())
+        self.condition = torch.maximum(self.condition, rows.error.amax(1) / torch.finfo(step.frame.dtype).eps)
+        self.state, self.frame = step.state, step.frame
+        self.time += n_steps
+
+    def forget_losses(self) -> None:
+        """Put random directions in place of dead rows, and forget what was lost so far."""
+        if self.has_dead_rows:
+            noise = torch.randn(self.frame.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+            filled = torch.where(self.is_alive[:, :, None], self.frame, noise.to(self.frame))
+            self.frame = torch.linalg.qr(filled.mT)[0].mT.contiguous()
+            self.is_alive = torch.ones_like(self.is_alive)
+            self.has_dead_rows = False
+        self.error.zero_()
+        self.n_bounded.zero_()
 
     def by_direction(self, values: Tensor) -> Tensor:
         """Return values (b, r) or (b, r, N) in the order of the first frame's vectors."""

@@ -21,34 +21,26 @@ those that diverge leave for good. So a trajectory never disturbs, nor slows dow
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
-from lyapkit.systems.system import System
 from lyapkit.tangent.bundle import Bundle
 from lyapkit.tangent.casualties import Casualties
+from lyapkit.tangent.course import Course
 from lyapkit.tangent.factorizations import CholeskyQR, Factors, HouseholderQR, cheapest
+from lyapkit.tangent.overlong_intervals import end_of_overlong_interval
 from lyapkit.tangent.pacing import GENTLE_CONDITION
 from lyapkit.tangent.self_check import SelfCheck
-from lyapkit.tangent.single_steps import Renewal, Step, careful_step
-from lyapkit.tangent.whole_batch import for_members
+from lyapkit.tangent.single_steps import careful_step
 
-UNRESOLVED = 1e3  # machine epsilons of the longest row, below which a fixed interval does not resolve a growth
 OUTLYING = 2.0  # strain of trajectories that are no measure for the others
-MOST_STEPS_AT_ONCE = 256  # that a system is asked for, which bounds its memory
 
 
 class Propagation:
     """The moving part of `propagate`: where trajectories and frames are, and what happened to them so far."""
 
-    def __init__(
-        self, system: System, precise: System | None, everyone: Bundle, inputs: Tensor | None, accuracy: float
-    ) -> None:
-        self.system, self.precise = system, precise
-        self.inputs = inputs
+    def __init__(self, course: Course, everyone: Bundle, accuracy: float) -> None:
+        self.course = course
         self.accuracy = accuracy
         self.everyone = everyone
         self.casualties = Casualties(everyone)
@@ -81,7 +73,7 @@ class Propagation:
         pace = bundle.pace
         length, is_last = pace.stretch(end - bundle.time)
         closes = closes and is_last
-        state, frame = self.advance(bundle, length)
+        state, frame = self.course.advance(bundle, length)
         factors = self.factor(frame, closes, bundle)
         condition = factors.condition(frame)
         grown = factors.diagonal.log()
@@ -119,14 +111,10 @@ class Propagation:
         is_moving = self.casualties.is_moving[bundle.members]
         return bundle if bool(is_moving.all()) else bundle.select(is_moving)
 
-    def advance(self, bundle: Bundle, n_steps: int) -> tuple[Tensor, Tensor]:
-        """Return a bundle's state and frame after `n_steps`."""
-        state, frame = bundle.state, bundle.frame
-        system = for_members(self.system, bundle.members, len(self.everyone))
-        for start in range(bundle.time, bundle.time + n_steps, MOST_STEPS_AT_ONCE):
-            end = min(start + MOST_STEPS_AT_ONCE, bundle.time + n_steps)
-            state, frame = system.push_along(state, self._inputs(bundle, start, end), frame, end - start)
-        return state, frame
+    def forget_losses(self) -> None:
+        """Begin anew, with full frames: what was lost so far does not count."""
+        self.everyone.forget_losses()
+        self.casualties.first_death.clear()
 
     def factor(self, frame: Tensor, closes: bool, bundle: Bundle) -> Factors:
         """Return a QR of a frame that closes an interval, else whatever is cheapest."""
@@ -139,25 +127,6 @@ class Propagation:
             if bool((factors.is_trusted & (factors.condition(frame) < GENTLE_CONDITION)).all()):
                 return factors
         return HouseholderQR(frame, bundle.mask)
-
-    def forget_losses(self) -> None:
-        """Begin anew, with full frames: what was lost so far does not count."""
-        everyone = self.everyone
-        if everyone.has_dead_rows:
-            noise = torch.randn(everyone.frame.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-            filled = torch.where(everyone.is_alive[:, :, None], everyone.frame, noise.to(everyone.frame))
-            everyone.frame = torch.linalg.qr(filled.mT)[0].mT.contiguous()
-            everyone.is_alive = torch.ones_like(everyone.is_alive)
-            everyone.has_dead_rows = False
-        everyone.error.zero_()
-        everyone.n_bounded.zero_()
-        self.casualties.first_death.clear()
-
-    def _inputs(self, bundle: Bundle, start: int, end: int) -> Tensor | None:
-        if self.inputs is None:
-            return None
-        inputs = self.inputs[:, start:end]
-        return inputs if len(bundle) == len(inputs) else inputs[bundle.members]
 
     def _accept(
         self, bundle: Bundle, length: int, state: Tensor, frame: Tensor, grown: Tensor, condition: Tensor
@@ -172,43 +141,13 @@ class Propagation:
         """Do a step that contracts directions below rounding; or end an interval that was too long."""
         self.n_reorthonormalizations += 1
         if length == 1:
-            inputs = self._inputs(bundle, bundle.time, bundle.time + 1)
+            course, members = self.course, bundle.members
+            inputs = course.inputs_of(members, bundle.time, bundle.time + 1)
             input = None if inputs is None else inputs[:, 0]
-            place = (bundle.members, len(self.everyone))
-            precise = self.precise and for_members(self.precise, *place)
-            step = careful_step(for_members(self.system, *place), precise, bundle, input, self.accuracy, closes)
+            systems = course.system_of(members), course.precise_system_of(members)
+            step = careful_step(*systems, bundle, input, self.accuracy, closes)
             self.casualties.diverge(bundle, ~step.is_finite, bundle.time, step.state)
         else:
-            step = self._end_somehow(bundle, length)
-        rows = step.rows
-        self.casualties.note_deaths(bundle, rows)
-        for name in ("order", "log_growth", "error", "n_bounded"):
-            setattr(bundle, name, getattr(bundle, name).gather(1, rows.order))
-        bundle.log_growth += rows.log_growth
-        bundle.error += rows.error
-        bundle.n_bounded += rows.is_lost
-        bundle.is_alive = rows.is_alive
-        bundle.has_dead_rows = not bool(rows.is_alive.all())
-        bundle.condition = torch.maximum(bundle.condition, rows.error.amax(1) / torch.finfo(step.frame.dtype).eps)
-        bundle.state, bundle.frame = step.state, step.frame
-        bundle.time += length
-
-    def _end_somehow(self, bundle: Bundle, length: int) -> Step:
-        """Return the end of a fixed interval that was too long; directions that are lost there are not known."""
-        state, frame = bundle.state, bundle.frame
-        is_finite = torch.ones(len(bundle), dtype=torch.bool, device=state.device)
-        for time in range(bundle.time, bundle.time + length):
-            state, frame = self.advance(replace(bundle, state=state, frame=frame, time=time), 1)
-            stays = is_finite & state.isfinite().all(1) & frame.isfinite().flatten(1).all(1)
-            self.casualties.diverge(bundle, is_finite & ~stays, time, state)
-            is_finite = stays
-        rows = Renewal(bundle.frame, bundle.is_alive)
-        pushed = torch.where(is_finite[:, None, None], frame, bundle.frame)
-        frame = rows.end(pushed, closes=True)
-        was_alive = bundle.is_alive.gather(1, rows.order)
-        longest = torch.linalg.vector_norm(pushed, dim=-1).amax(1).log().double()
-        rounding = math.log(UNRESOLVED * torch.finfo(frame.dtype).eps)  # of all pushes, not of the last one alone
-        is_hidden = rows.log_growth < longest[:, None] + rounding
-        rows.error = rows.error.masked_fill(was_alive & (rows.is_lost | is_hidden | ~rows.is_alive), torch.inf)
-        rows.is_lost = torch.zeros_like(rows.is_lost)
-        return Step(state, frame, is_finite, rows)
+            step = end_of_overlong_interval(self.course, self.casualties, bundle, length)
+        self.casualties.note_deaths(bundle, step.rows)
+        bundle.take(step, length)
