@@ -142,7 +142,7 @@ def values(sweep: str, settings: Settings, scale: str) -> tuple:
         return CRITICAL_SPREADS if variant and is_quick else SPREADS
     if name == "residual":
         return ("homogeneous", "heterogeneous") if variant else RESIDUALS
-    return {"coupling": COUPLINGS, "architecture": ARCHITECTURES}[name]
+    return {"coupling": COUPLINGS, "architecture": tuple(ARCHITECTURES)}[name]
 
 
 def build(sweep: str, value: float | str, seed: int, settings: Settings) -> Network:

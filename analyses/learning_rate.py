@@ -30,7 +30,7 @@ from lyapkit.provenance import provenance
 from lyapkit.sweeps import cell_path, is_done, join_cells, run_cells
 from lyapkit.training import train
 
-SWEEPS = {"radius": (0.97, 0.99, 1.0), "architecture": ARCHITECTURES}
+SWEEPS = {"radius": (0.97, 0.99, 1.0), "architecture": tuple(ARCHITECTURES)}
 RATES = {
     ("radius", "image"): (0.03, 0.1, 0.3, 1.0),
     ("radius", "add"): (0.01, 0.05, 0.1, 0.3),

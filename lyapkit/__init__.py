@@ -28,6 +28,7 @@ from lyapkit.models import (
     load_checkpoint,
     load_network,
     load_system,
+    register,
     residuals,
     weakly_coupled_init,
 )
@@ -119,6 +120,7 @@ __all__ = [
     "plot_weak_coupling",
     "power_spectrum",
     "read_inputs",
+    "register",
     "residuals",
     "running_exponents",
     "save",

@@ -37,6 +37,10 @@ ModuleHook = Annotated[
 ]
 Readout = Annotated[str | None, typer.Option(help="Which linear layer reads the state, if several would fit.")]
 Nonlinearity = Annotated[str | None, typer.Option(help="tanh or relu, for an RNN.")]
+Ignore = Annotated[
+    list[str] | None,
+    typer.Option(help="Tensors that do not act on the recurrence: a name or pattern; may be given several times."),
+]
 Key = Annotated[str | None, typer.Option(help="Which state dict, if CHECKPOINT holds several: the keys, with slashes.")]
 
 
@@ -62,9 +66,11 @@ def spectrum(
         int | None, typer.Option("-k", "--n-exponents", help="Only the k largest exponents. Default: all.")
     ] = None,
     n_transient: Transient = 0,
+    module: ModuleHook = None,
     prefix: Prefix = None,
     nonlinearity: Nonlinearity = None,
     key: Key = None,
+    ignore: Ignore = None,
     reorthonormalize: Annotated[str, typer.Option(help="'adaptive' or a number of steps.")] = "adaptive",
     initial_frame: Annotated[
         str, typer.Option(help="'identity', or 'random', better for stacked layers.")
@@ -83,9 +89,13 @@ def spectrum(
 ) -> None:
     """Compute the Lyapunov spectrum of the recurrent network in CHECKPOINT along the sequences in --inputs."""
     import lyapkit as lk
+    from lyapkit.hooks import load_module
 
     _check_paths(output, plot)
-    system = lk.load_system(checkpoint, prefix=prefix, nonlinearity=nonlinearity, key=key)
+    if module is None:
+        system = lk.load_system(checkpoint, prefix=prefix, nonlinearity=nonlinearity, key=key, ignore=ignore or ())
+    else:
+        system = lk.from_module(load_module(module, checkpoint, key))
     ds = lk.lyapunov_spectrum(
         system,
         lk.read_inputs(inputs),
@@ -138,6 +148,7 @@ def gradients(
     readout: Readout = None,
     nonlinearity: Nonlinearity = None,
     key: Key = None,
+    ignore: Ignore = None,
     max_size: MaxSize = "2GiB",
     quiet: Quiet = False,
 ) -> None:
@@ -145,7 +156,7 @@ def gradients(
     import lyapkit as lk
 
     _check_paths(output, plot)
-    given = _learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity, key)
+    given = _learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity, key, ignore)
     ds = lk.gradient_norms(*given, progress=not quiet)
     _finish(ds, _decay_rates, output, plot, lk.plot_gradient_norms)
 
@@ -166,6 +177,7 @@ def curvature(
     readout: Readout = None,
     nonlinearity: Nonlinearity = None,
     key: Key = None,
+    ignore: Ignore = None,
     max_size: MaxSize = "2GiB",
     seed: Annotated[int, typer.Option(help="Seeds the start vector.")] = 0,
     quiet: Quiet = False,
@@ -174,7 +186,7 @@ def curvature(
     import lyapkit as lk
 
     _check_paths(output, plot)
-    given = _learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity, key)
+    given = _learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity, key, ignore)
     block = parameters.split(",") if "," in parameters else parameters
     ds = lk.hessian_eigenvalues(*given, n_eigenvalues, which=which, parameters=block, seed=seed, progress=not quiet)
     _finish(ds, _eigenvalue_table, output, plot, lk.plot_hessian_eigenvalues)
@@ -217,6 +229,7 @@ def _learning_problem(
     readout: str | None,
     nonlinearity: str | None,
     key: str | None,
+    ignore: list[str] | None,
 ) -> tuple:
     """Return model, inputs, targets and loss."""
     import lyapkit as lk
@@ -224,7 +237,8 @@ def _learning_problem(
     from lyapkit.hooks import load_module, named_loss
 
     if module is None:
-        model = lk.load_network(checkpoint, prefix=prefix, readout=readout, nonlinearity=nonlinearity, key=key)
+        chosen = {"prefix": prefix, "readout": readout, "nonlinearity": nonlinearity, "key": key}
+        model = lk.load_network(checkpoint, **chosen, ignore=ignore or ())
     else:
         model = load_module(module, checkpoint, key)
     return model, lk.read_inputs(inputs), read_targets(targets), named_loss(loss)
@@ -370,21 +384,23 @@ def fetch(
 
 @app.command()
 def inspect(checkpoint: Checkpoint, key: Key = None, max_size: MaxSize = "2GiB") -> None:
-    """List the tensors in CHECKPOINT and the recurrent networks they make."""
-    import lyapkit as lk
+    """List the tensors in CHECKPOINT, the recurrent networks they make, and what the other tensors are taken for."""
     from lyapkit.files.tensors import read_tensors
+    from lyapkit.models.checkpoint import inspect_accounts
 
     tensors = read_tensors(checkpoint, key)
     width = max((len(name) for name in tensors), default=0)
     for name, tensor in tensors.items():
         print(f"{name:<{width}}  {str(tensor.dtype).removeprefix('torch.'):<9} {tuple(tensor.shape)}")
-    modules = lk.inspect_checkpoint(checkpoint, key=key)
+    accounts = inspect_accounts(tensors)
     print()
     for note in tensors.notes:
         print(note)
-    for prefix, description in modules.items():
+    for prefix, (description, account) in accounts.items():
         print(f"recurrent network {prefix!r}: {description}")
-    if not modules:
+        if account is not None:
+            print(*(f"  {line}" for line in account.describe().splitlines()), sep="\n")
+    if not accounts:
         print("no recurrent network")
 
 

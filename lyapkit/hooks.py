@@ -9,11 +9,10 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, l1_loss, mse_loss
 
-from lyapkit.files.tensors import CheckpointError, read_tensors
+from lyapkit.models.checkpoint import load_into
 
 
 def rms_loss(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -63,11 +62,7 @@ def load_module(hook: str, checkpoint: Path, key: str | None = None) -> nn.Modul
     module = _function(hook)()
     if not isinstance(module, nn.Module):
         raise ValueError(f"{hook} returned {type(module).__name__}, expected an nn.Module")
-    try:
-        module.load_state_dict(read_tensors(checkpoint, key))
-    except RuntimeError as error:
-        raise CheckpointError(f"{checkpoint} does not fit the module of {hook}: {error}") from error
-    return module.to(torch.float64)
+    return load_into(module, checkpoint, key)
 
 
 def _function(hook: str) -> Callable[..., object]:

@@ -1,7 +1,7 @@
 """Networks as systems: weakly coupled residual networks, PyTorch's recurrent modules, own cells, checkpoint files."""
 
 from lyapkit.models import residuals
-from lyapkit.models.architectures import ARCHITECTURES, build_network
+from lyapkit.models.architectures import ARCHITECTURES, build_network, register
 from lyapkit.models.checkpoint import CheckpointError, inspect_checkpoint, load_checkpoint, load_network, load_system
 from lyapkit.models.given_modules import as_network
 from lyapkit.models.network import Network, RecurrentNetwork
@@ -30,6 +30,7 @@ __all__ = [
     "load_checkpoint",
     "load_network",
     "load_system",
+    "register",
     "residuals",
     "weakly_coupled_init",
 ]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
+from lyapkit.models import extra_state, stored_modules
 from lyapkit.models.recurrent import Recurrent
 from lyapkit.systems import System
 
@@ -17,7 +18,9 @@ class Network(nn.Module, System):
     """A recurrent network that starts at h_0 = 0 and whose output is read from its last state h_T, or from every state.
 
     What learning does to it can be analysed through `step` and `read` alone: a subclass sets `input_size` and
-    `state_size`, implements both with its parameters, and names the recurrent ones.
+    `state_size`, implements both with its parameters, and names the recurrent ones. Its state dict says of which
+    network it is and by which `settings` that is built, so that `load_network` gives it back, if its class is
+    registered (`lyapkit.register`).
 
     Attributes
     ----------
@@ -35,6 +38,84 @@ class Network(nn.Module, System):
     input_size: int
     recurrent_parameters: tuple[str, ...]
     readout_parameters: tuple[str, ...]
+    known_by: str = ""  # a tensor that no other network has, in files from before networks said what they are
+    source: Mapping[str, str] = {}
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """Arguments of the constructor, such as JSON can hold, that build an untrained network of the same kind.
+
+        The default is the sizes; a subclass whose constructor takes others names them.
+        """
+        return {name: getattr(self, name) for name in ("input_size", "hidden_size", "output_size")}
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, object]) -> Network:
+        """Return an untrained network of these settings."""
+        return cls(**settings)
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, Tensor], source: Mapping[str, str] | None = None) -> Network:
+        """Return the network whose state dict is among `parameters`, tensors of other names do not matter.
+
+        Parameters
+        ----------
+        parameters : mapping
+            As `state_dict` returns.
+        source : mapping, optional
+            What a result file should say about where the weights come from.
+
+        Raises
+        ------
+        ValueError
+            If parameters are missing, or do not fit together.
+        """
+        settings = extra_state.decoded(parameters[extra_state.NAME]).get("settings")
+        if not isinstance(settings, dict):
+            raise ValueError(f"{cls.__name__} has settings that its file does not hold: override `settings`")
+        try:
+            network = cls.from_settings(settings)
+            dtype = next((tensor.dtype for tensor in parameters.values() if tensor.is_floating_point()), None)
+            network.to(dtype).load_state_dict({name: parameters[name] for name in network.state_dict()})
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise ValueError(f"the parameters of {cls.__name__} do not fit together: {error}") from error
+        network.source = dict(source or {})
+        return network
+
+    def get_extra_state(self) -> Tensor:
+        """Return what a state dict has to hold beside the tensors: which network it is of, and its settings."""
+        try:
+            settings = self.settings
+        except AttributeError:  # of a subclass that nobody will build from a file
+            settings = None
+        return extra_state.encoded({"network": type(self).__name__, "settings": settings})
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Check that a state dict is of a network of this kind.
+
+        Raises
+        ------
+        ValueError
+            If it is not.
+        """
+        own, stored = extra_state.decoded(self.get_extra_state()), extra_state.decoded(state)
+        network, settings = stored.get("network", own["network"]), stored.get("settings", stored)
+        if (network, settings) != (own["network"], own["settings"]):
+            raise ValueError(
+                f"the state dict is of a {network} with {settings}, this one has {own['settings']}"
+                if network == own["network"]
+                else f"the state dict is of a {network}, and this is a {own['network']}"
+            )
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *arguments: object) -> None:
+        """Take state dicts from before networks said what they are."""
+        state_dict.setdefault(prefix + extra_state.NAME, self.get_extra_state())
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+    @property
+    def description(self) -> dict[str, str]:
+        """Kind, sizes and the source of the weights."""
+        return {"system": str(self), **self.source}
 
     @abstractmethod
     def read(self, state: Tensor) -> Tensor:
@@ -135,6 +216,25 @@ class RecurrentNetwork(Network):
         self.recurrent_parameters = tuple(name for name in names if name.startswith("recurrent.weight_h"))
         self.readout_parameters = tuple(f"readout.{name}" for name, _ in readout.named_parameters())
 
+    @property
+    def settings(self) -> dict[str, object]:
+        """Module and readout; None for one that only its own code can compute, and its class."""
+        parts = {"recurrent": self.recurrent, "readout": self.readout}
+        described = {name: stored_modules.described(part) for name, part in parts.items()}
+        unknown = {f"{name}_class": type(parts[name]).__name__ for name, known in described.items() if known is None}
+        return described | unknown
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, object]) -> RecurrentNetwork:
+        """Return an untrained network of these settings."""
+        for part in ("recurrent", "readout"):
+            if settings[part] is None:
+                raise ValueError(
+                    f"its {part} is a {settings[f'{part}_class']}, which only its own code can compute: load the state "
+                    "dict into the network itself, or give module="
+                )
+        return cls(stored_modules.built(settings["recurrent"]), stored_modules.built(settings["readout"]))
+
     def _system(self) -> Recurrent:
         parameters = dict(self.recurrent.named_parameters())
         return Recurrent([kind({own: parameters[name] for own, name in names.items()}) for kind, names in self._layers])
@@ -166,11 +266,6 @@ class RecurrentNetwork(Network):
     def read(self, state: Tensor) -> Tensor:
         """Return the outputs of last states: of the uppermost layer's hidden part of them."""
         return self.readout(state[:, self._output_slice])
-
-    @property
-    def description(self) -> dict[str, str]:
-        """Kind, sizes and the source of the weights."""
-        return {"system": str(self), **self.source}
 
     def __str__(self) -> str:
         return str(self._system())

@@ -132,6 +132,22 @@ class Recurrent(System):
         projection = f", projected to {first.sizes[0]}" if first.sizes[0] != first.hidden_size else ""
         return f"{first.kind} ({self.input_size} inputs, {hidden} units{projection}, state size {self.state_size})"
 
+    def pytorch_module(self) -> nn.RNNBase:
+        """Return an nn.RNN, nn.GRU or nn.LSTM with these weights."""
+        first = self.layers[0]
+        options = {"num_layers": len(self.layers), "bias": "bias_ih" in first.weights, "dtype": first.weight_hh.dtype}
+        if isinstance(first, LSTMLayer) and first.weight_hr is not None:
+            options["proj_size"] = first.sizes[0]
+        kind = nn.LSTM if isinstance(first, LSTMLayer) else nn.GRU if isinstance(first, GRULayer) else nn.RNN
+        if kind is nn.RNN:
+            options["nonlinearity"] = "relu" if isinstance(first, ReluLayer) else "tanh"
+        module = kind(first.input_size, first.hidden_size, **options)
+        named = {
+            f"{name}_l{i}": tensor for i, layer in enumerate(self.layers) for name, tensor in layer.weights.items()
+        }
+        module.load_state_dict(named)
+        return module
+
     @classmethod
     def from_parameters(
         cls,
@@ -175,7 +191,12 @@ class Recurrent(System):
                     "evolves from one step to the next and there is no Lyapunov spectrum; analyse the forward half "
                     "as a unidirectional network of its own"
                 )
-            if not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
+            if not tensor.is_floating_point():
+                raise ValueError(
+                    f"{full_name} holds {str(tensor.dtype).removeprefix('torch.')} numbers, which are no weights "
+                    "without their scale: save the weights of the network before it was quantised"
+                )
+            if not bool(tensor.isfinite().all()):
                 raise ValueError(f"{full_name} holds values that are not finite floating-point numbers")
             by_layer.setdefault(int(match["layer"] or 0), {})[match["name"]] = tensor
         missing = [index for index in range(len(by_layer)) if index not in by_layer]  # a number may be of any size
@@ -185,6 +206,9 @@ class Recurrent(System):
             )
         layers = [_layer(weights, nonlinearity, index, reset_after) for index, weights in sorted(by_layer.items())]
         for index, (below, above) in enumerate(pairwise(layers), start=1):
+            if below.weights.keys() != above.weights.keys():
+                odd = ", ".join(sorted(below.weights.keys() ^ above.weights.keys()))
+                raise ValueError(f"of layers {index - 1} and {index} one has {odd} and the other has not")
             if above.input_size != below.sizes[0] or type(above) is not type(below):
                 raise ValueError(f"layer {index} does not fit on layer {index - 1}: their kinds or sizes differ")
         return cls(layers, source)
@@ -195,6 +219,8 @@ def _layer(weights: dict[str, Tensor], nonlinearity: str | None, index: int, res
     for name in ("weight_ih", "weight_hh"):
         if name not in weights:
             raise ValueError(f"layer {index} has no {name}")
+    if ("bias_ih" in weights) != ("bias_hh" in weights):
+        raise ValueError(f"layer {index} has one of bias_ih and bias_hh, PyTorch's layers have both or none")
     if any(tensor.ndim != (1 if name.startswith("bias") else 2) for name, tensor in weights.items()):
         raise ValueError(f"the parameters of layer {index} do not have the dimensions of a recurrent layer's")
     rows, columns = weights["weight_hh"].shape

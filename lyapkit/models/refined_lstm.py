@@ -33,6 +33,7 @@ class RefinedLSTM(Network):
         If there are fewer than 2 units, or a size is not positive.
     """
 
+    known_by = "gates.recurrent.weight"
     recurrent_parameters = ("gates.recurrent.weight",)
     readout_parameters = ("readout.weight", "readout.bias")
 
@@ -101,11 +102,6 @@ class RefinedLSTM(Network):
         """Return the affine readout of the h of last states."""
         return self.readout(state[:, : self.hidden_size])
 
-    @property
-    def description(self) -> dict[str, str]:
-        """Kind, sizes and the source of the weights."""
-        return {"system": str(self), **self.source}
-
     def __str__(self) -> str:
         return f"UR-LSTM ({self.input_size} inputs, {self.hidden_size} units, state size {self.state_size})"
 
@@ -116,7 +112,7 @@ class RefinedLSTM(Network):
             weights = [parameters[name] for name in ("gates.input.weight", "gates.recurrent.weight", "readout.weight")]
             n_inputs, n_units, n_outputs = weights[0].shape[1], weights[1].shape[1], len(weights[2])
             model = cls(n_inputs, n_units, n_outputs, dtype=weights[0].dtype)
-            model.load_state_dict(dict(parameters))
+            model.load_state_dict({name: parameters[name] for name in model.state_dict() if name in parameters})
         except (KeyError, IndexError, RuntimeError) as error:
             raise ValueError(f"the parameters of a UR-LSTM do not fit together: {error}") from error
         model.source = dict(source or {})

@@ -43,6 +43,7 @@ class S4(Network):
     """
 
     A: Tensor
+    known_by = "log_step"
     recurrent_parameters = ("log_step",)
     readout_parameters = ("output_weight", "readout.weight", "readout.bias")
 
@@ -140,9 +141,9 @@ class S4(Network):
         return torch.einsum("hij,...hj->...hi", A, parts).flatten(-2)
 
     @property
-    def description(self) -> dict[str, str]:
-        """Kind, sizes and the source of the weights."""
-        return {"system": str(self), **self.source}
+    def settings(self) -> dict[str, object]:
+        """Sizes and order."""
+        return {**super().settings, "order": self.order}
 
     def __str__(self) -> str:
         return f"S4 ({self.input_size} inputs, {self.hidden_size} channels of order {self.order})"
@@ -155,7 +156,7 @@ class S4(Network):
             model = cls(weight.shape[1], hidden_size, len(parameters["readout.weight"]), order, dtype=weight.dtype)
             if not torch.allclose(parameters["A"].double(), model.A.double(), rtol=1e-6):
                 raise ValueError("A is not the HiPPO-LegS matrix, highest polynomial first")
-            model.load_state_dict(dict(parameters))
+            model.load_state_dict({name: parameters[name] for name in model.state_dict() if name in parameters})
         except (KeyError, IndexError, ValueError, RuntimeError) as error:
             raise ValueError(f"the parameters of an S4 layer do not fit together: {error}") from error
         model.source = dict(source or {})

@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from lyapkit.models.layers import tanh_curvature, tanh_slope
+from lyapkit.models import extra_state
 from lyapkit.models.network import Network
 from lyapkit.models.residuals import Residual, as_values, scaled_identity
-
-KINDS = ("linear", "A", "B")
-_ACTIVATIONS = {  # function, first and second derivative
-    "tanh": (torch.tanh, tanh_slope, tanh_curvature),
-    "identity": (torch.clone, torch.ones_like, torch.zeros_like),
-}
-_EXTRA = "_extra_state"  # where PyTorch keeps what `get_extra_state` returns
-
-
-class Gains(NamedTuple):
-    """Jacobians along trajectories in parts, J = diag(residual) R + diag(coupling) W.
-
-    Each part is (B, T, N), or (1, T, N) if it is the same for all trajectories.
-    """
-
-    residual: Tensor
-    coupling: Tensor
+from lyapkit.models.wcrnn_kinds import ACTIVATIONS, KINDS, Gains
 
 
 class WCRNN(Network):
@@ -68,6 +51,7 @@ class WCRNN(Network):
     """
 
     coupling: Tensor
+    known_by = "residual.values"
     recurrent_parameters = ("recurrent.weight",)
     readout_parameters = ("readout.weight", "readout.bias")
 
@@ -89,8 +73,8 @@ class WCRNN(Network):
             raise ValueError(f"sizes must be at least 1, got {input_size}, {hidden_size} and {output_size}")
         if kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
-        if activation not in _ACTIVATIONS:
-            raise ValueError(f"activation must be one of {', '.join(_ACTIVATIONS)}, got {activation!r}")
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
         residual = copy.deepcopy(residual) if isinstance(residual, Residual) else Residual(residual)
         if residual.size != hidden_size:
             raise ValueError(f"the residual is one of {residual.size} units, the network has {hidden_size}")
@@ -105,7 +89,7 @@ class WCRNN(Network):
         self.input_size, self.output_size = input_size, output_size
         self.state_size = self.hidden_size = hidden_size
         self.kind, self.activation = kind, activation
-        self._function, self._slope, self._curvature = _ACTIVATIONS[activation]
+        self._equations = KINDS[kind](ACTIVATIONS[activation])
         self.source: dict[str, str] = {}
         self.recurrent = nn.Linear(hidden_size, hidden_size, **options)
         self.input = nn.Linear(input_size, hidden_size, bias=False, **options)
@@ -120,7 +104,9 @@ class WCRNN(Network):
     def step(self, state: Tensor, input: Tensor | None) -> Tensor:
         """Return the next state."""
         driven = linear(input, self.input.weight, self.recurrent.bias)
-        return self._next(self.residual(state), torch.addmm(driven, state, self.recurrent.weight.mT))
+        return self._equations.next(
+            self.residual(state), torch.addmm(driven, state, self.recurrent.weight.mT), self.coupling
+        )
 
     def push(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> tuple[Tensor, Tensor]:
         """Return the next state and the tangent vectors carried along with it."""
@@ -171,70 +157,32 @@ class WCRNN(Network):
         for driven in linear(inputs, self.input.weight, self.recurrent.bias).unbind(1):
             residual_parts.append(self.residual(state))
             pre_activations.append(torch.addmm(driven, state, weight))
-            state = self._next(residual_parts[-1], pre_activations[-1])
+            state = self._equations.next(residual_parts[-1], pre_activations[-1], self.coupling)
             states.append(state)
         return torch.stack(states), torch.stack(residual_parts), torch.stack(pre_activations)
 
-    def _next(self, residual_part: Tensor, z: Tensor) -> Tensor:
-        """Return the next state from R h and the pre-activation z."""
-        if self.kind == "B":
-            return self._function(residual_part + self.coupling * z)
-        if self.kind == "A":
-            residual_part = self._function(residual_part)
-        return torch.addcmul(residual_part, self.coupling, self._function(z))
-
     def gains(self, residual_part: Tensor, z: Tensor) -> Gains:
         """Return the parts of the Jacobian of steps with these R h and pre-activations z."""
-        if self.kind == "B":
-            slope = self._slope(residual_part + self.coupling * z)
-            return Gains(slope, slope * self.coupling)
-        slope = self._slope(residual_part) if self.kind == "A" else torch.ones_like(z[:1])
-        return Gains(slope, self._slope(z) * self.coupling)
+        return self._equations.gains(residual_part, z, self.coupling)
 
     def gain_slopes(self, residual_part: Tensor, z: Tensor) -> Gains:
         """Return the derivatives of the `gains` of steps with these R h and pre-activations z, for `gain_tangents`."""
-        if self.kind == "B":
-            slope = self._curvature(residual_part + self.coupling * z)
-            return Gains(slope, slope * self.coupling)
-        slope = self._curvature(residual_part) if self.kind == "A" else torch.zeros_like(z[:1])
-        return Gains(slope, self._curvature(z).mul_(self.coupling))
+        return self._equations.gain_slopes(residual_part, z, self.coupling)
 
     def gain_tangents(self, slopes: Gains, residual_tangent: Tensor, z_tangent: Tensor) -> Gains:
         """Return how the gains change along tangents of R h and z, to first order."""
-        if self.kind == "B":
-            tangent = residual_tangent + self.coupling * z_tangent
-            return Gains(slopes.residual * tangent, slopes.coupling * tangent)
-        through_residual = slopes.residual * residual_tangent if self.kind == "A" else slopes.residual
-        return Gains(through_residual, slopes.coupling * z_tangent)
+        return self._equations.gain_tangents(slopes, residual_tangent, z_tangent, self.coupling)
 
     @property
-    def description(self) -> dict[str, str]:
-        """Kind, sizes and the source of the weights."""
-        return {"system": str(self), **self.source}
+    def settings(self) -> dict[str, object]:
+        """Kind and activation; sizes, residual and coupling are read off the tensors."""
+        return {"kind": self.kind, "activation": self.activation}
 
     def __str__(self) -> str:
         coupling = self.coupling.detach().double()
         span = f"{coupling:.4g}" if not coupling.ndim else f"{coupling.min():.4g} … {coupling.max():.4g}"
         kind = self.kind if self.activation == "tanh" else f"{self.kind}, {self.activation} activation"
         return f"WCRNN of kind {kind} ({self.input_size} inputs, {self.state_size} units, {self.residual}, α = {span})"
-
-    def get_extra_state(self) -> Tensor:
-        """Return what a state dict has to hold beside the tensors, as UTF-8 JSON in a tensor of bytes."""
-        text = json.dumps({"kind": self.kind, "activation": self.activation})
-        return torch.tensor(list(text.encode()), dtype=torch.uint8)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Check that a state dict is of a network of this kind.
-
-        Raises
-        ------
-        ValueError
-            If it is not.
-        """
-        stored = _decoded(state)
-        own = {"kind": self.kind, "activation": self.activation}
-        if stored != own:
-            raise ValueError(f"the state dict is of a WCRNN with {stored}, this one has {own}")
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Tensor], source: Mapping[str, str] | None = None) -> WCRNN:
@@ -254,10 +202,14 @@ class WCRNN(Network):
         """
         try:
             weights = {name: parameters[f"{name}.weight"] for name in ("recurrent", "input", "readout")}
-            options = _decoded(parameters[_EXTRA])
+            options = _settings(parameters[extra_state.NAME])
             residual, coupling = parameters["residual.values"], parameters["coupling"]
         except KeyError as error:
             raise ValueError(f"the state dict of a WCRNN lacks {error}") from error
+        except ValueError as error:
+            raise ValueError(
+                f"the kind of the WCRNN is not known, expected its kind and activation: {error}"
+            ) from error
         for name, tensor in parameters.items():
             if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
                 raise ValueError(f"{name} holds values that are not finite")
@@ -267,7 +219,7 @@ class WCRNN(Network):
         sizes = weights["input"].shape[1], n, len(weights["readout"])
         model = cls(*sizes, residual, coupling, **options, dtype=weights["recurrent"].dtype)
         try:
-            model.load_state_dict(dict(parameters))
+            model.load_state_dict({name: parameters[name] for name in model.state_dict() if name in parameters})
         except RuntimeError as error:
             raise ValueError(f"the parameters of a WCRNN do not fit together: {error}") from error
         model.source = dict(source or {})
@@ -357,12 +309,10 @@ def _check_tanh(module: nn.RNN) -> None:
         raise ValueError(f"expected an nn.RNN with nonlinearity 'tanh', got {module}")
 
 
-def _decoded(extra: Tensor) -> dict[str, str]:
-    """Return what `get_extra_state` encoded."""
-    try:
-        options = json.loads(bytes(extra.tolist()).decode())
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"the kind of the WCRNN cannot be read from {_EXTRA}: {error}") from error
-    if not isinstance(options, dict) or set(options) != {"kind", "activation"}:
-        raise ValueError(f"{_EXTRA} of the WCRNN holds {options}, expected its kind and activation")
-    return options
+def _settings(state: Tensor) -> dict[str, str]:
+    """Return kind and activation as a state dict holds them."""
+    content = extra_state.decoded(state)
+    settings = content.get("settings", content)
+    if not isinstance(settings, dict) or settings.keys() != {"kind", "activation"}:
+        raise ValueError(f"{extra_state.NAME} holds {settings}, expected its kind and activation")
+    return settings

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import product
 
 from lyapkit.models import build_network, residuals
-from lyapkit.models.architectures import WEAKLY_COUPLED
+from lyapkit.models.architectures import ARCHITECTURES
 from lyapkit.models.network import Network
 from lyapkit.models.residuals import Residual
 from lyapkit.tasks.task import Task
@@ -59,7 +59,8 @@ def network_grid(
     if n_seeds < 1:
         raise ValueError(f"the number of seeds must be at least 1, got {n_seeds}")
     given = {"radius": radii, "frequency": frequencies, "spread": spreads, "coupling": couplings}
-    if architecture not in WEAKLY_COUPLED:
+    entry = ARCHITECTURES.get(architecture)
+    if entry is None or not entry.has_residual:
         if shape != "identity" or any(given.values()):
             build_network(architecture, 1, hidden_size, 1)  # raises if it is unknown
             raise ValueError(f"{architecture} has no residual and no coupling to choose")

@@ -1,0 +1,205 @@
+"""What every tensor of a file is for: the recurrent network, its readout, what cannot matter, or unexplained.
+
+A recurrent network is taken for what its names say only if nothing lies beside its tensors that would change its
+equations. What lies *elsewhere* in the model, in modules of its own, is let be if it can only act before the recurrent
+module or after it: for nn.RNN, nn.GRU and nn.LSTM, which run over a whole sequence by themselves, that is modules with
+matrices (embeddings, linear layers, convolutions); for cells, whose users write the loop over time, only those whose
+names say what they are. All else is unexplained, until the user says that it does not matter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from torch import Tensor
+
+from lyapkit.files.errors import listed
+from lyapkit.files.tensors import CheckpointError
+
+_FRONT = re.compile(
+    r"(\w*embed\w*|\w*encoder\w*|wte|inputs?|input_(layer|proj\w*|linear)|in_proj|\w*cnn\w*|conv\w*|features?|backbone|frontend)\d*",
+    re.IGNORECASE,
+)
+_BACK = re.compile(
+    r"(\w*decoder\w*|\w*readout\w*|\w*head\w*|fc\w*|\w*out|output\w*|\w*classifier\w*|linear|lin|dense|proj\w*|logits|"
+    r"mlp|predict\w*)\d*",
+    re.IGNORECASE,
+)
+_TRAINING = re.compile(r"(.*\.)?(optim\w*|criterion|loss\w*|\w*metrics?|scheduler)\..*")
+_COUNTER = re.compile(r"(.*\.)?(n_averaged|num_batches_tracked|num_updates|step|epoch|global_step|version)")
+_ODD_NAMES = re.compile(
+    r"weight_(ih|hh|hr)|bias_(ih|hh)|(^|[._])(w|b|weight|bias)_?(ih|hh|ci|cf|co|ch|mh|mi|mih|mhh)(?![a-z])|"
+    r"(^|[._])lora|peephole",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What modules before and after a recurrent one must fit: its inputs, its outputs, and its gates' units."""
+
+    inputs: int
+    outputs: int
+    units: int
+
+
+@dataclass
+class Account:
+    """What the tensors of a file are for, by their names in it.
+
+    Attributes
+    ----------
+    recurrent, readout : list of str
+        What the network is made of.
+    irrelevant : dict
+        What cannot matter, with the reason.
+    elsewhere : dict
+        What is assumed to act before the recurrent module or after it, with what it looks like.
+    unexplained : dict
+        What may change the equations, with the reason.
+    doubtful : list of str
+        Of `elsewhere`, what nothing but its place tells.
+    """
+
+    recurrent: list[str] = field(default_factory=list)
+    readout: list[str] = field(default_factory=list)
+    irrelevant: dict[str, str] = field(default_factory=dict)
+    elsewhere: dict[str, str] = field(default_factory=dict)
+    unexplained: dict[str, str] = field(default_factory=dict)
+    doubtful: list[str] = field(default_factory=list)
+
+    def require_complete(self, remedy: str = "give the module with its own code to from_module") -> None:
+        """Refuse a file with unexplained tensors, and say what to do.
+
+        Raises
+        ------
+        CheckpointError
+            That names them and the ways out. The message lacks the file's name.
+        """
+        if not self.unexplained:
+            return
+        reasons = "; ".join(dict.fromkeys(self.unexplained.values()))
+        first = next(iter(self.unexplained))
+        raise CheckpointError(
+            f"holds tensors beside the recurrent ones that may change what the network computes, "
+            f"{listed(self.unexplained)} ({reasons}): {remedy}, or, if they do not act, say so by "
+            f"ignore=[{first!r}, …], names or patterns with *"
+        )
+
+    @property
+    def notes(self) -> list[str]:
+        """What was assumed, a sentence without a full stop each."""
+        parts = {name.rpartition(".")[0] or name: role for name, role in self.elsewhere.items()}
+        return [f"{name} is taken for {role}" for name, role in parts.items()]
+
+    def describe(self) -> str:
+        """Return the account as text, one line per group."""
+        lines = []
+        for title, names in {"recurrent": self.recurrent, "readout": self.readout}.items():
+            if names:
+                lines.append(f"{title}: {', '.join(names)}")
+        for title in ("elsewhere", "irrelevant", "unexplained"):
+            for reason in dict.fromkeys((group := getattr(self, title)).values()):
+                names = [name for name, given in group.items() if given == reason]
+                lines.append(f"{title} ({reason}): {', '.join(names)}")
+        return "\n".join(lines)
+
+
+def account_for(
+    tensors: Mapping[str, Tensor],
+    recurrent: set[str],
+    prefix: str,
+    sizes: Sizes,
+    *,
+    is_cell: bool,
+    is_own: bool,
+    others: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+) -> Account:
+    """Return what the tensors of a file are for, seen from one of its recurrent networks.
+
+    Parameters
+    ----------
+    tensors : mapping
+        All of them.
+    recurrent : set of str
+        Names of those of which the network is made.
+    prefix : str
+        How the names of the recurrent module begin.
+    sizes : Sizes
+        Of the network.
+    is_cell : bool
+        Whether the loop over time is the user's code.
+    is_own : bool
+        Whether the network is of a class that lyapkit knows, so that modules inside it are no part of its recurrence.
+    others : sequence of str
+        Prefixes of other recurrent modules.
+    ignore : sequence of str
+        Names, or patterns with * and ?, of tensors that the user says do not matter.
+    """
+    account = Account(recurrent=[name for name in tensors if name in recurrent])
+    siblings: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name in recurrent:
+            continue
+        if any(name == pattern or fnmatchcase(name, pattern) for pattern in ignore):
+            account.irrelevant[name] = "ignored as asked"
+        elif _TRAINING.fullmatch(name) or (_COUNTER.fullmatch(name) and _is_counter(tensor)):
+            account.irrelevant[name] = "bookkeeping of a training"
+        elif any(other and name.startswith(other) for other in others):
+            account.irrelevant[name] = "of another recurrent module"
+        elif (sibling := _sibling(name, prefix, is_own)) is None:
+            place = f"in the recurrent module {prefix!r} itself" if name.startswith(prefix) else "of the model itself"
+            account.unexplained[name] = f"parameters {place}, that PyTorch's have not"
+        elif _ODD_NAMES.search(name):
+            account.unexplained[name] = "named like recurrent weights"
+        else:
+            siblings.setdefault(sibling, {})[name] = tensor
+    for sibling, inside in siblings.items():
+        role, is_sure = _role(sibling.split(".")[-1], list(inside.values()), sizes, is_cell)
+        if role is None:
+            why = "only the code of the loop over time tells what they do" if is_cell else "they may act on the states"
+            account.unexplained |= dict.fromkeys(inside, f"modules beside the recurrent one: {why}")
+        else:
+            account.elsewhere |= dict.fromkeys(inside, role)
+            account.doubtful += [] if is_sure else [sibling]
+    return account
+
+
+def _is_counter(tensor: Tensor) -> bool:
+    return tensor.numel() == 1 and not tensor.is_floating_point()
+
+
+def _sibling(name: str, prefix: str, is_own: bool) -> str | None:
+    """Return the module in which a tensor lies, on the level where its way parts from that of the recurrent module.
+
+    None if it lies in the recurrent module, or is a parameter of one that contains it.
+    """
+    inside, way = name.split("."), prefix.split(".")[:-1]
+    shared = next((level for level, part in enumerate(way) if inside[level : level + 1] != [part]), len(way))
+    if (shared == len(way) and not is_own) or len(inside) <= shared + 1:
+        return None
+    return ".".join(inside[: shared + 1])
+
+
+def _role(name: str, tensors: Sequence[Tensor], sizes: Sizes, is_cell: bool) -> tuple[str | None, bool]:
+    """Return what a module beside the recurrent one is taken for, None if it may be anything, and if that is sure."""
+    matrices = [tensor for tensor in tensors if tensor.ndim >= 2]
+    widths = {size for matrix in matrices for size in matrix.shape[:2]}
+    if _BACK.fullmatch(name) and (sizes.outputs in widths or not matrices):
+        return "what reads the states", True
+    if _FRONT.fullmatch(name) and sizes.inputs in widths:
+        return "what gives the inputs: inputs are to be given as it returns them", True
+    if is_cell:
+        return None, False
+    if matrices:
+        takes_states = any(matrix.ndim == 2 and matrix.shape[1] == sizes.outputs for matrix in matrices)
+        role = "what reads the states" if takes_states else "something before or after the recurrent module"
+        return role, takes_states or bool(_BACK.fullmatch(name) or _FRONT.fullmatch(name))
+    acting = {sizes.outputs, sizes.units} | {gates * sizes.units for gates in (1, 2, 3, 4)} | {1}
+    if {tensor.numel() for tensor in tensors} & acting:
+        return None, False
+    return "something before or after the recurrent module", False
