@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import lyapkit as lk
-from lyapkit.files.datasets import replacing
+from lyapkit.files.writing import replacing
 from lyapkit.provenance import provenance
 from lyapkit.tasks.images import Images, as_sequences, load_digits, load_mnist
 

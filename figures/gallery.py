@@ -22,7 +22,7 @@ import summary
 from claims import CLAIMS, SOURCES
 from drawing import OUTPUT, ROOT, Source, read, recompute
 
-from lyapkit.files.datasets import replacing
+from lyapkit.files.writing import replacing
 
 FIGURES = {  # script to what it shows
     "fig1": "schematic",

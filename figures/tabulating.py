@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from drawing import Datasets, Source, asked_for, read_or_say, scales
 
-from lyapkit.files.datasets import replacing
+from lyapkit.files.writing import replacing
 
 Rows = list[list[str]]
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import shutil
 import sys
 import warnings
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -60,7 +58,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 def spectrum(
     checkpoint: Checkpoint,
     inputs: Inputs,
-    output: Annotated[Path | None, typer.Option(help="Write the spectrum to this netCDF file.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the spectrum to this .nc or .csv file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the spectrum to this .png, .pdf or .svg file.")] = None,
     n_exponents: Annotated[
         int | None, typer.Option("-k", "--n-exponents", help="Only the k largest exponents. Default: all.")
@@ -91,7 +89,7 @@ def spectrum(
     import lyapkit as lk
     from lyapkit.hooks import load_module
 
-    _check_paths(output, plot)
+    _check_paths(output, plot, checkpoint, inputs, module)
     if module is None:
         system = lk.load_system(checkpoint, prefix=prefix, nonlinearity=nonlinearity, key=key, ignore=ignore or ())
     else:
@@ -116,7 +114,7 @@ def spectrum(
 def validate(
     checkpoint: Checkpoint,
     inputs: Inputs,
-    output: Annotated[Path | None, typer.Option(help="Write exponents and predictions to this netCDF file.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the exponents to this .nc or .csv file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw them to this .png, .pdf or .svg file.")] = None,
     n_transient: Transient = 0,
     prefix: Prefix = None,
@@ -127,7 +125,7 @@ def validate(
     """Check on the WCRNN in CHECKPOINT that its exponents are those of its residual (Eq. 13)."""
     import lyapkit as lk
 
-    _check_paths(output, plot)
+    _check_paths(output, plot, checkpoint, inputs)
     system = lk.load_system(checkpoint, prefix=prefix, nonlinearity="tanh", key=key)
     if not isinstance(system, lk.WCRNN):
         raise ValueError(f"{checkpoint} holds a network without a residual, {system}: only a WCRNN can be validated")
@@ -140,7 +138,7 @@ def gradients(
     checkpoint: Checkpoint,
     inputs: Inputs,
     targets: Targets,
-    output: Annotated[Path | None, typer.Option(help="Write the norms to this netCDF file.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the norms to this .nc or .csv file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw them to this .png, .pdf or .svg file.")] = None,
     loss: LossName = "cross-entropy",
     module: ModuleHook = None,
@@ -155,7 +153,7 @@ def gradients(
     """Compute how the gradients of the network in CHECKPOINT fade or grow on their way back (Eq. 10 and 15)."""
     import lyapkit as lk
 
-    _check_paths(output, plot)
+    _check_paths(output, plot, checkpoint, inputs, targets, module, loss)
     given = _learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity, key, ignore)
     ds = lk.gradient_norms(*given, progress=not quiet)
     _finish(ds, _decay_rates, output, plot, lk.plot_gradient_norms)
@@ -166,7 +164,7 @@ def curvature(
     checkpoint: Checkpoint,
     inputs: Inputs,
     targets: Targets,
-    output: Annotated[Path | None, typer.Option(help="Write the eigenvalues to this netCDF file.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the eigenvalues to this .nc or .csv file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw them to this .png, .pdf or .svg file.")] = None,
     n_eigenvalues: Annotated[int, typer.Option("-k", "--n-eigenvalues", help="How many.")] = 10,
     which: Annotated[str, typer.Option(help="magnitude, largest or smallest.")] = "magnitude",
@@ -185,7 +183,7 @@ def curvature(
     """Compute leading Hessian eigenvalues of the loss of the network in CHECKPOINT (Eq. 6)."""
     import lyapkit as lk
 
-    _check_paths(output, plot)
+    _check_paths(output, plot, checkpoint, inputs, targets, module, loss)
     given = _learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity, key, ignore)
     block = parameters.split(",") if "," in parameters else parameters
     ds = lk.hessian_eigenvalues(*given, n_eigenvalues, which=which, parameters=block, seed=seed, progress=not quiet)
@@ -244,15 +242,17 @@ def _learning_problem(
     return model, lk.read_inputs(inputs), read_targets(targets), named_loss(loss)
 
 
-def _check_paths(output: Path | None, plot: Path | None) -> None:
-    """Find out before the work starts whether its results can be written."""
-    from lyapkit.files.datasets import check_writable
+def _check_paths(output: Path | None, plot: Path | None, *inputs: str | Path | None) -> None:
+    """Find out before the work starts whether its results can be written, and would not replace what it reads."""
+    from lyapkit.files.datasets import check_ending
+    from lyapkit.files.writing import check_writable
     from lyapkit.plots import check_drawable
 
+    given = [str(path).rpartition(".py:")[0] + ".py" if ".py:" in str(path) else path for path in inputs if path]
     if output is not None:
-        check_writable(output)
+        check_ending(check_writable(output, given))
     if plot is not None:
-        check_drawable(plot)
+        check_drawable(plot, given)
 
 
 def _finish(
@@ -264,36 +264,22 @@ def _finish(
 ) -> None:
     """Write and draw what was asked for, then print it as text, even if a file cannot be written."""
     import lyapkit as lk
+    from lyapkit.files.datasets import left_out
     from lyapkit.plots import save_figure
 
     done = []
     try:
         if output is not None:
-            with _named(output):
-                lk.save(ds, output)
+            lk.save(ds, output)
             done.append(f"\nwrote {output}")
+            if output.suffix == ".csv" and (names := left_out(ds)):
+                done.append(f"which has no room for {', '.join(names)}: a .nc file has")
         if plot is not None:
             ax = draw(ds)
-            with _named(plot):
-                save_figure(ax, plot)
+            save_figure(ax, plot)
             done.append(f"drew {plot}")
     finally:
         print(describe(ds), *done, sep="\n")
-
-
-@contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Raise what goes wrong while a file is written as an OSError that names it; libraries say it in their own ways."""
-    try:
-        yield
-    except (OSError, RuntimeError, zlib.error) as error:
-        if str(error).startswith("cannot write"):
-            raise
-        reason = getattr(error, "strerror", None)
-        if reason is None:  # as netCDF's, which says no more than "HDF error"
-            free = shutil.disk_usage(path.parent).free
-            reason = f"{error} ({free / 1e6:.3g} MB are free there)"
-        raise OSError(f"cannot write {path}: {reason}") from error
 
 
 @app.command()
@@ -325,7 +311,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --folder.")] = False,
     time_budget: Annotated[float | None, typer.Option(help="Seconds after which to stop cleanly.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, … Default: cpu.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Write the metrics to this netCDF file.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the metrics to this .nc or .csv file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw learning curves to this .png, .pdf or .svg file.")] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -334,7 +320,7 @@ def train(
     from lyapkit.tables import training_table
     from lyapkit.training import network_grid
 
-    _check_paths(output, plot)
+    _check_paths(output, plot, task)
     the_task = lk.task(task, downsample=downsample)
     if epochs is not None and iterations is not None:
         raise ValueError("give epochs or iterations, not both")
@@ -439,8 +425,7 @@ def plot(
     folder = file.parent if folder is None else folder
     for name, draw in pictures.items():
         ax, path = draw(ds), folder / f"{file.stem}_{name}.{suffix}"
-        with _named(path):
-            save_figure(ax, path)
+        save_figure(ax, path)
         print(f"drew {path}")
 
 

@@ -322,7 +322,7 @@ def test_a_result_that_cannot_be_written_is_printed_all_the_same(run, tmp_path, 
         "curvature": ([*problem, "-k", "2"], "loss per squared parameter"),
         "train": (["digits", "-n", "4", "--iterations", "1", "--test-samples", "20"], "minimal performance"),
     }[command]
-    monkeypatch.setattr(lk, "save", _fails(RuntimeError("NetCDF: HDF error")))
+    monkeypatch.setattr("xarray.Dataset.to_netcdf", _fails(RuntimeError("NetCDF: HDF error")))
     code, out, err = run(command, *arguments, "-q", "--output", tmp_path / "x.nc")
     assert (code, err.count("\n")) == (2, 1)
     assert err.startswith(f"lyapkit: cannot write {tmp_path / 'x.nc'}: NetCDF: HDF error (")
@@ -332,7 +332,7 @@ def test_a_result_that_cannot_be_written_is_printed_all_the_same(run, tmp_path, 
 
 def test_a_picture_that_cannot_be_written(run, files, monkeypatch):
     picture, output = files / "x.png", files / "x.nc"
-    monkeypatch.setattr("lyapkit.plots.save_figure", _fails(OSError(28, "No space left on device")))
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", _fails(OSError(28, "No space left on device")))
     arguments = ("--inputs", files / "inputs.npy", "-q", "--output", output, "--plot", picture)
     code, out, err = run("spectrum", files / "model.safetensors", *arguments)
     assert (code, err) == (2, f"lyapkit: cannot write {picture}: No space left on device\n")

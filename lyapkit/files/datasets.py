@@ -1,18 +1,16 @@
-"""`save` and `load`: datasets to and from netCDF files, written whole or not at all."""
+"""`save` and `load`: datasets to and from netCDF files, written whole or not at all; and tables of them."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import xarray as xr
 
 from lyapkit.files.errors import CheckpointError, reason
 from lyapkit.files.netcdf_check import check_netcdf, remember
+from lyapkit.files.writing import replacing, target_of
 
 LARGE = 100_000  # bytes from which compression is worth its time
 
@@ -20,14 +18,16 @@ LARGE = 100_000  # bytes from which compression is worth its time
 def save(ds: xr.Dataset, path: str | Path) -> Path:
     """Write a dataset to a netCDF4 file, atomically: a file of that name is replaced only by a complete one.
 
-    Large variables are compressed. Reading the file with `load` gives an identical dataset.
+    Large variables are compressed. Reading the file with `load` gives an identical dataset. A `.csv` file gets a table
+    of the dataset's first variable, for other programs: see `table`.
 
     Parameters
     ----------
     ds : xarray.Dataset
         What to write. Attributes must be text or numbers.
     path : str or Path
-        Where; the folder must exist.
+        Where, a `.nc` or a `.csv` file; the folder must exist. A link is followed, and a file that is there keeps its
+        mode.
 
     Returns
     -------
@@ -36,10 +36,18 @@ def save(ds: xr.Dataset, path: str | Path) -> Path:
 
     Raises
     ------
+    ValueError
+        If the ending is none of these.
     OSError
-        If the folder does not exist or cannot be written to.
+        If it cannot be written: the folder does not exist or is full, the path is a folder or a device.
     """
-    path = check_writable(path)
+    path = Path(path)
+    target_of(path)
+    check_ending(path)
+    if path.suffix == ".csv":
+        with replacing(path) as temporary:
+            table(ds).to_csv(temporary)
+        return path
     encoding = {
         name: {"zlib": True, "complevel": 1, "shuffle": True}
         for name, variable in ds.variables.items()
@@ -49,6 +57,36 @@ def save(ds: xr.Dataset, path: str | Path) -> Path:
         ds.to_netcdf(temporary, engine="netcdf4", format="NETCDF4", encoding=encoding)
     remember(path)
     return path
+
+
+def check_ending(path: Path) -> None:
+    """Raise if datasets are not written to files with such an ending.
+
+    Raises
+    ------
+    ValueError
+        Naming the endings.
+    """
+    if path.suffix not in (".nc", ".csv"):
+        raise ValueError(f"cannot write {path}: unknown type {path.suffix!r} of results, expected .nc or .csv")
+
+
+def table(ds: xr.Dataset) -> pd.DataFrame:
+    """Return a dataset's first variable, and all that has no other dimensions, one row per value.
+
+    Of a spectrum: one row per trajectory and exponent. What has other dimensions, `left_out` names.
+    """
+    main = next(iter(ds.data_vars.values()))
+    kept = ds.drop_vars(left_out(ds))
+    if not main.dims:
+        return pd.DataFrame({str(name): [variable.values] for name, variable in kept.variables.items()})
+    return kept.to_dataframe(dim_order=list(main.dims))
+
+
+def left_out(ds: xr.Dataset) -> list[str]:
+    """Return the variables of a dataset that its `table` leaves out."""
+    main = next(iter(ds.data_vars.values()))
+    return [str(name) for name, variable in ds.variables.items() if not set(variable.dims) <= set(main.dims)]
 
 
 def load(path: str | Path) -> xr.Dataset:
@@ -82,37 +120,3 @@ def open(path: str | Path) -> xr.Dataset:
     """
     warnings.warn("lyapkit.open is called lyapkit.load now", DeprecationWarning, stacklevel=2)
     return load(path)
-
-
-def check_writable(path: str | Path) -> Path:
-    """Return the path if a file can be written there, so that hours of work do not end in an error.
-
-    Raises
-    ------
-    OSError
-        If the folder does not exist, the path is a folder, or there is no permission to write.
-    """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {path}: the folder {path.parent} does not exist")
-    if path.is_dir():
-        raise IsADirectoryError(f"cannot write {path}: it is a folder")
-    if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise PermissionError(f"cannot write {path}: permission denied")
-    return path
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, and move it there if the block ends well; else delete it."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from lyapkit.files.datasets import check_writable, replacing
+from lyapkit.files.writing import check_writable, replacing
 
 STYLE = Path(__file__).with_name("lyapkit.mplstyle")
 MEAN_COLOUR, TRAJECTORY_COLOUR, THEORY_COLOUR = "#0072B2", "#8C8C8C", "#D55E00"
@@ -50,9 +50,9 @@ def save_figure(ax: Axes, path: str | Path, style: Path = STYLE) -> Path:
     return path
 
 
-def check_drawable(path: str | Path) -> Path:
-    """Return the path if a picture can be written there; raises like `save_figure`."""
-    path = check_writable(path)
+def check_drawable(path: str | Path, inputs: Iterable[str | Path] = ()) -> Path:
+    """Return the path if a picture can be written there and replaces no input; raises like `save_figure`."""
+    path = check_writable(path, inputs)
     if path.suffix not in _METADATA:
         raise ValueError(f"cannot draw {path.name}: unknown type {path.suffix!r}, expected .png, .pdf or .svg")
     return path

@@ -11,7 +11,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from lyapkit.files.datasets import replacing
+from lyapkit.files.writing import replacing
 
 _CHECKPOINT = re.compile(r"network_(\d+)_step_(\d+)\.safetensors")
 

@@ -7,7 +7,7 @@ from torch import nn
 
 import lyapkit as lk
 from lyapkit import provenance
-from lyapkit.files.datasets import replacing
+from lyapkit.files.writing import replacing
 
 
 def _write_half(path):
