@@ -32,7 +32,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, about: Mapping[str, 
         with replacing(path) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
-        raise OSError(f"{path} cannot be written ({error.strerror or error}); what was there before is kept") from error
+        raise OSError(f"{error}; what was there before is kept") from error
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], dict]:
