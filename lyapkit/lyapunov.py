@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor
+from torch import Tensor, nn
 
 from lyapkit.arguments import Array, available_device, checked_dtype, checked_inputs, checked_steps
 from lyapkit.forecast import LongRunWarning, announcement, require_memory
 from lyapkit.labels import index, variable
+from lyapkit.models.given import as_system
 from lyapkit.provenance import provenance, sha256
 from lyapkit.statistics import time_average_standard_error
 from lyapkit.systems import System
@@ -26,7 +28,7 @@ class ReliabilityWarning(UserWarning):
 
 
 def lyapunov_spectrum(
-    system: System,
+    system: System | nn.Module | str | Path,
     inputs: Array | None = None,
     *,
     initial_state: Array | None = None,
@@ -51,8 +53,9 @@ def lyapunov_spectrum(
 
     Parameters
     ----------
-    system : System
-        A `Map`, a `Flow`, a member of `classical`, or what `load_system` or `from_module` returned.
+    system : System, nn.Module, str or Path
+        A `Map`, a `Flow`, a member of `classical`, what `load_system` or `from_module` returned, or what these take: a
+        PyTorch module or the path of a checkpoint.
     inputs : array, tensor or DataArray, optional
         (trajectory, time, feature): the sequence that drives each trajectory. None for an autonomous system.
     initial_state : array, optional
@@ -122,11 +125,7 @@ def lyapunov_spectrum(
     LongRunWarning
         Before a run of more than a minute: how long it will take, how much memory, and what would make it faster.
     """
-    if not isinstance(system, System):
-        raise TypeError(
-            f"system is a {type(system).__name__}, expected a lyapkit System: wrap a function in Map or Flow, "
-            "a PyTorch module in from_module, or read a file with load_system"
-        )
+    system = as_system(system)
     if initial_state is not None and np.iscomplexobj(initial_state):
         system = system.split_into_real_parts()
         initial_state = np.concatenate([np.real(initial_state), np.imag(initial_state)], axis=-1)
@@ -234,7 +233,7 @@ def _dataset(term: VariationalTerm, system: System, attributes: dict[str, str]) 
 
 
 def _start(
-    system: System,
+    system: System | nn.Module | str | Path,
     inputs: np.ndarray | None,
     initial_state: Array | None,
     n_trajectories: int | None,

@@ -15,6 +15,8 @@ def over_training(
     analysis: Callable[..., xr.Dataset],
     checkpoints: Mapping[int, nn.Module | str | Path],
     *arguments: object,
+    nonlinearity: str | None = None,
+    load: Callable[..., nn.Module] = load_network,
     **options: object,
 ) -> xr.Dataset:
     """Return an analysis of a network at several steps of its training, along a dimension `step`.
@@ -25,9 +27,13 @@ def over_training(
         ``analysis(model, *arguments, **options)`` that returns a dataset: `gradient_norms`, `hessian_eigenvalues`,
         `ggn_eigenvalues`, `learning_rate_modulation`, `lyapunov_spectrum`, …
     checkpoints : mapping
-        Training step to model, or to the path of a checkpoint that `load_network` reads.
+        Training step to model, or to the path of a checkpoint.
     *arguments, **options
         Inputs, targets, loss, and so on, the same for all.
+    nonlinearity : "tanh" or "relu", optional
+        Of Elman networks in files that do not tell.
+    load : callable
+        What makes a model of a path. Default: `load_network`; `load_system` for the spectra of files without a readout.
 
     Returns
     -------
@@ -45,7 +51,8 @@ def over_training(
     results = []
     for step in steps:
         model = checkpoints[step]
-        model = load_network(model) if isinstance(model, str | Path) else model
+        if isinstance(model, str | Path):
+            model = load(model, **({} if nonlinearity is None else {"nonlinearity": nonlinearity}))
         results.append(analysis(model, *arguments, **options))
     ds = xr.concat(results, dim="step", data_vars="all", join="outer", combine_attrs="override")
     ds.attrs = results[-1].attrs

@@ -3,9 +3,11 @@
 from lyapkit.models import residuals
 from lyapkit.models.architectures import ARCHITECTURES, build_network, register
 from lyapkit.models.checkpoint import CheckpointError, inspect_checkpoint, load_checkpoint, load_network, load_system
+from lyapkit.models.given import as_system
 from lyapkit.models.given_modules import as_network
+from lyapkit.models.modules import Cell, from_module
 from lyapkit.models.network import Network, RecurrentNetwork
-from lyapkit.models.recurrent import Cell, Recurrent, from_module
+from lyapkit.models.recurrent import Recurrent
 from lyapkit.models.refined_lstm import RefinedLSTM
 from lyapkit.models.residuals import Residual
 from lyapkit.models.s4 import S4
@@ -23,6 +25,7 @@ __all__ = [
     "RefinedLSTM",
     "Residual",
     "as_network",
+    "as_system",
     "build_network",
     "elman_with_identity_residual",
     "from_module",

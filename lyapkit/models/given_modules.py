@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from lyapkit.models.checkpoint import load_network
 from lyapkit.models.network import Network, RecurrentNetwork
 
 TOLERANCE = 1e-9  # of outputs, relative to the largest
@@ -16,8 +18,8 @@ SHORT = 8  # steps that not even a chaotic network takes rounding errors far in
 _ADVICE = "give lyapkit.RecurrentNetwork(recurrent, readout), or a subclass of lyapkit.Network with your own step"
 
 
-def as_network(model: nn.Module, inputs: Tensor, lengths: Tensor | None = None) -> Network:
-    """Return a model as a `Network`: itself, or the recurrent module and the readout that it consists of.
+def as_network(model: nn.Module | str | Path, inputs: Tensor, lengths: Tensor | None = None) -> Network:
+    """Return a model as a `Network`: itself, what a file holds, or its recurrent module and readout.
 
     The network shares the model's parameters; the model, and the modes that its modules are in, are left as they are.
     That the network is the model is checked: outputs of both are compared on all samples, in float64 and eval mode,
@@ -25,9 +27,10 @@ def as_network(model: nn.Module, inputs: Tensor, lengths: Tensor | None = None) 
 
     Parameters
     ----------
-    model : Network or nn.Module
-        A module that contains exactly one nn.RNN, nn.GRU, nn.LSTM or cell, and reads the last hidden state, or that
-        of every step, with its other submodules, one after the other. If it returns several things, the first counts.
+    model : Network, nn.Module, str or Path
+        The path of a checkpoint that `load_network` reads; or a module that contains exactly one nn.RNN, nn.GRU,
+        nn.LSTM or cell, and reads the last hidden state, or that of every step, with its other submodules, one after
+        the other. If it returns several things, the first counts.
     inputs : Tensor
         (sample, time, feature).
     lengths : Tensor, optional
@@ -38,6 +41,8 @@ def as_network(model: nn.Module, inputs: Tensor, lengths: Tensor | None = None) 
     ValueError
         If the model has no readout, has trainable parameters that would not be used, or computes something else.
     """
+    if isinstance(model, str | Path):
+        model = load_network(model)
     if isinstance(model, Network):
         if type(model).forward is not Network.forward:
             _, reason = _compared(model, lambda copied: copied, inputs, lengths)

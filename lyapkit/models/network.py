@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lyapkit.models import extra_state, stored_modules
-from lyapkit.models.recurrent import Recurrent
+from lyapkit.models.pytorch_modules import is_plain
+from lyapkit.models.recurrent import PARAMETER, Recurrent
 from lyapkit.systems import System
 
 
@@ -88,7 +89,8 @@ class Network(nn.Module, System):
             settings = self.settings
         except AttributeError:  # of a subclass that nobody will build from a file
             settings = None
-        return extra_state.encoded({"network": type(self).__name__, "settings": settings})
+        content = {"network": type(self).__name__, "settings": settings}
+        return extra_state.encoded(content | ({"every_step": True} if self.every_step else {}))
 
     def set_extra_state(self, state: Tensor) -> None:
         """Check that a state dict is of a network of this kind.
@@ -199,6 +201,16 @@ class RecurrentNetwork(Network):
         super().__init__()
         if not isinstance(recurrent, nn.RNNBase | nn.RNNCellBase):
             raise ValueError(f"expected an nn.RNN, nn.GRU, nn.LSTM or a cell of theirs, got {type(recurrent).__name__}")
+        if not is_plain(recurrent):
+            raise ValueError(
+                f"{type(recurrent).__name__} has code of its own, a forward or hooks, that its weights do not tell: "
+                "give a subclass of lyapkit.Network with your own step"
+            )
+        if other := [name for name, _ in recurrent.named_parameters() if not PARAMETER.match(name)]:
+            raise ValueError(
+                f"weights of {type(recurrent).__name__} are computed from others, {', '.join(other)}: make them plain "
+                "first, by torch.nn.utils.parametrize.remove_parametrizations, prune.remove or remove_weight_norm"
+            )
         self.recurrent = recurrent
         self.readout = readout
         self.source: dict[str, str] = {}

@@ -67,7 +67,10 @@ class Module:
                 f"it is a {self.own}, a network that is not registered here: import the module of yours that calls "
                 "lyapkit.register for it first"
             )
-        return kind.from_parameters(self.parameters, source)
+        network = kind.from_parameters(self.parameters, source)
+        if extra_state.NAME in self.parameters:
+            network.every_step = bool(extra_state.decoded(self.parameters[extra_state.NAME]).get("every_step"))
+        return network
 
     def names(self, network: Recurrent | Network) -> set[str]:
         """Return the names in the file of the tensors that make the network."""

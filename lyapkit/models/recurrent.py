@@ -1,4 +1,4 @@
-"""`Recurrent`, the system made of a recurrent network's weights, and `from_module`, which takes a PyTorch module."""
+"""`Recurrent`: the system made of a recurrent network's weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lyapkit.models.layers import GRULayer, Layer, LSTMLayer, ReluLayer, ResetFirstGRULayer, TanhLayer
 from lyapkit.systems import System
 
-_PARAMETER = re.compile(
+PARAMETER = re.compile(
     r"^(?P<name>weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)(_l(?P<layer>\d+))?(?P<reverse>_reverse)?$"
 )
 _ELMAN_LAYERS = {"tanh": TanhLayer, "relu": ReluLayer}
@@ -138,7 +138,9 @@ class Recurrent(System):
         options = {"num_layers": len(self.layers), "bias": "bias_ih" in first.weights, "dtype": first.weight_hh.dtype}
         if isinstance(first, LSTMLayer) and first.weight_hr is not None:
             options["proj_size"] = first.sizes[0]
-        kind = nn.LSTM if isinstance(first, LSTMLayer) else nn.GRU if isinstance(first, GRULayer) else nn.RNN
+        kind = {LSTMLayer: nn.LSTM, GRULayer: nn.GRU, TanhLayer: nn.RNN, ReluLayer: nn.RNN}.get(type(first))
+        if kind is None:
+            raise ValueError(f"PyTorch has no {first.kind}, so that it cannot be a part of a PyTorch module")
         if kind is nn.RNN:
             options["nonlinearity"] = "relu" if isinstance(first, ReluLayer) else "tanh"
         module = kind(first.input_size, first.hidden_size, **options)
@@ -182,7 +184,7 @@ class Recurrent(System):
         """
         by_layer: dict[int, dict[str, Tensor]] = {}
         for full_name, tensor in parameters.items():
-            match = _PARAMETER.match(full_name)
+            match = PARAMETER.match(full_name)
             if match is None:
                 raise ValueError(f"{full_name!r} is not a parameter of a recurrent layer")
             if match["reverse"]:
@@ -243,103 +245,3 @@ def _layer(weights: dict[str, Tensor], nonlinearity: str | None, index: int, res
             + (f", not {nonlinearity!r}" if nonlinearity else "")
         )
     return _ELMAN_LAYERS[nonlinearity](weights)
-
-
-def from_module(
-    module: nn.Module, *, state_size: int | tuple[int, ...] | None = None, input_size: int | None = None
-) -> System:
-    """Return a PyTorch module as a system; the module is copied and not changed.
-
-    Parameters
-    ----------
-    module : nn.Module
-        An `nn.RNN`, `nn.GRU`, `nn.LSTM`, one of their cells, or a module that contains exactly one of these; with
-        `state_size`, a cell of the user's own: ``forward(input, state) -> state``, whose tangent map then comes from
-        forward-mode automatic differentiation. Dropout is off, as in eval mode; `batch_first` does not matter,
-        inputs here are always (trajectory, time, feature).
-    state_size : int or tuple of int, optional
-        The user's cell's state: a tensor (B, N), or a tuple of tensors of these sizes.
-    input_size : int, optional
-        The user's cell's number of input features. Default: its attribute `input_size`.
-
-    Raises
-    ------
-    ValueError
-        If the module is bidirectional, or contains no recurrent module or several.
-    """
-    if isinstance(module, System):
-        return module
-    if state_size is not None:
-        return Cell(module, state_size, input_size)
-    found = {name: part for name, part in module.named_modules() if isinstance(part, nn.RNNBase | nn.RNNCellBase)}
-    if not found:
-        raise ValueError(
-            f"{type(module).__name__} contains no nn.RNN, nn.GRU, nn.LSTM or cell of theirs; for a cell of your own, "
-            "forward(input, state), give state_size= and input_size="
-        )
-    if len(found) > 1:
-        raise ValueError(
-            f"{type(module).__name__} contains several recurrent modules, {', '.join(found)}: pass one of them"
-        )
-    recurrent = copy.deepcopy(next(iter(found.values())))
-    return Recurrent.from_parameters(recurrent.state_dict(), getattr(recurrent, "nonlinearity", None))
-
-
-class Cell(System):
-    """A user's recurrent cell, ``forward(input, state) -> state``, differentiated in forward mode.
-
-    Parameters
-    ----------
-    module : nn.Module
-        The cell. It is copied, and put in eval mode.
-    state_size : int or tuple of int
-        Size of the state tensor, or sizes of the tensors in the state tuple. The system's state is their
-        concatenation.
-    input_size : int, optional
-        Number of input features. Default: the module's attribute `input_size`.
-
-    Raises
-    ------
-    ValueError
-        If the number of input features is not known, or, at use, if the cell returns another kind of state.
-    """
-
-    def __init__(self, module: nn.Module, state_size: int | tuple[int, ...], input_size: int | None = None) -> None:
-        self.module = copy.deepcopy(module).eval().requires_grad_(False)
-        self.sizes = (state_size,) if isinstance(state_size, int) else tuple(state_size)
-        self.is_tuple = not isinstance(state_size, int)
-        self.state_size = sum(self.sizes)
-        self.input_size = getattr(module, "input_size", None) if input_size is None else input_size
-        if self.input_size is None:
-            raise ValueError(f"the number of input features of {type(module).__name__} is not known: give input_size=")
-
-    def step(self, state: Tensor, input: Tensor | None) -> Tensor:
-        """Return the next state."""
-        parts = state.split(self.sizes, dim=-1)
-        output = self.module(input, parts if self.is_tuple else parts[0])
-        next_parts = output if self.is_tuple else (output,)
-        expected = [(len(state), size) for size in self.sizes]
-        got = [tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__ for part in next_parts]
-        if got != expected:
-            raise ValueError(
-                f"{type(self.module).__name__} returned {got} where its next state, {expected}, was expected: wrap it "
-                "so that forward(input, state) returns the state alone"
-            )
-        return torch.cat(next_parts, dim=-1)
-
-    def initial_state(self, n_trajectories: int, generator: torch.Generator) -> Tensor:
-        """Return zeros."""
-        return torch.zeros(n_trajectories, self.state_size, dtype=torch.float64)
-
-    def converted(self, dtype: torch.dtype, device: torch.device) -> Cell:
-        """Return this cell with its parameters in `dtype` on `device`."""
-        sizes = self.sizes if self.is_tuple else self.sizes[0]
-        return Cell(copy.deepcopy(self.module).to(device, dtype), sizes, self.input_size)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the cell's parameters are."""
-        return next((parameter.device for parameter in self.module.parameters()), torch.device("cpu"))
-
-    def __str__(self) -> str:
-        return f"{type(self.module).__name__} ({self.input_size} inputs, state size {self.state_size})"

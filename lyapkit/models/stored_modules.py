@@ -23,6 +23,7 @@ _ARGUMENTS: dict[type[nn.Module], tuple[str, ...]] = {  # of the constructor, an
     nn.Softmax: ("dim",),
     nn.LogSoftmax: ("dim",),
     nn.LeakyReLU: ("negative_slope",),
+    nn.PReLU: ("num_parameters",),
     nn.ELU: ("alpha",),
     nn.GELU: ("approximate",),
     nn.Softplus: ("beta", "threshold"),

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 import safetensors.torch
+import torch
 from problems import problem
+from torch import nn
 
 import lyapkit as lk
 
@@ -30,3 +32,22 @@ def test_of_every_analysis(analysis):
 def test_nothing_to_analyse():
     with pytest.raises(ValueError, match="no checkpoints"):
         lk.over_training(lk.gradient_norms, {})
+
+
+def test_relu_is_asked_for_once(tmp_path):
+    """Files of PyTorch's own modules do not tell; what is said is used for all of them."""
+    network = lk.RecurrentNetwork(nn.RNN(3, 4, nonlinearity="relu"), nn.Linear(4, 2))
+    state = {name: tensor for name, tensor in network.state_dict().items() if name != "_extra_state"}
+    paths = {step: tmp_path / f"{step}.pt" for step in (0, 5)}
+    for path in paths.values():
+        torch.save(state, path)
+    given = torch.randn(5, 6, 3), torch.tensor([0, 1, 1, 0, 1]), nn.functional.cross_entropy
+    with pytest.raises(lk.CheckpointError, match="say nonlinearity='tanh' or 'relu'"):
+        lk.over_training(lk.gradient_norms, paths, *given)
+    ds = lk.over_training(lk.gradient_norms, paths, *given, nonlinearity="relu")
+    for step in paths:
+        np.testing.assert_allclose(
+            ds.gradient_norm.sel(step=step), lk.gradient_norms(network, *given).gradient_norm, rtol=1e-12
+        )
+    spectra = lk.over_training(lk.lyapunov_spectrum, paths, given[0].abs(), nonlinearity="tanh", load=lk.load_system)
+    assert spectra.sizes["step"] == 2

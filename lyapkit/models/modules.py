@@ -1,0 +1,236 @@
+"""`from_module`: a PyTorch module as a system, by its weights where it computes what PyTorch says, else by its code."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from lyapkit.models.loops import check_loop
+from lyapkit.models.pytorch_modules import computed_weights, is_plain, is_quantized, is_recurrent
+from lyapkit.models.recurrent import Recurrent
+from lyapkit.systems import System
+
+_CHECKED_STEPS = 4
+_DIFFERENCE = 1e-6  # of the states in a check of derivatives
+
+
+def from_module(
+    module: nn.Module, *, state_size: int | tuple[int, ...] | None = None, input_size: int | None = None
+) -> System:
+    """Return a PyTorch module as a system; the module is copied and not changed.
+
+    Modules that compute what PyTorch's own do are taken by their weights, also weights that are parametrised,
+    normalised, pruned or quantised. For a subclass with a forward of its own, and for one with hooks, steps are calls
+    of its own code, and the tangent map comes from forward-mode automatic differentiation, compared with differences.
+
+    Parameters
+    ----------
+    module : nn.Module
+        An `nn.RNN`, `nn.GRU`, `nn.LSTM`, one of their cells, or of a subclass; a module that contains exactly one of
+        these, whose own loop over time, if it has one, must do nothing to the states; or, with `state_size`, a cell of
+        the user's own: ``forward(input, state) -> state``. Dropout is off, as in eval mode; `batch_first` does not
+        matter, inputs here are always (trajectory, time, feature).
+    state_size : int or tuple of int, optional
+        The user's cell's state: a tensor (B, N), or a tuple of tensors of these sizes.
+    input_size : int, optional
+        The user's cell's number of input features. Default: its attribute `input_size`.
+
+    Raises
+    ------
+    ValueError
+        If the module is bidirectional, or contains no recurrent module or several; if the model around it does
+        something to its states between steps; or if the module's code cannot be split into steps, or differentiated.
+
+    Warns
+    -----
+    CheckpointWarning
+        If the module is quantised.
+    """
+    if isinstance(module, System):
+        return module
+    if state_size is not None:
+        return _checked(Cell(module, state_size, input_size))
+    found = {name: part for name, part in module.named_modules() if is_recurrent(part)}
+    if not found:
+        raise ValueError(
+            f"{type(module).__name__} contains no nn.RNN, nn.GRU, nn.LSTM or cell of theirs; for a cell of your own, "
+            "forward(input, state), give state_size= and input_size="
+        )
+    if len(found) > 1:
+        raise ValueError(
+            f"{type(module).__name__} contains several recurrent modules, {', '.join(found)}: pass one of them"
+        )
+    ((name, recurrent),) = found.items()
+    if recurrent is not module:
+        check_loop(module, name)
+    if is_quantized(recurrent) or is_plain(recurrent):
+        weights = computed_weights(recurrent)
+        return Recurrent.from_parameters(weights, getattr(recurrent, "nonlinearity", None))
+    if isinstance(recurrent, nn.RNNCellBase):
+        n_parts = 2 if isinstance(recurrent, nn.LSTMCell) else 1
+        sizes = (recurrent.hidden_size,) * n_parts if n_parts > 1 else recurrent.hidden_size
+        return _checked(Cell(recurrent, sizes), must_run=True)
+    return _checked(Stack(recurrent), must_run=True)
+
+
+class _OwnCode(System):
+    """A module whose steps are calls of its own code, differentiated in forward mode."""
+
+    module: nn.Module
+    input_size: int
+
+    def _copied(self, module: nn.Module) -> nn.Module:
+        try:
+            return copy.deepcopy(module).eval().requires_grad_(False)
+        except RuntimeError as error:
+            raise ValueError(f"{type(module).__name__} cannot be copied: {' '.join(str(error).split())}") from error
+
+    def initial_state(self, n_trajectories: int, generator: torch.Generator) -> Tensor:
+        """Return zeros."""
+        return torch.zeros(n_trajectories, self.state_size, dtype=torch.float64)
+
+    def converted(self, dtype: torch.dtype, device: torch.device) -> System:
+        """Return this system with its parameters in `dtype` on `device`."""
+        other = copy.copy(self)
+        other.module = copy.deepcopy(self.module).to(device, dtype)
+        return other
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next((parameter.device for parameter in self.module.parameters()), torch.device("cpu"))
+
+    def __str__(self) -> str:
+        return f"{type(self.module).__name__} ({self.input_size} inputs, state size {self.state_size})"
+
+
+class Cell(_OwnCode):
+    """A user's recurrent cell, ``forward(input, state) -> state``, differentiated in forward mode.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The cell. It is copied, and put in eval mode.
+    state_size : int or tuple of int
+        Size of the state tensor, or sizes of the tensors in the state tuple. The system's state is their
+        concatenation.
+    input_size : int, optional
+        Number of input features. Default: the module's attribute `input_size`.
+
+    Raises
+    ------
+    ValueError
+        If the number of input features is not known, or, at use, if the cell returns another kind of state.
+    """
+
+    def __init__(self, module: nn.Module, state_size: int | tuple[int, ...], input_size: int | None = None) -> None:
+        self.module = self._copied(module)
+        self.sizes = (state_size,) if isinstance(state_size, int) else tuple(state_size)
+        self.is_tuple = not isinstance(state_size, int)
+        self.state_size = sum(self.sizes)
+        self.input_size = getattr(module, "input_size", None) if input_size is None else input_size
+        if self.input_size is None:
+            raise ValueError(f"the number of input features of {type(module).__name__} is not known: give input_size=")
+
+    def step(self, state: Tensor, input: Tensor | None) -> Tensor:
+        """Return the next state."""
+        parts = state.split(self.sizes, dim=-1)
+        output = self.module(input, parts if self.is_tuple else parts[0])
+        next_parts = output if self.is_tuple else (output,)
+        expected = [(len(state), size) for size in self.sizes]
+        got = [tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__ for part in next_parts]
+        if got != expected:
+            raise ValueError(
+                f"{type(self.module).__name__} returned {got} where its next state, {expected}, was expected: wrap it "
+                "so that forward(input, state) returns the state alone"
+            )
+        return torch.cat(next_parts, dim=-1)
+
+
+class Stack(_OwnCode):
+    """A module with nn.RNN's, nn.GRU's or nn.LSTM's way of being called and code of its own, called step by step.
+
+    Parameters
+    ----------
+    module : nn.RNNBase
+        ``forward(inputs, state) -> outputs, state``. It is copied, and put in eval mode.
+
+    Raises
+    ------
+    ValueError
+        If it is bidirectional, or a sequence at once gives another state than its steps one by one.
+    """
+
+    def __init__(self, module: nn.RNNBase) -> None:
+        if module.bidirectional:
+            raise ValueError("the network is bidirectional: its backward half reads the sequence from its end")
+        self.module = self._copied(module)
+        self.input_size = module.input_size
+        outputs = module.proj_size or module.hidden_size
+        self._widths = [outputs, module.hidden_size] if isinstance(module, nn.LSTM) else [outputs]
+        self.state_size = module.num_layers * sum(self._widths)
+        self._check_steps()
+
+    def run(self, state: Tensor, inputs: Tensor) -> Tensor:
+        """Return the state after inputs (B, T, I), by one call of the module."""
+        parts = state.split([self.module.num_layers * width for width in self._widths], dim=-1)
+        given = tuple(
+            part.unflatten(-1, (-1, width)).transpose(0, 1).contiguous()
+            for part, width in zip(parts, self._widths, strict=True)
+        )
+        sequence = inputs if self.module.batch_first else inputs.transpose(0, 1)
+        _, end = self.module(sequence, given if len(given) > 1 else given[0])
+        end = end if isinstance(end, tuple) else (end,)
+        return torch.cat([part.transpose(0, 1).flatten(1) for part in end], dim=-1)
+
+    def step(self, state: Tensor, input: Tensor | None) -> Tensor:
+        """Return the next state."""
+        return self.run(state, input[:, None])
+
+    @torch.no_grad()
+    def _check_steps(self) -> None:
+        exact = self.converted(torch.float64, torch.device("cpu"))
+        generator = torch.Generator().manual_seed(0)
+        inputs = torch.randn(2, _CHECKED_STEPS, self.input_size, generator=generator, dtype=torch.float64)
+        state = 0.5 * torch.randn(2, self.state_size, generator=generator, dtype=torch.float64)
+        try:
+            at_once = exact.run(state, inputs)
+            for input in inputs.unbind(1):
+                state = exact.step(state, input)
+        except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"{self} cannot be run step by step: {' '.join(str(error).split())}") from error
+        if not torch.allclose(at_once, state, rtol=1e-9, atol=1e-9):
+            raise ValueError(
+                f"{type(self.module).__name__}.forward of a sequence ends in another state than its steps one by one, "
+                "so that no state evolves from step to step: give a cell of your own, forward(input, state), and "
+                "state_size="
+            )
+
+
+@torch.no_grad()
+def _checked(system: _OwnCode, *, must_run: bool = False) -> _OwnCode:
+    """Return the system if its derivatives are those of its steps, by differences at a few random states."""
+    exact = system.converted(torch.float64, torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    state, direction = torch.randn(2, 3, exact.state_size, generator=generator, dtype=torch.float64)
+    input = torch.randn(3, exact.input_size, generator=generator, dtype=torch.float64)
+    name = type(system.module).__name__
+    try:
+        ahead, behind = (exact.step(state + sign * _DIFFERENCE * direction, input) for sign in (1, -1))
+        alone = exact.step(state[:1], input[:1])
+        together, pushed = exact.push(state, input, direction[:, None])
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        if must_run:
+            raise ValueError(f"{name} cannot be run or differentiated: {' '.join(str(error).split())}") from error
+        return system  # a cell of the user's may want other inputs; it is asked again when it is used
+    if not torch.allclose(together[:1], alone, rtol=1e-9, atol=1e-9):
+        raise ValueError(f"{name} gives a trajectory other states in a batch than alone")
+    difference = (ahead - behind) / (2 * _DIFFERENCE)
+    if not torch.allclose(pushed[:, 0], difference, rtol=1e-4, atol=1e-6 * max(1.0, float(difference.abs().max()))):
+        raise ValueError(
+            f"{name} cannot be differentiated automatically: its derivative is not that of its values (does it detach, "
+            "or use NumPy?); give a lyapkit.System with a push of your own"
+        )
+    return system

@@ -1,0 +1,78 @@
+"""What can be read off a PyTorch recurrent module: whether it computes what PyTorch says, and with which weights."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+
+from lyapkit.files.errors import CheckpointWarning
+from lyapkit.models.recurrent import PARAMETER
+
+PYTORCH = (nn.RNN, nn.GRU, nn.LSTM, nn.RNNCell, nn.GRUCell, nn.LSTMCell)
+_WEIGHT_HOOKS = (WeightNorm, SpectralNorm, BasePruningMethod)  # compute weights before each forward, and nothing else
+_HARMLESS = {"reset_parameters", "extra_repr"}  # that a subclass may have of its own and still compute the same
+_SPECIAL = {"__call__", "__getattr__", "__getattribute__"}  # that it may not
+
+
+def is_recurrent(module: nn.Module) -> bool:
+    """Return whether a module is one of PyTorch's recurrent ones, of a subclass, or quantised."""
+    return isinstance(module, nn.RNNBase | nn.RNNCellBase) or is_quantized(module)
+
+
+def is_quantized(module: nn.Module) -> bool:
+    """Return whether a module is a dynamically quantised recurrent one."""
+    return type(module).__module__.startswith("torch.ao.nn.quantized.dynamic") and hasattr(module, "get_bias")
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Return whether a module computes PyTorch's own equations: no forward of its own, no hooks but weights'."""
+    kind = type(module)
+    if parametrize.is_parametrized(module):
+        kind = kind.__bases__[0]  # parametrize derives a class for each module
+    base = next((base for base in PYTORCH if issubclass(kind, base)), None)
+    if base is None or module._forward_hooks:
+        return False
+    if any(not isinstance(hook, _WEIGHT_HOOKS) for hook in module._forward_pre_hooks.values()):
+        return False
+    own = {name for ancestor in kind.__mro__[: kind.__mro__.index(base)] for name in vars(ancestor)}
+    own = {name for name in own - _HARMLESS if not name.startswith("__") or name in _SPECIAL}
+    return not any(hasattr(base, name) for name in own)
+
+
+def computed_weights(module: nn.Module) -> dict[str, Tensor]:
+    """Return the weights that a recurrent module computes with, in eval mode, by PyTorch's names; it is not changed.
+
+    Parametrised ones are computed by the parametrisations, those of weight_norm, spectral_norm and pruning by their
+    hooks; quantised ones are dequantised.
+    """
+    if is_quantized(module):
+        warnings.warn(
+            f"{type(module).__name__} is quantised: its weights are taken as the numbers that they stand for, and its "
+            "inputs and states are not rounded as its own kernels round them",
+            CheckpointWarning,
+            stacklevel=4,
+        )
+        stored = {**module.get_weight(), **module.get_bias()}
+        return {name: weight.dequantize() for name, weight in stored.items() if weight is not None}
+    hooks = module._forward_pre_hooks.values()
+    with torch.no_grad():
+        weights = {name: weight.detach() for name, weight in module.named_parameters(recurse=False)}
+        weights = {name: weight for name, weight in weights.items() if PARAMETER.match(name)}
+        if parametrize.is_parametrized(module):
+            module = copy.deepcopy(module).eval()
+            weights |= {name: getattr(module, name).detach() for name in module.parametrizations}
+        for hook in hooks:
+            if isinstance(hook, BasePruningMethod):
+                weights[hook._tensor_name] = hook.apply_mask(module)
+            elif isinstance(hook, SpectralNorm):
+                weights[hook.name] = hook.compute_weight(module, do_power_iteration=False)
+            else:
+                weights[hook.name] = hook.compute_weight(module)
+        return {name: weight.detach() for name, weight in weights.items()}

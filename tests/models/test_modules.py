@@ -1,0 +1,253 @@
+"""Modules: by their weights where they compute what PyTorch says, by their own code else, or refused; never changed."""
+
+import copy
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from checkpoint_table import autograd_exponents
+from torch import nn
+from torch.nn.utils import parametrizations, parametrize, prune
+
+import lyapkit as lk
+
+H, N_INPUTS = 4, 3
+INPUTS = np.random.default_rng(0).normal(size=(40, N_INPUTS))
+
+
+def _exponents(module, **options):
+    return lk.lyapunov_spectrum(lk.from_module(module, **options), INPUTS[None]).lyapunov_exponent[0].values
+
+
+def _of_forward(module, sizes):
+    """Return exponents of the module's own forward, one step at a time, by autograd."""
+    is_cell, n_layers = isinstance(module, nn.RNNCellBase), getattr(module, "num_layers", 1)
+
+    def step(state, input):
+        parts = tuple(p.reshape((1, -1) if is_cell else (n_layers, 1, -1)) for p in state.split(sizes))
+        given = parts if len(parts) > 1 else parts[0]
+        end = module(input[None], given) if is_cell else module(input[None, None], given)[1]
+        return torch.cat([part.flatten() for part in (end if isinstance(end, tuple) else (end,))])
+
+    return autograd_exponents(step, sum(sizes))(INPUTS)
+
+
+def _old(apply, *names):
+    def wrapped(module, name):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            apply(module, name)
+
+    return wrapped
+
+
+REPARAMETRISED = {
+    "weight_norm": parametrizations.weight_norm,
+    "orthogonal": parametrizations.orthogonal,
+    "spectral_norm": parametrizations.spectral_norm,
+    "weight_norm, old": _old(nn.utils.weight_norm),
+    "spectral_norm, old": _old(nn.utils.spectral_norm),
+    "pruned": lambda module, name: prune.l1_unstructured(module, name, 0.2),
+    "own": lambda module, name: parametrize.register_parametrization(module, name, nn.Tanh()),
+}
+
+
+@pytest.mark.parametrize("name", REPARAMETRISED)
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTMCell])
+def test_reparametrised_weights_are_those_of_the_module(name, kind):
+    module = kind(N_INPUTS, H)
+    leaf = "weight_hh_l0" if kind is nn.GRU else "weight_hh"
+    REPARAMETRISED[name](module, leaf)
+    module.train()
+    before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
+    got = _exponents(module)
+    assert module.training
+    assert all(torch.equal(tensor, before[key]) for key, tensor in module.state_dict().items())
+    expected = _of_forward(module.eval(), [H] if kind is nn.GRU else [H, H])
+    np.testing.assert_allclose(got, expected, atol=1e-9)
+
+
+class HardLSTMCell(nn.LSTMCell):
+    def forward(self, input, state):
+        h, c = state
+        z = input @ self.weight_ih.T + self.bias_ih + h @ self.weight_hh.T + self.bias_hh
+        i, f, g, o = z.chunk(4, -1)
+        c = (0.2 * f + 0.5).clamp(0, 1) * c + (0.2 * i + 0.5).clamp(0, 1) * g.tanh()
+        return (0.2 * o + 0.5).clamp(0, 1) * c.tanh(), c
+
+
+class LeakyGRU(nn.GRU):
+    """Its state is mixed with the old one after every step."""
+
+    def forward(self, inputs, state=None):
+        state = inputs.new_zeros(self.num_layers, inputs.shape[1], self.hidden_size) if state is None else state
+        outputs = []
+        for input in inputs:
+            state = 0.7 * state + 0.3 * super().forward(input[None], state)[1]
+            outputs.append(state[-1])
+        return torch.stack(outputs), state
+
+
+class LeakyLSTM(nn.LSTM):
+    def forward(self, inputs, state=None):
+        _, (h, c) = super().forward(inputs, state)
+        return h, (0.5 * h, c.tanh())
+
+
+class Documented(nn.GRU):
+    """The same, with a start of its own."""
+
+    def reset_parameters(self):
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=0.5)
+
+    def extra_repr(self):
+        return "mine"
+
+
+@pytest.mark.parametrize(
+    ("module", "sizes"),
+    [
+        (HardLSTMCell(N_INPUTS, H), [H, H]),
+        (LeakyGRU(N_INPUTS, H, 2), [2 * H]),
+        (Documented(N_INPUTS, H), [H]),
+    ],
+    ids=["cell", "stack", "same forward"],
+)
+def test_subclasses_are_what_their_own_forward_computes(module, sizes):
+    module = module.double()
+    np.testing.assert_allclose(_exponents(module), _of_forward(module, sizes), atol=1e-9)
+
+
+def test_a_subclass_without_a_forward_of_its_own_is_taken_by_its_weights():
+    assert str(lk.from_module(Documented(N_INPUTS, H))) == "GRU (3 inputs, 4 units, state size 4)"
+    assert str(lk.from_module(LeakyGRU(N_INPUTS, H))) == "LeakyGRU (3 inputs, state size 4)"
+
+
+def test_hooks_are_code_of_its_own():
+    module = nn.RNNCell(N_INPUTS, H)
+    module.register_forward_hook(lambda module, arguments, output: 0.5 * output)
+    np.testing.assert_allclose(_exponents(module), _of_forward(module, [H]), atol=1e-9)
+    plain = copy.deepcopy(module)
+    plain._forward_hooks.clear()
+    assert np.abs(_exponents(plain) - _exponents(module)).max() > 0.1
+
+
+def test_what_cannot_be_split_into_steps_is_refused():
+    with pytest.raises(ValueError, match="ends in another state than its steps one by one"):
+        lk.from_module(LeakyLSTM(N_INPUTS, H))
+
+
+class Detaching(nn.RNNCell):
+    def forward(self, input, state):
+        return super().forward(input, 0.5 * state + 0.5 * state.detach())
+
+
+class Mixing(nn.RNNCell):
+    def forward(self, input, state):
+        return super().forward(input, state) + state.mean(0)
+
+
+def test_what_cannot_be_differentiated_is_refused():
+    with pytest.raises(ValueError, match="its derivative is not that of its values"):
+        lk.from_module(Detaching(N_INPUTS, H))
+    with pytest.raises(ValueError, match="other states in a batch than alone"):
+        lk.from_module(Mixing(N_INPUTS, H))
+
+
+class Loop(nn.Module):
+    """A model with a cell, and a loop that does something to its states."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.cell, self.norm, self.out, self.kind = nn.GRUCell(N_INPUTS, H), nn.LayerNorm(H), nn.Linear(H, 2), kind
+
+    def forward(self, inputs):
+        state = inputs.new_zeros(len(inputs), H)
+        for input in inputs.unbind(1):
+            if self.kind == "feedback":
+                input = input + state[:, :N_INPUTS]
+            state = self.cell(input, state)
+            if self.kind == "norm":
+                state = self.norm(state)
+            if self.kind == "leak":
+                state = 0.9 * state
+        return self.out(state)
+
+
+def test_a_loop_that_does_something_to_the_states_is_refused():
+    assert lk.from_module(Loop("plain")).state_size == H
+    for kind, message in {
+        "norm": "changes the states of cell between its steps",
+        "leak": "changes the states of cell between its steps",
+        "feedback": "feeds what cell returns back into its next inputs",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            lk.from_module(Loop(kind))
+
+
+class Strange(Loop):
+    def forward(self, inputs, something):
+        raise NotImplementedError
+
+
+def test_a_loop_that_cannot_be_run_is_not_trusted():
+    with pytest.raises(ValueError, match=r"could not be run on random inputs.*pass cell itself"):
+        lk.from_module(Strange("plain"))
+    assert lk.from_module(Strange("plain").cell).state_size == H
+
+
+def test_quantised_modules_are_dequantised_and_it_is_said():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = nn.Sequential(nn.LSTM(N_INPUTS, H, 2), nn.Linear(H, 2)).float()
+        quantised = torch.ao.quantization.quantize_dynamic(model, {nn.LSTM}, dtype=torch.qint8)
+    with pytest.warns(lk.CheckpointWarning, match="LSTM is quantised: its weights are taken as"):
+        system = lk.from_module(quantised[0])
+    stored = quantised[0].get_weight()["weight_hh_l1"].dequantize()
+    assert torch.equal(system.layers[1].weight_hh, stored)
+    assert float((stored - model[0].weight_hh_l1.detach()).abs().max()) < 0.01
+    assert torch.equal(system.layers[1].bias_hh, model[0].bias_hh_l1)
+
+
+def test_modules_and_paths_are_systems(tmp_path):
+    module = nn.GRU(N_INPUTS, H)
+    torch.save(module.state_dict(), tmp_path / "m.pt")
+    spectra = [
+        lk.lyapunov_spectrum(given, INPUTS[None]).lyapunov_exponent
+        for given in (lk.from_module(module), module, tmp_path / "m.pt", str(tmp_path / "m.pt"))
+    ]
+    for spectrum in spectra[1:]:
+        np.testing.assert_array_equal(spectrum, spectra[0])
+    with pytest.raises(TypeError, match="expected a lyapkit System, a PyTorch module or the path"):
+        lk.lyapunov_spectrum(len, INPUTS[None])
+
+
+def test_learning_takes_paths(tmp_path):
+    network = lk.RecurrentNetwork(nn.RNN(N_INPUTS, H, nonlinearity="relu"), nn.Linear(H, 2))
+    torch.save(network.state_dict(), tmp_path / "m.pt")
+    targets = torch.tensor([0, 1, 1])
+    given = torch.randn(3, 6, N_INPUTS), targets, nn.functional.cross_entropy
+    norms = [lk.gradient_norms(one, *given).gradient_norm for one in (network, tmp_path / "m.pt")]
+    np.testing.assert_array_equal(*norms)
+
+
+@pytest.mark.parametrize("module", [HardLSTMCell(N_INPUTS, H), LeakyGRU(N_INPUTS, H)])
+def test_code_of_its_own_is_no_part_of_a_recurrent_network(module):
+    with pytest.raises(ValueError, match="has code of its own"):
+        lk.RecurrentNetwork(module, nn.Linear(H, 2))
+    with pytest.raises(ValueError, match="weights of ParametrizedGRU are computed from others"):
+        lk.RecurrentNetwork(parametrizations.weight_norm(nn.GRU(N_INPUTS, H), "weight_hh_l0"), nn.Linear(H, 2))
+
+
+def test_states_of_a_module_are_left_as_they_are():
+    module = nn.Sequential(nn.GRU(N_INPUTS, H, batch_first=True)).train()
+    module[0].requires_grad_(False)
+    module[0].weight_ih_l0.requires_grad_(True)
+    before = copy.deepcopy(module.state_dict())
+    lk.lyapunov_spectrum(module, INPUTS[None])
+    assert module.training
+    assert module[0].training
+    assert [p.requires_grad for p in module.parameters()] == [True, False, False, False]
+    assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
