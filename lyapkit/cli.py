@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Lyapunov spectra of recurrent networks, from their checkpoint files, and what they mean for learning.",
 )
-Checkpoint = Annotated[Path, typer.Argument(help="The network: safetensors, PyTorch, …, told by content.")]
+Checkpoint = Annotated[Path, typer.Argument(help="The network: safetensors, PyTorch, Keras, ONNX, told by content.")]
 Inputs = Annotated[Path, typer.Option(help="Input sequences (trajectory, time, feature): .npy .npz .nc .pt .csv")]
 Prefix = Annotated[str | None, typer.Option(help="Which recurrent module, if the file has several.")]
 Transient = Annotated[int, typer.Option("--transient", help="Leading steps that are not counted.")]
@@ -377,7 +377,8 @@ def inspect(checkpoint: Checkpoint, key: Key = None, max_size: MaxSize = "2GiB")
     tensors = read_tensors(checkpoint, key)
     width = max((len(name) for name in tensors), default=0)
     for name, tensor in tensors.items():
-        print(f"{name:<{width}}  {str(tensor.dtype).removeprefix('torch.'):<9} {tuple(tensor.shape)}")
+        role = "" if tensors.network is None else f"  {tensors.network.roles[name]}"
+        print(f"{name:<{width}}  {str(tensor.dtype).removeprefix('torch.'):<9} {tuple(tensor.shape)}{role}")
     accounts = inspect_accounts(tensors)
     print()
     for note in tensors.notes:

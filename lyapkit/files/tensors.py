@@ -17,9 +17,12 @@ from torch import Tensor
 
 from lyapkit.files.containers import find_state_dict
 from lyapkit.files.errors import CheckpointError, CheckpointWarning, listed
+from lyapkit.files.keras_files import begins_keras, read_keras
 from lyapkit.files.limits import check_size
+from lyapkit.files.onnx_files import begins_onnx, read_onnx
 from lyapkit.files.other_files import what_else
 from lyapkit.files.safetensors_files import read_index, read_safetensors, refuse_lone_shard
+from lyapkit.files.stored_layers import StoredNetwork
 from lyapkit.files.torch_files import read_torch
 from lyapkit.files.values import plain
 
@@ -37,6 +40,8 @@ class NamedTensors(dict[str, Tensor]):
         What had to be assumed, one sentence without a full stop each; for people.
     files : list of Path
         The files that were read: one, or an index and its shards.
+    network : StoredNetwork or None
+        The layers, if the file describes them (Keras, ONNX); names alone tell nothing then.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor] | None = None, notes: Iterable[str] = ()) -> None:
@@ -44,6 +49,7 @@ class NamedTensors(dict[str, Tensor]):
         self.format = ""
         self.notes = list(notes)
         self.files: list[Path] = []
+        self.network: StoredNetwork | None = None
 
 
 class Beginning(NamedTuple):
@@ -64,8 +70,9 @@ class Format:
     recognises : callable
         Whether a file that begins so is of this kind.
     read : callable
-        The content of the file at a path: `NamedTensors`, with torch's names for recurrent layers; or tensors in plain
-        containers, among which the state dict is then sought. Raises `CheckpointError` only.
+        The content of the file at a path: `NamedTensors`, with torch's names for recurrent layers; a `StoredNetwork`,
+        if the file describes its layers; or tensors in plain containers, among which the state dict is then sought.
+        Raises `CheckpointError` only.
     """
 
     name: str
@@ -101,14 +108,21 @@ def read_tensors(path: str | Path, key: str | None = None) -> NamedTensors:
     refuse_lone_shard(path)
     kind = _format(path)
     content = kind.read(path)
-    if isinstance(content, NamedTensors):
+    if isinstance(content, NamedTensors | StoredNetwork):
         if key is not None:
             raise CheckpointError(f"{path} is one {kind.name} model and has no keys to choose from, got {key!r}")
-        tensors = content
+        tensors = content if isinstance(content, NamedTensors) else _described(content)
     else:
         tensors = _from_containers(path, content, key)
     tensors.format = kind.name
     tensors.files = tensors.files or [path]
+    return tensors
+
+
+def _described(network: StoredNetwork) -> NamedTensors:
+    """Return the tensors of a file that describes its layers."""
+    tensors = NamedTensors(network.tensors, network.assumptions)
+    tensors.network = network
     return tensors
 
 
@@ -171,4 +185,6 @@ FORMATS = [
     Format("index of shards (.index.json)", lambda beginning: beginning.start.lstrip()[:1] == b"{", _read_shards),
     Format("PyTorch", lambda beginning: any(name.endswith("data.pkl") for name in beginning.members), read_torch),
     Format("PyTorch (legacy)", lambda beginning: beginning.start[:1] == b"\x80", read_torch),
+    Format("Keras", begins_keras, read_keras),
+    Format("ONNX", begins_onnx, read_onnx),
 ]

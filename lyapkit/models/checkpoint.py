@@ -14,6 +14,7 @@ from torch import nn
 from lyapkit.files.tensors import CheckpointError, CheckpointWarning, NamedTensors, read_tensors
 from lyapkit.models import extra_state
 from lyapkit.models.account import Account, Sizes, account_for
+from lyapkit.models.described_networks import described_modules, described_network, described_system
 from lyapkit.models.network import Network, RecurrentNetwork
 from lyapkit.models.readouts import find_readout
 from lyapkit.models.recognition import Found, Module, choose, find_modules
@@ -61,8 +62,12 @@ def load_system(
     CheckpointWarning
         If what lies elsewhere in the model was taken for harmless and nothing but its place says so.
     """
-    file = _File(path, prefix, nonlinearity, key, ignore)
-    with file.named():
+    tensors = read_tensors(path, key)
+    if tensors.network is not None:
+        with _named(path):
+            return described_system(tensors.network, prefix, nonlinearity, _source(path), ignore)
+    file = _File(path, tensors, prefix, nonlinearity, ignore)
+    with _named(path):
         account = file.account()
         account.require_complete()
         return file.finished(file.network, account)
@@ -111,8 +116,12 @@ def load_network(
     """
     if module is not None:
         return load_into(module if isinstance(module, nn.Module) else module(), path, key)
-    file = _File(path, prefix, nonlinearity, key, ignore)
-    with file.named():
+    tensors = read_tensors(path, key)
+    if tensors.network is not None:
+        with _named(path):
+            return described_network(tensors.network, prefix, nonlinearity, readout, _source(path), ignore)
+    file = _File(path, tensors, prefix, nonlinearity, ignore)
+    with _named(path):
         if isinstance(file.network, Network):
             account = file.account()
             account.require_complete()
@@ -171,6 +180,8 @@ def inspect_checkpoint(path: str | Path, key: str | None = None) -> dict[str, st
 
 def inspect_accounts(tensors: NamedTensors) -> dict[str, tuple[str, Account | None]]:
     """Return prefix to what the module is, and the account of all tensors seen from it, None if it is not usable."""
+    if tensors.network is not None:
+        return {name: (line, None) for name, line in described_modules(tensors.network).items()}
     found = find_modules(tensors)
     accounts = {}
     for prefix, module in found.modules.items():
@@ -183,34 +194,42 @@ def inspect_accounts(tensors: NamedTensors) -> dict[str, tuple[str, Account | No
     return accounts
 
 
+@contextmanager
+def _named(path: str | Path) -> Iterator[None]:
+    """Name the file in what is wrong with it."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} {error}") from error
+    except (ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: {' '.join(str(error).split())}") from error
+
+
+def _source(path: str | Path) -> dict[str, str]:
+    """Return what a result file says about where weights come from."""
+    return {"checkpoint": Path(path).name, "checkpoint_sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
+
+
 class _File:
     """A checkpoint file, the recurrent module chosen from it, and its network."""
 
     def __init__(
-        self, path: str | Path, prefix: str | None, nonlinearity: str | None, key: str | None, ignore: Sequence[str]
+        self,
+        path: str | Path,
+        tensors: NamedTensors,
+        prefix: str | None,
+        nonlinearity: str | None,
+        ignore: Sequence[str],
     ) -> None:
         self.path, self.ignore = Path(path), [ignore] if isinstance(ignore, str) else list(ignore)
-        tensors = read_tensors(self.path, key)
         self.found: Found = find_modules(tensors)
         try:
             self.module: Module = choose(self.found, prefix)
         except CheckpointError as error:
             raise CheckpointError(f"{self.path} {error}") from error
         self.notes = [*tensors.notes, *self.found.notes, *self.module.notes]
-        digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
-        source = {"checkpoint": self.path.name, "checkpoint_sha256": digest}
-        with self.named():
-            self.network = self.module.network(nonlinearity, source)
-
-    @contextmanager
-    def named(self) -> Iterator[None]:
-        """Name the file in what is wrong with it."""
-        try:
-            yield
-        except CheckpointError as error:
-            raise CheckpointError(f"{self.path} {error}") from error
-        except (ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{self.path}: {' '.join(str(error).split())}") from error
+        with _named(path):
+            self.network = self.module.network(nonlinearity, _source(path))
 
     def account(self) -> Account:
         """Return what the file's tensors are for."""

@@ -133,8 +133,22 @@ class Recurrent(System):
         return f"{first.kind} ({self.input_size} inputs, {hidden} units{projection}, state size {self.state_size})"
 
     def pytorch_module(self) -> nn.RNNBase:
-        """Return an nn.RNN, nn.GRU or nn.LSTM with these weights."""
+        """Return an nn.RNN, nn.GRU or nn.LSTM with these weights.
+
+        Raises
+        ------
+        ValueError
+            If there is no such module: layers of different sizes, or GRUs whose reset gate comes before the weights.
+        """
         first = self.layers[0]
+        if len({(layer.hidden_size, frozenset(layer.weights)) for layer in self.layers}) > 1:
+            raise ValueError(
+                "layers that differ in size or biases make no module of PyTorch's, which a loss needs here"
+            )
+        if isinstance(first, ResetFirstGRULayer):
+            raise ValueError(
+                "a GRU whose reset gate comes before the weights is no module of PyTorch's, as a loss needs here"
+            )
         options = {"num_layers": len(self.layers), "bias": "bias_ih" in first.weights, "dtype": first.weight_hh.dtype}
         if isinstance(first, LSTMLayer) and first.weight_hr is not None:
             options["proj_size"] = first.sizes[0]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-MODULES = ["checkpoint_cases"]
+MODULES = ["checkpoint_cases", "checkpoint_cases_keras"]
 DOCUMENT = Path(__file__).parents[2] / "docs" / "checkpoints.md"
 BEGIN, END = "<!-- table: written by tests/models/checkpoint_table.py -->\n", "<!-- end of table -->\n"
 N_STEPS = 40

@@ -1,0 +1,154 @@
+"""Networks from files of other libraries, which describe their layers: Keras and ONNX."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+
+from torch import nn
+
+from lyapkit.files.errors import CheckpointError, CheckpointWarning, listed
+from lyapkit.files.stored_layers import StoredLayer, StoredNetwork, StoredReadout, as_parameters
+from lyapkit.models.network import RecurrentNetwork
+from lyapkit.models.recurrent import Recurrent
+
+
+def described_system(
+    network: StoredNetwork,
+    prefix: str | Sequence[str] | None = None,
+    nonlinearity: str | None = None,
+    source: Mapping[str, str] | None = None,
+    ignore: Sequence[str] = (),
+) -> Recurrent:
+    """Return the stack of recurrent layers that a file describes, or of those that `prefix` names.
+
+    Parameters
+    ----------
+    network : StoredNetwork
+        What the file holds.
+    prefix : str or sequence of str, optional
+        As for `StoredNetwork.stack`.
+    nonlinearity : "tanh" or "relu", optional
+        Of Elman layers, if the file does not tell.
+    source : mapping, optional
+        What a result file should say about where the weights come from.
+    ignore : sequence of str
+        Not for such files: must be empty.
+
+    Raises
+    ------
+    CheckpointError
+        If the layers are no stack, differ in kind, or their nonlinearity is not known or another than was said.
+    """
+    if ignore:
+        raise CheckpointError("describes its layers: ignore= has no say, prefix= chooses layers by their names")
+    stack = network.stack(prefix)
+    assumed = {} if not network.assumptions else {"assumptions": "; ".join(network.assumptions)}
+    system = _built(stack, nonlinearity, {**(source or {}), **assumed})
+    for assumption in network.assumptions:
+        warnings.warn(assumption, CheckpointWarning, stacklevel=3)
+    return system
+
+
+def described_network(
+    network: StoredNetwork,
+    prefix: str | Sequence[str] | None = None,
+    nonlinearity: str | None = None,
+    readout: str | None = None,
+    source: Mapping[str, str] | None = None,
+    ignore: Sequence[str] = (),
+) -> RecurrentNetwork:
+    """Return the stack and the linear layer that reads its last state, or the one that `readout` names.
+
+    The other arguments are those of `described_system`.
+
+    Raises
+    ------
+    CheckpointError
+        As there; or if there is no such readout or several, something follows it, or the layers have no counterpart
+        among PyTorch's modules (different widths, a GRU whose reset gate comes before the weights).
+    """
+    stack = network.stack(prefix)
+    linear = _readout(network, stack[-1], readout)
+    system = described_system(network, prefix, nonlinearity, source, ignore)
+    result = RecurrentNetwork(system.pytorch_module(), linear)
+    result.source = system.source
+    return result
+
+
+def described_modules(network: StoredNetwork) -> dict[str, str]:
+    """Return the recurrent layers in a file: name to a line that describes the layer and what it reads."""
+    lines = {}
+    for layer in network.layers:
+        if layer.refusal is not None:
+            lines[layer.name] = f"not usable: {layer.refusal}"
+            continue
+        try:
+            line = str(_built([layer], layer.nonlinearity or "tanh", {}))
+        except ValueError as error:
+            lines[layer.name] = f"not usable: {error}"
+            continue
+        if layer.kind == "RNN" and layer.nonlinearity is None:
+            line = line.replace("tanh RNN", "RNN")
+        lines[layer.name] = f"{line}, {_reads(layer, network.order_is_known)}"
+    return lines
+
+
+def _reads(layer: StoredLayer, order_is_known: bool) -> str:
+    through = f" through {', '.join(layer.reads.between)}" if layer.reads.between else ""
+    if not order_is_known:
+        return "which reads what the file does not tell" + (f" ({', '.join(layer.reads.between)})" if through else "")
+    origin = "the inputs" if layer.reads.source is None else repr(layer.reads.source)
+    return f"which reads {origin}{through}"
+
+
+def _built(stack: Sequence[StoredLayer], nonlinearity: str | None, source: Mapping[str, str]) -> Recurrent:
+    forms = {(layer.kind, layer.nonlinearity, layer.reset_after) for layer in stack}
+    if len(forms) > 1:
+        raise CheckpointError(
+            f"holds layers {listed(layer.name for layer in stack)} of different kinds, "
+            f"{listed(map(_form, stack), quoted=False)}: choose one with prefix=, and give the inputs that it reads"
+        )
+    ((kind, known, reset_after),) = forms
+    if kind != "RNN" or known is not None:
+        if nonlinearity not in (None, known) and kind == "RNN":
+            raise CheckpointError(f"says that its activation function is {known}, not {nonlinearity}")
+        nonlinearity = known
+    try:
+        return Recurrent.from_parameters(as_parameters(stack), nonlinearity, source, reset_after=reset_after)
+    except ValueError as error:
+        raise CheckpointError(f"holds {listed(map(str, stack), quoted=False)}, but {error}") from error
+
+
+def _form(layer: StoredLayer) -> str:
+    name = f"{layer.nonlinearity} RNN" if layer.nonlinearity else layer.kind
+    return name if layer.reset_after else f"{name} (reset before weights)"
+
+
+def _readout(network: StoredNetwork, top: StoredLayer, wanted: str | None) -> nn.Linear:
+    """Return the linear layer that reads the last state of the uppermost layer, or the one asked for."""
+    on_top = [readout for readout in network.readouts if readout.reads.source == top.name]
+    if wanted is not None:
+        found = [readout for readout in on_top if readout.name == wanted.rstrip("./")]
+    else:
+        found = [readout for readout in on_top if readout.reads.is_last]
+    if len(found) != 1:
+        what = f"called {wanted!r}" if wanted else "for its last state"
+        raise CheckpointError(
+            f"holds {'no' if not found else 'more than one'} linear layer {what} on {top.name!r}; these read it: "
+            f"{listed(readout.name for readout in on_top) or 'none'}; choose one with readout="
+        )
+    (readout,) = found
+    if readout.after is not None:
+        raise CheckpointError(
+            f"changes the outputs of {readout.name!r} by {readout.after}, and a loss here is given the outputs as they "
+            "are: save the network without it"
+        )
+    return _linear(readout)
+
+
+def _linear(readout: StoredReadout) -> nn.Linear:
+    n_outputs, n_units = readout.weight.shape
+    linear = nn.Linear(n_units, n_outputs, bias=readout.bias is not None, dtype=readout.weight.dtype)
+    linear.load_state_dict({"weight": readout.weight} | ({} if readout.bias is None else {"bias": readout.bias}))
+    return linear
