@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 ACCURACY_TO_REACH = 0.5  # minimal performance: chosen, the paper's numbers are illegible
 RMS_TO_REACH = 0.25
+IGNORED = -100  # PyTorch's label of what does not count
 
 
 class Task(ABC):
@@ -28,6 +29,11 @@ class Task(ABC):
         Length of the sequences T, input features I and network outputs O.
     kind : "classification" or "regression"
         Decides loss and score.
+    every_step : bool
+        Whether there are targets at every step: classes (sample, T), `IGNORED` where a step does not count, or values
+        (sample, T, O), NaN where it does not. Default False: one target for a sequence.
+    has_lengths : bool
+        Whether samples have a third part: how many steps of each sequence count, (sample,). Default False.
     samples_per_epoch : int
         What counts as one epoch.
     """
@@ -38,13 +44,15 @@ class Task(ABC):
     output_size: int
     kind: Literal["classification", "regression"]
     samples_per_epoch: int
+    every_step: bool = False
+    has_lengths: bool = False
 
     @abstractmethod
-    def batch(self, iteration: int, batch_size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    def batch(self, iteration: int, batch_size: int, seed: int = 0) -> tuple[np.ndarray, ...]:
         """Return the inputs (B, T, I) and targets of a training iteration, counted from 0."""
 
     @abstractmethod
-    def test_samples(self, n_samples: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def test_samples(self, n_samples: int | None = None) -> tuple[np.ndarray, ...]:
         """Return inputs (sample, T, I) and targets of the test set, the first `n_samples` of them or all."""
 
     def iterations_per_epoch(self, batch_size: int) -> int:
@@ -60,20 +68,21 @@ class Task(ABC):
         return self.samples_per_epoch // batch_size
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of a batch: mean cross-entropy in nats, or root mean square error.
+        """Return the loss of a batch: mean cross-entropy in nats, or root mean square error, of all that counts.
 
         Parameters
         ----------
         outputs : Tensor
-            (…, B, O), of one network or of several.
+            (…, B, O), of one network or of several; (…, B, T, O) if there are targets at every step.
         targets : Tensor
-            (B,) classes, or (B, O) values, the same for all networks.
+            (B,) classes, or (B, O) values, the same for all networks; or (B, T) and (B, T, O).
 
         Returns
         -------
         Tensor
             (…), one loss per network.
         """
+        outputs, targets = self.counted(outputs, targets)
         if self.kind == "regression":
             return (outputs - targets).square().mean((-2, -1)).sqrt()
         networks = outputs.shape[:-2]
@@ -88,7 +97,16 @@ class Task(ABC):
         """Return what counts in the end, (…): the share of right answers, or the root mean square error."""
         if self.kind == "regression":
             return self.loss(outputs, targets)
+        outputs, targets = self.counted(outputs, targets)
         return (outputs.argmax(-1) == targets).to(outputs.dtype).mean(-1)
+
+    def counted(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what counts: outputs (…, n, O) and targets (n,) or (n, O) of all samples and steps that do."""
+        if not self.every_step:
+            return outputs, targets
+        targets = targets.flatten(0, 1)
+        counts = targets != IGNORED if self.kind == "classification" else ~targets.isnan().any(-1)
+        return outputs.flatten(-3, -2)[..., counts, :], targets[counts]
 
     @property
     def score_name(self) -> str:
@@ -110,10 +128,11 @@ class Task(ABC):
         return {"task": self.name, "n_steps": self.n_steps, "score": self.score_name}
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.n_steps} steps, {self.input_size} inputs, {self.output_size} outputs)"
+        when = " at every step" if self.every_step else ""
+        return f"{self.name} ({self.n_steps} steps, {self.input_size} inputs, {self.output_size} outputs{when})"
 
 
-def as_tensors(samples: tuple[np.ndarray, np.ndarray], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
-    """Return inputs and targets on a device; what is a floating-point number in `dtype`."""
+def as_tensors(samples: tuple[np.ndarray, ...], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+    """Return inputs, targets and lengths, if there are any, on a device; what is a floating-point number in `dtype`."""
     tensors = (torch.from_numpy(array) for array in samples)
     return tuple(tensor.to(device, dtype if tensor.is_floating_point() else None) for tensor in tensors)

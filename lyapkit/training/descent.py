@@ -26,6 +26,8 @@ class Descent:
         μ.
     clip_norm : float, optional
         Gradients longer than this, over all parameters of a network, are shortened to it.
+    weight_decay : float
+        λ: λ w is added to the gradient, after it was shortened, as PyTorch's SGD does it.
 
     Attributes
     ----------
@@ -41,9 +43,10 @@ class Descent:
         learning_rate: Tensor,
         momentum: float = 0.9,
         clip_norm: float | None = None,
+        weight_decay: float = 0.0,
     ) -> None:
         self.ensemble, self.losses = ensemble, losses
-        self.momentum, self.clip_norm = momentum, clip_norm
+        self.momentum, self.clip_norm, self.weight_decay = momentum, clip_norm, weight_decay
         options = {"device": ensemble.device}
         self.learning_rate = learning_rate.to(ensemble.device, ensemble.dtype)
         self.velocity = {name: torch.zeros_like(value).detach() for name, value in ensemble.parameters.items()}
@@ -68,7 +71,9 @@ class Descent:
         for name, own in self.state.items():
             own.copy_(state[name])
 
-    def step(self, inputs: Tensor, targets: Tensor, members: Tensor) -> None:
+    def step(
+        self, inputs: Tensor, targets: Tensor, members: Tensor, lengths: Tensor | None = None, noise: int = 0
+    ) -> None:
         """Move some of the networks one step along the gradients of a batch.
 
         Parameters
@@ -77,9 +82,13 @@ class Descent:
             (B, T, I) and (B, …).
         members : Tensor
             (E',), indices of networks.
+        lengths, noise : optional
+            As for `Ensemble.losses_and_gradients`.
         """
         with torch.enable_grad():
-            losses, gradients = self.ensemble.losses_and_gradients(inputs, targets, self.losses, members)
+            losses, gradients = self.ensemble.losses_and_gradients(
+                inputs, targets, self.losses, members, lengths, noise
+            )
         with torch.no_grad():
             self.iteration += 1
             finite = losses.isfinite() & (self.diverged_at[members] == 0)
@@ -99,9 +108,12 @@ class Descent:
         shape = (-1, *[1] * (gradient.ndim - 1))
         finite, scale, rate = (of.view(shape) for of in (finite, scale, self.learning_rate[members]))
         old = self.velocity[name][members]
-        new = torch.where(finite, self.momentum * old + scale * gradient, old)
-        self.velocity[name][members] = new
         parameter = self.ensemble.parameters[name].data
+        gradient = scale * gradient
+        if self.weight_decay:
+            gradient = gradient + self.weight_decay * parameter[members]
+        new = torch.where(finite, self.momentum * old + gradient, old)
+        self.velocity[name][members] = new
         parameter[members] = torch.where(finite, parameter[members] - rate * new, parameter[members])
 
 

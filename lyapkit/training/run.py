@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from lyapkit.arguments import available_device
-from lyapkit.files.datasets import save
 from lyapkit.models.network import Network
 from lyapkit.provenance import provenance
 from lyapkit.tasks.task import Task, as_tensors
-from lyapkit.training.descent import Descent, GraphedStep
-from lyapkit.training.ensemble import Ensemble
+from lyapkit.training.folder import RunFolder
+from lyapkit.training.given import given_back, prepared
 from lyapkit.training.history import History
-from lyapkit.training.storage import checkpoint_path, read_state, save_tensors
+from lyapkit.training.likeness import attributes
+from lyapkit.training.losses import Loss, check_loss, loss_name, losses_of
+from lyapkit.training.population import Population
+from lyapkit.training.settings import Number, dtype_name, learning_rates, real, whole
+from lyapkit.training.storage import digest
 
-STATE, METRICS = "state.safetensors", "metrics.nc"
+N_COMPARED = 256  # samples on which a module is compared with the network it is taken for
 
 
 @dataclass(frozen=True)
@@ -34,28 +37,31 @@ class Training:
 
     Attributes
     ----------
-    networks : list of Network
-        As they are at the end; one that diverged as it was before the step at which it did.
+    networks : list of Network or nn.Module
+        As they are at the end, each of the class it was given as; one that diverged as it was before the step at which
+        it did.
     metrics : xarray.Dataset
         Learning curves and what follows from them.
     is_finished : bool
         False if the time budget ended first.
     """
 
-    networks: list[Network]
+    networks: list[nn.Module]
     metrics: xr.Dataset
     is_finished: bool
 
 
 def train(
-    networks: Sequence[Network],
+    networks: Sequence[Network | nn.Module],
     task: Task,
     n_iterations: int,
     *,
     batch_size: int = 128,
-    learning_rate: float | Sequence[float] = 0.01,
+    learning_rate: Number | Sequence[Number] = 0.01,
     momentum: float = 0.9,
     clip_norm: float | None = None,
+    weight_decay: float = 0.0,
+    loss: str | Loss | None = None,
     seed: int = 0,
     evaluate_every: int | None = None,
     n_test_samples: int | None = None,
@@ -69,12 +75,18 @@ def train(
     device: torch.device | str | None = None,
     progress: bool = False,
 ) -> Training:
-    """Train several networks of one architecture at once, on the same stream of batches, by SGD with momentum.
+    """Train several networks at once, on the same stream of batches, by SGD with momentum.
+
+    Networks that differ in the values of their tensors only are computed together; others take turns, which a warning
+    says. Frozen parameters (``requires_grad=False``) stay as they are, tied ones stay tied. Modules are trained in the
+    modes they are in, with the same random numbers for dropout in each network and in each repetition of a run, and
+    tested in eval mode. Numbers may be NumPy's or torch's scalars.
 
     Parameters
     ----------
-    networks : sequence of Network
-        E of them, of one architecture and size; they are not changed.
+    networks : sequence of Network or nn.Module
+        E of them; they are not changed. A module of yours must consist of a recurrent module and a readout, see
+        `lyapkit.models.as_network`; it is compared with what it is taken for.
     task : Task
         What to learn, see `lyapkit.tasks.task`.
     n_iterations : int
@@ -87,6 +99,11 @@ def train(
         Default 0.9.
     clip_norm : float, optional
         Longest gradient, per network over all its parameters. Default: no limit.
+    weight_decay : float
+        λ: λ w is added to the gradient, as PyTorch's SGD does it. It is no part of the losses reported. Default 0.
+    loss : str or callable, optional
+        "cross-entropy", "mse", "rms" or "l1", or ``loss(outputs, targets)``, a number, for outputs (B, O), or (B, T, O)
+        if the task has targets at every step, and targets as the task gives them. Default: the task's.
     seed : int
         Of the stream of batches.
     evaluate_every : int, optional
@@ -127,86 +144,131 @@ def train(
     OSError
         If the folder cannot be written to.
     """
-    if n_iterations < 1:
-        raise ValueError(f"n_iterations must be at least 1, got {n_iterations}")
+    n_iterations = whole("n_iterations", n_iterations, 1)
+    batch_size = whole("batch_size", batch_size, -(2**62))
     epoch = task.iterations_per_epoch(batch_size)
-    evaluate_every = epoch if evaluate_every is None else evaluate_every
-    if evaluate_every < 1:
-        raise ValueError(f"evaluate_every must be at least 1, got {evaluate_every}")
-    networks = list(networks)
-    device = available_device(device) if device is not None else None
-    ensemble = Ensemble(networks, dtype, device)
+    models = list(networks)
+    if not models:
+        raise ValueError("there are no networks to train")
     settings = {
         "batch_size": batch_size,
-        "learning_rate": learning_rate if isinstance(learning_rate, int | float) else list(learning_rate),
-        "momentum": momentum,
-        "clip_norm": clip_norm,
-        "seed": seed,
-        "evaluate_every": evaluate_every,
-        "n_test_samples": n_test_samples,
-        "stop_at_minimal_performance": stop_at_minimal_performance,
-        "minimal_performance": task.minimal_performance if minimal_performance is None else minimal_performance,
-        "dtype": str(dtype).removeprefix("torch."),
+        "learning_rate": learning_rates(learning_rate, len(models)),
+        "momentum": real("momentum", momentum),
+        "clip_norm": None if clip_norm is None else real("clip_norm", clip_norm),
+        "seed": whole("seed", seed, 0),
+        "evaluate_every": epoch if evaluate_every is None else whole("evaluate_every", evaluate_every, 1),
+        "n_test_samples": None if n_test_samples is None else whole("n_test_samples", n_test_samples, 1),
+        "stop_at_minimal_performance": bool(stop_at_minimal_performance),
+        "minimal_performance": task.minimal_performance
+        if minimal_performance is None
+        else real("minimal_performance", minimal_performance),
+        "dtype": dtype_name(dtype),
     }
-    run = _Run(ensemble, task, settings)
-    run.folder = None if folder is None else Path(folder)
-    if run.folder is not None:
-        run.open(resume)
-    with _flushing_denormals(), _bar(run, n_iterations, progress) as bar:
-        is_finished = run.go(n_iterations, set(checkpoints) | {n_iterations}, time_budget, bar)
-    return Training([ensemble.network(index) for index in range(len(ensemble))], run.metrics(), is_finished)
+    if weight_decay := real("weight_decay", weight_decay):
+        settings["weight_decay"] = weight_decay
+    if loss is not None:
+        settings["loss"] = loss_name(loss)
+    wanted = {whole("checkpoints", iteration, 0) for iteration in checkpoints}
+    time_budget = None if time_budget is None else real("time_budget", time_budget)
+    with contextlib.ExitStack() as stack:
+        kept_in = None if folder is None else RunFolder(Path(folder))
+        if kept_in is not None:
+            stack.enter_context(kept_in.locked())
+        run = _Run(models, task, settings, losses_of(task, loss), dtype, device, kept_in)
+        if kept_in is not None:
+            run.open(resume, n_iterations, wanted)
+        stack.enter_context(_flushing_denormals())
+        bar = stack.enter_context(_bar(run, n_iterations, progress))
+        is_finished = run.go(n_iterations, wanted | {n_iterations}, time_budget, bar)
+        return Training(run.networks(), run.metrics(), is_finished)
 
 
 class _Run:
     """State and history of a run."""
 
-    def __init__(self, ensemble: Ensemble, task: Task, settings: dict) -> None:
-        rates = torch.as_tensor(settings["learning_rate"], dtype=torch.float64)
-        if rates.shape not in ((), (len(ensemble),)) or not bool((rates > 0).all()):
-            raise ValueError(
-                f"learning_rate must be a positive number or {len(ensemble)} of them, one per network, got "
-                f"{settings['learning_rate']}"
-            )
+    def __init__(
+        self,
+        models: list[nn.Module],
+        task: Task,
+        settings: dict,
+        losses: Loss,
+        dtype: torch.dtype,
+        device: torch.device | str | None,
+        folder: RunFolder | None,
+    ) -> None:
         if not 0 <= settings["momentum"] < 1:
             raise ValueError(f"momentum must be at least 0 and below 1, got {settings['momentum']}")
         if settings["clip_norm"] is not None and settings["clip_norm"] <= 0:
             raise ValueError(f"clip_norm must be positive, got {settings['clip_norm']}")
-        self.ensemble, self.task, self.settings = ensemble, task, settings
-        self.descent = Descent(
-            ensemble, task.loss, rates.expand(len(ensemble)), settings["momentum"], settings["clip_norm"]
-        )
+        if settings.get("weight_decay", 0.0) < 0:
+            raise ValueError(f"weight_decay must not be negative, got {settings['weight_decay']}")
+        self.models, self.task, self.settings, self.losses, self.folder = models, task, settings, losses, folder
+        device = available_device(device) if device is not None else None
         samples = task.test_samples(settings["n_test_samples"])
-        self.test_inputs, self.test_targets = as_tensors(samples, ensemble.dtype, ensemble.device)
-        self._check_sizes()
-        self.history = History(len(ensemble), task, settings["minimal_performance"])
+        few = as_tensors(tuple(part[:N_COMPARED] for part in samples), torch.float64, torch.device("cpu"))
+        self._compared = few[0], few[2] if task.has_lengths else None
+        networks = [prepared(model, task, *self._compared) for model in models]
+        self.population = population = Population(
+            networks,
+            losses,
+            torch.as_tensor(settings["learning_rate"], dtype=torch.float64).expand(len(networks)),
+            settings["momentum"],
+            settings["clip_norm"],
+            settings.get("weight_decay", 0.0),
+            dtype=dtype,
+            device=device,
+            has_lengths=task.has_lengths,
+        )
+        self.test_inputs, self.test_targets, *lengths = as_tensors(samples, population.dtype, population.device)
+        self.test_lengths = lengths[0] if task.has_lengths else None
+        self._check()
+        self.history = History(len(population), task, settings["minimal_performance"])
         self.spent = 0.0
-        self.folder: Path | None = None
+        copies = [population.network(index) for index in range(len(population))]
         self.configuration = {
             "task": task.description,
             "settings": settings,
-            "networks": [str(ensemble.network(index)) for index in range(len(ensemble))],
-            "initial_sha256": _digest(self.descent.state),
+            "networks": [str(network) for network in copies],
+            "attributes": [attributes(network) for network in copies],
+            "initial_sha256": digest(
+                {name: value for name, value in population.state.items() if name.startswith("parameter.")}
+            ),
+            "fixed_sha256": digest(
+                {f"{index}.{name}": value for index, own in enumerate(copies) for name, value in _fixed(own)}
+            ),
         }
 
-    def _check_sizes(self) -> None:
-        """Refuse networks whose inputs and outputs are not those of the task."""
-        task, network = self.task, self.ensemble.network(0)
-        n_outputs = None
-        if network.input_size == task.input_size:
-            with torch.no_grad():
-                n_outputs = network(self.test_inputs[:1]).shape[-1]
-            if n_outputs == task.output_size or (task.kind == "classification" and n_outputs > task.output_size):
-                return
-        has = f"{network.input_size} inputs" + ("" if n_outputs is None else f" and {n_outputs} outputs")
-        raise ValueError(
-            f"the networks have {has}, the task {task.name} {task.input_size} inputs and {task.output_size} outputs: "
-            f"build them with input_size={task.input_size}, output_size={task.output_size}"
-        )
+    def _check(self) -> None:
+        """Refuse networks whose inputs and outputs are not those of the task, and that are not what they seem."""
+        task, population = self.task, self.population
+        for ensemble in population.ensembles:
+            n_outputs = None
+            if ensemble.input_size == task.input_size:
+                (outputs,) = ensemble.check(self.test_inputs, self.test_lengths)
+                n_outputs = outputs.shape[-1]
+                if n_outputs == task.output_size or (task.kind == "classification" and n_outputs > task.output_size):
+                    continue
+            has = f"{ensemble.input_size} inputs" + ("" if n_outputs is None else f" and {n_outputs} outputs")
+            raise ValueError(
+                f"the networks have {has}, the task {task.name} {task.input_size} inputs and {task.output_size} "
+                f"outputs: build them with input_size={task.input_size}, output_size={task.output_size}"
+            )
+        if "loss" in self.settings:
+            first = torch.tensor([0])
+            few = self.test_inputs[:4], first, None if self.test_lengths is None else self.test_lengths[:4]
+            check_loss(self.losses, population.outputs(*few)[0], self.test_targets[:4])
 
     @property
     def iteration(self) -> int:
         """Steps done."""
-        return int(self.descent.iteration)
+        return self.population.iteration
+
+    def networks(self) -> list[nn.Module]:
+        """Return the networks as they are now, each of the class it was given as."""
+        return [
+            given_back(model, self.population.network(index), self.task, *self._compared)
+            for index, model in enumerate(self.models)
+        ]
 
     def go(self, n_iterations: int, checkpoints: set[int], time_budget: float | None, bar: tqdm) -> bool:
         """Train until the end, or until the time is over; return whether it was the end."""
@@ -215,133 +277,114 @@ class _Run:
             self.evaluate()
             if 0 in checkpoints:
                 self.write_checkpoints(0)
-        members, step = self._training(), None
-        batch_size, device = self.settings["batch_size"], self.ensemble.device
+            self.keep()
+        members = self._training()
+        batch_size, seed, population = self.settings["batch_size"], self.settings["seed"], self.population
         done = self.iteration
         while done < n_iterations and len(members):
             self.spent = spent_before + time.monotonic() - started
             if time_budget is not None and time.monotonic() - started > time_budget:
                 self.keep()
                 return False
-            samples = self.task.batch(done, batch_size, self.settings["seed"])
-            batch = as_tensors(samples, self.ensemble.dtype, device)
-            if device.type == "cuda":
-                step = step or GraphedStep(self.descent, *batch, members)
-                step(*batch)
-            else:
-                self.descent.step(*batch, members)
+            samples = self.task.batch(done, batch_size, seed)
+            inputs, targets, *lengths = as_tensors(samples, population.dtype, population.device)
+            noise = int(np.random.SeedSequence([seed, done]).generate_state(1)[0])
+            population.step(inputs, targets, members, lengths[0] if lengths else None, noise)
             done += 1
             bar.update()
             if done % self.settings["evaluate_every"] == 0 or done == n_iterations:
                 self.evaluate()
-                still = self._training()
-                if len(still) != len(members):
-                    members, step = still, None
+                members = self._training()
                 bar.set_postfix_str(self.history.summary())
             if done in checkpoints:
                 self.write_checkpoints(done)
             if done == self.history.iterations[-1]:
                 self.keep()
-        if not self.has_checkpoints(done):  # all networks rest before the end
+        if self.folder is not None and not self.folder.has_checkpoints(
+            len(population), done
+        ):  # all rest before the end
             self.write_checkpoints(done)
         self.keep()
         return True
 
     def evaluate(self) -> None:
         """Add a point to the learning curves."""
-        n_networks, iteration, history = len(self.ensemble), self.iteration, self.history
-        alive = (self.descent.diverged_at == 0).nonzero()[:, 0]
+        population, iteration, history = self.population, self.iteration, self.history
+        n_networks, batch_size = len(population), self.settings["batch_size"]
+        alive = (population.diverged_at == 0).nonzero()[:, 0]
         point = {name: torch.full((n_networks,), torch.nan, dtype=torch.float64) for name in history.curves}
         if len(alive):
-            inputs = self.test_inputs.split(self.settings["batch_size"])
-            outputs = torch.cat([self.ensemble.outputs(part, alive) for part in inputs], dim=1).double()
+            parts = [self.test_inputs.split(batch_size)]
+            parts.append([None] * len(parts[0]) if self.test_lengths is None else self.test_lengths.split(batch_size))
+            outputs = [population.outputs(inputs, alive, lengths) for inputs, lengths in zip(*parts, strict=True)]
+            outputs = torch.cat(outputs, dim=1).double()
             targets = self.test_targets.double() if self.test_targets.is_floating_point() else self.test_targets
-            point["test_score"][alive.cpu()] = self.task.score(outputs, targets).cpu()
-            point["test_loss"][alive.cpu()] = self.task.loss(outputs, targets).cpu()
+            point["test_score"][alive] = self.task.score(outputs, targets).cpu()
+            with torch.no_grad():
+                point["test_loss"][alive] = self.losses(outputs, targets).double().cpu()
+        losses = population.take_losses()
         if history.iterations:
-            resting = ~torch.isin(torch.arange(n_networks), self._training().cpu())
+            resting = ~torch.isin(torch.arange(n_networks), self._training())
             n_steps = iteration - history.iterations[-1]
-            point["train_loss"] = (self.descent.loss_sum.cpu() / max(n_steps, 1)).masked_fill(resting, torch.nan)
-        self.descent.loss_sum.zero_()
+            point["train_loss"] = (losses / max(n_steps, 1)).masked_fill(resting, torch.nan)
         history.add(iteration, self.spent, point)
 
     def _training(self) -> Tensor:
         """Return the indices of the networks that still train."""
-        active = self.descent.diverged_at == 0
+        active = self.population.diverged_at == 0
         if self.settings["stop_at_minimal_performance"] and self.history.iterations:
-            active = active & ~self.history.reached.to(active.device)
+            active = active & ~self.history.reached
         return active.nonzero()[:, 0]
 
-    def open(self, resume: bool) -> None:
-        """Prepare the folder; continue the run in it, if there is one."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / STATE
-        if not path.is_file():
+    def open(self, resume: bool, n_iterations: int, checkpoints: set[int]) -> None:
+        """Continue the run in the folder, if there is one, and say which wishes come too late."""
+        state = self.folder.read(self.configuration, resume=resume)
+        if state is None:
             return
-        if not resume:
-            raise ValueError(f"{self.folder} holds a run already: continue it with resume, or choose another folder")
-        tensors, kept = read_state(path)
-        configuration = json.loads(json.dumps(self.configuration))
-        if kept != configuration:
-            raise ValueError(f"{self.folder} holds a run of another configuration: {_difference(kept, configuration)}")
-        self.descent.restore(tensors)
-        self.history.restore(tensors)
-        self.spent = float(tensors["spent"])
+        self.population.restore(state)
+        self.history.restore(state)
+        self.spent = float(state["spent"])
+        done, late = self.iteration, []
+        if n_iterations < done:
+            late.append(f"n_iterations={n_iterations}")
+        if missed := sorted(
+            checkpoints - self.folder.kept_iterations() - set(range(done, max(done, n_iterations) + 1))
+        ):
+            late.append(f"checkpoints at {', '.join(map(str, missed))}")
+        if late:
+            warnings.warn(
+                f"{self.folder.path} holds a run of {done} iterations, ignored: {' and '.join(late)}", stacklevel=3
+            )
 
     def keep(self) -> None:
         """Write state and metrics to the folder, if there is one."""
-        if self.folder is None:
-            return
-        state = self.descent.state | self.history.tensors() | {"spent": torch.tensor(self.spent, dtype=torch.float64)}
-        save_tensors(state, self.folder / STATE, {"configuration": self.configuration})
-        save(self.metrics(), self.folder / METRICS)
-
-    def has_checkpoints(self, iteration: int) -> bool:
-        """Return whether the networks of an iteration are in the folder; also true if there is none."""
-        return self.folder is None or all(
-            checkpoint_path(self.folder, index, iteration).is_file() for index in range(len(self.ensemble))
-        )
+        if self.folder is not None:
+            spent = {"spent": torch.tensor(self.spent, dtype=torch.float64)}
+            state = self.population.state | self.history.tensors() | spent
+            self.folder.write(state, self.configuration, self.metrics())
 
     def write_checkpoints(self, iteration: int) -> None:
         """Write each network to a file of its own."""
-        if self.folder is None:
-            return
-        for index in range(len(self.ensemble)):
-            network = self.ensemble.network(index)
-            about = {"iteration": iteration, "task": self.task.description, "settings": self.settings}
-            path = checkpoint_path(self.folder, index, iteration)
-            save_tensors(network.state_dict(), path, about | provenance())
+        if self.folder is not None:
+            about = {"task": self.task.description, "settings": self.settings}
+            for index in range(len(self.population)):
+                self.folder.write_checkpoint(index, self.population.network(index), iteration, about)
 
     def metrics(self) -> xr.Dataset:
         """Return learning curves and what follows from them, with where they come from."""
         made = provenance(**self.settings) | self.task.description
         made |= {
             "n_iterations": self.iteration,
-            "device": str(self.ensemble.device),
-            "system": str(self.ensemble.network(0)),
+            "device": str(self.population.device),
+            "system": "; ".join(dict.fromkeys(ensemble.description for ensemble in self.population.ensembles)),
         }
-        return self.history.metrics(self.descent.diverged_at).assign_attrs(made)
+        return self.history.metrics(self.population.diverged_at).assign_attrs(made)
 
 
-def _digest(state: dict[str, Tensor]) -> str:
-    """Return the SHA-256 of all parameters."""
-    digest = hashlib.sha256()
-    for name, value in state.items():
-        if name.startswith("parameter."):
-            digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _difference(kept: dict, wanted: dict) -> str:
-    """Return in words where two configurations differ."""
-    found = []
-    for name in sorted(kept.keys() | wanted.keys()):
-        old, new = kept.get(name), wanted.get(name)
-        if isinstance(old, dict) and isinstance(new, dict) and old != new:
-            found.append(_difference(old, new))
-        elif old != new:
-            found.append(f"{name} is {old} there and {new} here")
-    return "; ".join(found)
+def _fixed(network: Network) -> list[tuple[str, Tensor]]:
+    """Return what is not trained: frozen parameters and buffers."""
+    frozen = [(name, value) for name, value in network.named_parameters() if not value.requires_grad]
+    return [*frozen, *network.named_buffers()]
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -9,30 +10,44 @@ from pathlib import Path
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
+from lyapkit.files.errors import reason
 from lyapkit.files.writing import replacing
 
+DIGEST = "sha256"
 _CHECKPOINT = re.compile(r"network_(\d+)_step_(\d+)\.safetensors")
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, about: Mapping[str, object]) -> None:
-    """Write tensors to a safetensors file, atomically, with `about` as JSON texts in its metadata.
+    """Write tensors to a safetensors file, atomically, with a digest, and `about` as JSON texts.
 
     Raises
     ------
     OSError
         If it cannot be written, because the disk is full for instance; the file is then as it was.
     """
-    content = safetensors.torch.save(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-        {name: json.dumps(value, sort_keys=True) for name, value in about.items()},
-    )
+    own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    if len({tensor.untyped_storage().data_ptr() for tensor in own.values()}) < len(own):  # tied: each as often as named
+        own = {name: tensor.clone() for name, tensor in own.items()}
+    metadata = {name: json.dumps(value, sort_keys=True) for name, value in about.items()}
+    content = safetensors.torch.save(own, metadata | {DIGEST: digest(own)})
     try:
         with replacing(path) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
         raise OSError(f"{error}; what was there before is kept") from error
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of tensors with their names, types and shapes."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -41,14 +56,33 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict]:
     Raises
     ------
     ValueError
-        If the file is not one that `save_tensors` wrote.
+        If the file is not one that `save_tensors` wrote, or is damaged.
     """
     try:
-        with safetensors.safe_open(path, "pt") as file:
-            configuration = json.loads(file.metadata()["configuration"])
-            return {name: file.get_tensor(name) for name in file.keys()}, configuration  # noqa: SIM118
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        tensors, metadata = _read(path)
+        configuration = json.loads(metadata["configuration"])
+    except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not the state of a training run: {error}") from error
+    if metadata.get(DIGEST, "") not in ("", digest(tensors)):
+        raise ValueError(
+            f"{path} is damaged: its tensors are not those it was written with. The run cannot go on from it; train "
+            "anew in another folder"
+        )
+    return tensors, configuration
+
+
+def damage(path: Path) -> str:
+    """Return in words what is wrong with a file that `save_tensors` wrote; "" if nothing is."""
+    try:
+        tensors, metadata = _read(path)
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        return f"not readable: {reason(error)}"
+    return "" if metadata.get(DIGEST, "") in ("", digest(tensors)) else "its tensors are not those it was written with"
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with safetensors.safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
 def checkpoint_path(folder: Path, network: int, iteration: int) -> Path:
@@ -56,13 +90,24 @@ def checkpoint_path(folder: Path, network: int, iteration: int) -> Path:
     return folder / f"network_{network:02d}_step_{iteration:07d}.safetensors"
 
 
-def checkpoints(folder: str | Path, network: int = 0) -> dict[int, Path]:
+def checkpoints(folder: str | Path, network: int = 0, *, check: bool = True) -> dict[int, Path]:
     """Return the checkpoints of a network in the folder of a run: iteration to path, for `over_training`.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Of the run.
+    network : int
+        Number of the network.
+    check : bool
+        Whether to compare each file with the digest it was written with.
 
     Raises
     ------
     FileNotFoundError
         If there are none.
+    ValueError
+        If some are damaged: which.
     """
     found = {}
     for path in sorted(Path(folder).glob("network_*_step_*.safetensors")):
@@ -71,4 +116,6 @@ def checkpoints(folder: str | Path, network: int = 0) -> dict[int, Path]:
             found[int(match[2])] = path
     if not found:
         raise FileNotFoundError(f"{folder} holds no checkpoints of network {network}")
+    if damaged := [f"{path.name} ({word})" for path in found.values() if check and (word := damage(path))]:
+        raise ValueError(f"{folder} holds damaged checkpoints: {', '.join(damaged)}; remove them to use the others")
     return found

@@ -1,0 +1,73 @@
+"""The loss that is trained: the task's, one by its name, or one of the user's, of several networks at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from lyapkit.hooks import named_loss
+from lyapkit.tasks.task import Task
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def losses_of(task: Task, loss: str | Loss | None) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a function of outputs (E, B, …, O) and targets, the same for all networks, to losses (E,).
+
+    Parameters
+    ----------
+    task : Task
+        Whose loss it is if none is given. Of outputs at every step, a loss by its name is given those that count.
+    loss : str or callable, optional
+        A name, or a function of outputs (B, …, O) and targets.
+    """
+    if loss is None:
+        return task.loss
+    if isinstance(loss, str):
+        named = named_loss(loss)
+        return lambda outputs, targets: _each(named, *task.counted(outputs, targets))
+    return lambda outputs, targets: _each(loss, outputs, targets)
+
+
+def loss_name(loss: str | Loss) -> str:
+    """Return what a configuration calls a loss."""
+    return loss if isinstance(loss, str) else getattr(loss, "__qualname__", None) or type(loss).__name__
+
+
+def check_loss(losses: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targets: Tensor) -> None:
+    """Refuse a loss that is not one number per network, or that depends on more than outputs and targets.
+
+    Parameters
+    ----------
+    losses : callable
+        What `losses_of` returned.
+    outputs, targets : Tensor
+        (B, …, O), of one network, and targets.
+
+    Raises
+    ------
+    ValueError
+        If it is such a loss.
+    """
+    shapes = f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} of {targets.dtype}"
+    try:
+        with torch.enable_grad():
+            value = losses(outputs.detach()[None], targets)
+            differentiated = losses(outputs.detach()[None].requires_grad_(), targets)
+    except (RuntimeError, IndexError, TypeError) as error:
+        raise ValueError(f"the loss cannot be computed from {shapes}: {error}") from error
+    if value.shape != (1,):
+        raise ValueError(f"the loss must be a number, got shape {tuple(value.shape[1:])} from {shapes}: take its mean")
+    if value.requires_grad:
+        raise ValueError(
+            "the loss depends on parameters besides the outputs, a penalty on weights for instance: they are those of "
+            "the networks given, not of the copies that are trained; use weight_decay"
+        )
+    if not differentiated.requires_grad:
+        raise ValueError("the loss does not depend on the outputs, or is not computed by PyTorch")
+
+
+def _each(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
+    return torch.stack([torch.as_tensor(loss(own, targets)) for own in outputs])
