@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from lyapkit.models.layers import GRULayer, Layer, LSTMLayer, ReluLayer, ResetFirstGRULayer, TanhLayer
 from lyapkit.systems import System
+from lyapkit.systems.system import Stage, push_through_stages
 
 PARAMETER = re.compile(
     r"^(?P<name>weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)(_l(?P<layer>\d+))?(?P<reverse>_reverse)?$"
@@ -63,8 +65,14 @@ class Recurrent(System):
         if len(self.layers) == 1:
             output, pushed = self.layers[0].push_all(input, self._by_layer(state)[0], tangent)
             return self._joined([output]), pushed
+        return self.push_driven(state, input, tangent, None)
+
+    def push_driven(
+        self, state: Tensor, input: Tensor, tangent: Tensor, input_tangent: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return what `push` returns where the input is perturbed, too."""
         outputs, pushed = [], []
-        signal, signal_tangent = input, None
+        signal, signal_tangent = input, input_tangent
         for layer, layer_state, layer_tangent in zip(
             self.layers, self._by_layer(state), self._by_layer(tangent), strict=True
         ):
@@ -85,17 +93,27 @@ class Recurrent(System):
         self, state: Tensor, input: Tensor | None, tangent: Tensor, renew: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Return the next state and the tangent vectors, made orthonormal between the factors of every layer."""
-        outputs, signal, is_first = [], input, True
+        return push_through_stages(self.stages(state, input), tangent, renew)
+
+    def stages(self, state: Tensor, input: Tensor | None) -> tuple[Tensor, list[Stage]]:
+        """Return the next state and the factors of all layers, from the input upwards."""
+        outputs, signal, stages = [], input, []
         for index, (layer, layer_state) in enumerate(zip(self.layers, self._by_layer(state), strict=True)):
-            output, stages = layer.stages(signal, layer_state)
+            output, of_layer = layer.stages(signal, layer_state)
             outputs.append(output)
-            for stage in stages:
-                tangent = tangent if is_first else renew(tangent)
-                tangents, is_first = self._by_layer(tangent), False
-                tangents[index] = stage(tangents[index - 1][0] if index else None, tangents[index])
-                tangent = self._joined(tangents)
+            stages += [partial(self._stage, index, stage) for stage in of_layer]
             signal = output[0]
-        return self._joined(outputs), tangent
+        return self._joined(outputs), stages
+
+    def _stage(self, index: int, stage: Callable, input_tangent: Tensor | None, tangent: Tensor) -> Tensor:
+        tangents = self._by_layer(tangent)
+        below = tangents[index - 1][0] if index else input_tangent
+        tangents[index] = stage(below, tangents[index])
+        return self._joined(tangents)
+
+    def output(self, state: Tensor) -> Tensor:
+        """Return the uppermost layer's hidden state."""
+        return self._by_layer(state)[-1][0]
 
     def _by_layer(self, values: Tensor) -> list[tuple[Tensor, ...]]:
         parts = values.split(self._sizes, dim=-1)

@@ -8,6 +8,31 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+Stage = Callable[[Tensor | None, Tensor], Tensor]
+
+
+def push_forward(function: Callable[[Tensor], Tensor], point: Tensor, tangent: Tensor) -> Tensor:
+    """Return tangent vectors (B, k, N) pushed through a function (B, N) -> (B, M), by forward-mode differentiation."""
+
+    def derivative(direction: Tensor) -> Tensor:
+        return torch.func.jvp(function, (point,), (direction,))[1]
+
+    if tangent.shape[1] > tangent.shape[2]:  # fewer columns of the Jacobian than directions
+        size = tangent.shape[2]
+        basis = torch.eye(size, dtype=point.dtype, device=point.device).expand(len(point), size, size)
+        return tangent @ torch.vmap(derivative, in_dims=1, out_dims=1)(basis)
+    return torch.vmap(derivative, in_dims=1, out_dims=1)(tangent)
+
+
+def push_through_stages(
+    stages: tuple[Tensor, list[Stage]], tangent: Tensor, renew: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Return the next state and tangent vectors pushed through a step's factors, renewed between them."""
+    next_state, factors = stages
+    for index, factor in enumerate(factors):
+        tangent = factor(None, tangent if index == 0 else renew(tangent))
+    return next_state, tangent
+
 
 class System(ABC):
     """A discrete-time dynamical system h_t = F(h_{t-1}, x_t), together with its tangent map.
@@ -74,6 +99,37 @@ class System(ABC):
         """
         return self.push(state, input, tangent)
 
+    def output(self, state: Tensor) -> Tensor:
+        """Return what a state (B, N) gives to a system that it drives, or a perturbation (B, k, N) of it, perturbed.
+
+        A linear function: a choice of state variables. The default is all of them.
+        """
+        return state
+
+    def push_driven(
+        self, state: Tensor, input: Tensor, tangent: Tensor, input_tangent: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return what `push` returns where the input (B, I) is perturbed, too, by `input_tangent` (B, k, I).
+
+        The default adds the derivative by the input, had by forward-mode automatic differentiation of `step`.
+        """
+        next_state, pushed = self.push(state, input, tangent)
+        return next_state, pushed + push_forward(lambda x: self.step(state, x), input, input_tangent)
+
+    def stages(self, state: Tensor, input: Tensor | None) -> tuple[Tensor, list[Stage]]:
+        """Return the next state and the factors of the tangent map between which `push_in_stages` may renew.
+
+        A factor takes the input's tangent (None if the input is data) and the tangent vectors, and returns the latter;
+        only the first one looks at the input's. The default is one factor.
+        """
+
+        def stage(input_tangent: Tensor | None, tangent: Tensor) -> Tensor:
+            if input_tangent is None:
+                return self.push(state, input, tangent)[1]
+            return self.push_driven(state, input, tangent, input_tangent)[1]
+
+        return self.step(state, input), [stage]
+
     def prepared(self, state: Tensor, inputs: Tensor | None) -> System:
         """Return the system that a run from `state` (B, N), driven by `inputs` (B, T, I), should use.
 
@@ -98,11 +154,7 @@ class System(ABC):
 
     def forward_mode(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> Tensor:
         """Return the tangent vectors (B, k, N) pushed by forward-mode automatic differentiation of `step`."""
-
-        def derivative(direction: Tensor) -> Tensor:
-            return torch.func.jvp(lambda point: self.step(point, input), (state,), (direction,))[1]
-
-        return torch.vmap(derivative, in_dims=1, out_dims=1)(tangent)
+        return push_forward(lambda point: self.step(point, input), state, tangent)
 
     def initial_state(self, n_trajectories: int, generator: torch.Generator) -> Tensor:
         """Return start states (n_trajectories, N), float64 on the CPU, drawn with `generator` where they are random.
