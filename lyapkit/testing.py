@@ -112,6 +112,8 @@ def _check_prepared(
 def _random_input(system: System, n_trajectories: int, generator: torch.Generator) -> Tensor | None:
     if system.input_size is None:
         return None
+    if system.n_tokens is not None:
+        return torch.randint(system.n_tokens, (n_trajectories, 1), generator=generator).double()
     return torch.randn(n_trajectories, system.input_size, generator=generator, dtype=torch.float64)
 
 

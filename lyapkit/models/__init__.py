@@ -3,6 +3,8 @@
 from lyapkit.models import residuals
 from lyapkit.models.architectures import ARCHITECTURES, build_network, register
 from lyapkit.models.checkpoint import CheckpointError, inspect_checkpoint, load_checkpoint, load_network, load_system
+from lyapkit.models.closed_loop import closed_loop
+from lyapkit.models.compositions import Composition
 from lyapkit.models.given import as_system
 from lyapkit.models.given_modules import as_network
 from lyapkit.models.modules import Cell, from_module
@@ -19,6 +21,7 @@ __all__ = [
     "WCRNN",
     "Cell",
     "CheckpointError",
+    "Composition",
     "Network",
     "Recurrent",
     "RecurrentNetwork",
@@ -27,6 +30,7 @@ __all__ = [
     "as_network",
     "as_system",
     "build_network",
+    "closed_loop",
     "elman_with_identity_residual",
     "from_module",
     "inspect_checkpoint",

@@ -52,6 +52,10 @@ def from_module(
         return module
     if state_size is not None:
         return _checked(Cell(module, state_size, input_size))
+    if type(module) is nn.Sequential:
+        from lyapkit.models.compositions import Composition  # which is made of what this function returns
+
+        return Composition(list(module))
     found = {name: part for name, part in module.named_modules() if is_recurrent(part)}
     if not found:
         raise ValueError(
@@ -148,6 +152,10 @@ class Cell(_OwnCode):
             )
         return torch.cat(next_parts, dim=-1)
 
+    def output(self, state: Tensor) -> Tensor:
+        """Return the first tensor of the state, as PyTorch's cells give theirs to the next layer."""
+        return state[..., : self.sizes[0]]
+
 
 class Stack(_OwnCode):
     """A module with nn.RNN's, nn.GRU's or nn.LSTM's way of being called and code of its own, called step by step.
@@ -188,6 +196,11 @@ class Stack(_OwnCode):
     def step(self, state: Tensor, input: Tensor | None) -> Tensor:
         """Return the next state."""
         return self.run(state, input[:, None])
+
+    def output(self, state: Tensor) -> Tensor:
+        """Return the uppermost layer's hidden state."""
+        n_hidden = self.module.num_layers * self._widths[0]
+        return state[..., n_hidden - self._widths[0] : n_hidden]
 
     @torch.no_grad()
     def _check_steps(self) -> None:

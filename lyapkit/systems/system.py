@@ -20,8 +20,8 @@ def push_forward(function: Callable[[Tensor], Tensor], point: Tensor, tangent: T
     if tangent.shape[1] > tangent.shape[2]:  # fewer columns of the Jacobian than directions
         size = tangent.shape[2]
         basis = torch.eye(size, dtype=point.dtype, device=point.device).expand(len(point), size, size)
-        return tangent @ torch.vmap(derivative, in_dims=1, out_dims=1)(basis)
-    return torch.vmap(derivative, in_dims=1, out_dims=1)(tangent)
+        return tangent @ torch.vmap(derivative, in_dims=1)(basis).transpose(0, 1)
+    return torch.vmap(derivative, in_dims=1)(tangent).transpose(0, 1)
 
 
 def push_through_stages(
@@ -48,6 +48,8 @@ class System(ABC):
         N, the number of state variables.
     input_size : int or None
         I, the number of input features; None for an autonomous system, whose `input` is always None.
+    n_tokens : int or None
+        V, if the one input feature is a token, a whole number from 0 to V − 1; None for inputs that are numbers.
     time_step : float
         Time that one step takes. Exponents are divided by it: 1 for maps (nats per step), the integration step
         for flows (nats per unit of time).
@@ -62,6 +64,7 @@ class System(ABC):
 
     state_size: int
     input_size: int | None = None
+    n_tokens: int | None = None
     time_step: float = 1.0
     time_unit: str = "step"
     treats_trajectories_alike: bool = False
