@@ -10,30 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, l1_loss, mse_loss
 
+from lyapkit.learning import losses
 from lyapkit.models.checkpoint import load_into
-
-
-def rms_loss(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the root mean square error, of the paper's adding problem. It is not a mean over samples."""
-    return mse_loss(outputs, targets.reshape(outputs.shape)).sqrt()
-
-
-def _class_loss(outputs: Tensor, targets: Tensor) -> Tensor:
-    return cross_entropy(outputs, targets.long())
-
-
-def _of_same_shape(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
-    return lambda outputs, targets: loss(outputs, targets.reshape(outputs.shape))
-
-
-LOSSES = {
-    "cross-entropy": _class_loss,
-    "mse": _of_same_shape(mse_loss),
-    "rms": rms_loss,
-    "l1": _of_same_shape(l1_loss),
-}
 
 
 def named_loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:
@@ -44,11 +23,14 @@ def named_loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:
     ValueError
         If it is neither.
     """
-    if name in LOSSES:
-        return LOSSES[name]
     if ".py:" in name:
         return _function(name)
-    raise ValueError(f"unknown loss {name!r}: choose one of {', '.join(LOSSES)}, or FILE.py:FUNCTION")
+    try:
+        return losses.named_loss(name)
+    except ValueError:
+        raise ValueError(
+            f"unknown loss {name!r}: choose one of {', '.join(losses.LOSSES)}, or FILE.py:FUNCTION"
+        ) from None
 
 
 def load_module(hook: str, checkpoint: Path, key: str | None = None) -> nn.Module:

@@ -11,29 +11,29 @@ from typing import Literal
 import numpy as np
 import torch
 import xarray as xr
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from lyapkit.arguments import Array
-from lyapkit.learning.gauss_newton import full_ggn_spectrum
-from lyapkit.learning.objective import Loss, Objective
-from lyapkit.learning.products import OnArrays, Product, ggn_product, hessian_product
+from lyapkit.learning.gauss_newton import full_ggn_spectrum, leading_through_rows
+from lyapkit.learning.lanczos import ROUNDING, WHICH, leading_eigenpairs
+from lyapkit.learning.losses import Loss
+from lyapkit.learning.objective import Objective
+from lyapkit.learning.products import OnArrays, ggn_product, hessian_product
 from lyapkit.memory import gibibytes
 from lyapkit.models.network import Network
-
-_WHICH = {"magnitude": "LM", "largest": "LA", "smallest": "SA"}
 
 
 def hessian_eigenvalues(
     model: Network | nn.Module,
     inputs: Array,
     targets: Array,
-    loss: Loss,
+    loss: Loss | str,
     k: int = 10,
     *,
     which: Literal["magnitude", "largest", "smallest"] = "magnitude",
     parameters: str | Sequence[str] = "recurrent",
+    lengths: Array | None = None,
     tolerance: float = 1e-4,
     max_products: int = 2000,
     eigenvectors: bool = False,
@@ -45,24 +45,29 @@ def hessian_eigenvalues(
 ) -> xr.Dataset:
     """Return leading eigenvalues of the Hessian of the loss (Eq. 6), by Lanczos iteration.
 
-    Exact products of the Hessian with vectors are all it takes; no matrix is formed.
+    Exact products of the Hessian with vectors are all it takes; no matrix is formed. The Hessian is that of the very
+    loss given, with whatever it adds of the model's parameters. Multiple eigenvalues count as often as they occur.
 
     Parameters
     ----------
     model : Network or nn.Module
-        A WCRNN, a `RecurrentNetwork`, another `Network`, or a module of one recurrent module and one linear readout.
+        A WCRNN, a `RecurrentNetwork`, another `Network`, or a module that reads its recurrent module's last state, or
+        every state, with its other submodules in a row. It is taken in eval mode, and left as it is.
     inputs : array, tensor or DataArray
         (trajectory, time, feature), one trajectory per sample.
     targets : array or tensor
         (sample, …), whatever `loss` takes.
-    loss : callable
-        ``loss(outputs, targets)``, a scalar, for the outputs (sample, output) of all samples. It need not be a mean.
+    loss : callable or str
+        ``loss(outputs, targets)``, a scalar, for the outputs of all samples, (sample, output), or (sample, time,
+        output) of a network with `every_step`. It need not be a mean. Or "cross-entropy", "mse", "rms" or "l1".
     k : int
         Number of eigenvalues, at most as many as there are parameters. Default 10.
     which : "magnitude", "largest" or "smallest"
         The largest by magnitude (default), or at either end of the spectrum.
     parameters : "recurrent", "all", str or sequence of str
-        The block of parameters: the recurrent weights (default), all, or by their names.
+        The block of parameters: the recurrent weights (default), all that are not frozen, or by their names.
+    lengths : array of int, optional
+        (sample,): how many steps of each sequence count, where what follows is padding. Default: all.
     tolerance : float
         Largest residual ‖H v − μ v‖ / |μ| of an eigenvalue that counts as converged. Default 1e-4.
     max_products : int
@@ -81,19 +86,28 @@ def hessian_eigenvalues(
     Returns
     -------
     xarray.Dataset
-        `hessian_eigenvalue` (eigenvalue), descending (by magnitude if that is asked for), in units of the loss per
-        squared parameter; `residual_norm`, ‖H v − μ v‖ for unit vectors v; `converged`; with `eigenvectors`,
-        `eigenvector` (eigenvalue, parameter).
+        `hessian_eigenvalue` (eigenvalue), descending, or descending by magnitude, or, for the smallest, ascending, in
+        units of the loss per squared parameter; `residual_norm`, ‖H v − μ v‖ for unit vectors v; `converged`; with
+        `eigenvectors`, `eigenvector` (eigenvalue, parameter).
 
     Raises
     ------
     ValueError
-        If k does not fit, inputs, targets, loss and network do not fit together, or values are not finite.
+        If k does not fit, inputs, targets, loss and network do not fit together, values are not finite, or parameters
+        are unknown, frozen or unused.
     """
-    if which not in _WHICH:
-        raise ValueError(f"which must be one of {', '.join(_WHICH)}, got {which!r}")
+    if which not in WHICH:
+        raise ValueError(f"which must be one of {', '.join(WHICH)}, got {which!r}")
     objective = Objective(
-        model, inputs, targets, loss, parameters=parameters, batch_size=batch_size, dtype=dtype, device=device
+        model,
+        inputs,
+        targets,
+        loss,
+        parameters=parameters,
+        lengths=lengths,
+        batch_size=batch_size,
+        dtype=dtype,
+        device=device,
     )
     ds = _leading(objective, hessian_product, "hessian", k, which, tolerance, max_products, seed, progress)
     ds.attrs["references"] = "Dubinin & Effenberger 2024, Eq. 6"
@@ -104,10 +118,11 @@ def ggn_eigenvalues(
     model: Network | nn.Module,
     inputs: Array,
     targets: Array,
-    loss: Loss,
+    loss: Loss | str,
     k: int | None = None,
     *,
     parameters: str | Sequence[str] = "recurrent",
+    lengths: Array | None = None,
     tolerance: float = 1e-4,
     max_products: int = 2000,
     batch_size: int | None = None,
@@ -119,8 +134,8 @@ def ggn_eigenvalues(
 ) -> xr.Dataset:
     """Return eigenvalues of the generalised Gauss–Newton matrix (GGN), the first term of Eq. 7.
 
-    Without k: all of them, exactly, through Eq. 8, from the Jacobians of all outputs. With k: the leading ones, by
-    Lanczos iteration, without forming a matrix.
+    Without k: all of them, exactly, through Eq. 8, from the Jacobians of all outputs. With k: the largest ones, from
+    the Jacobians too where that is cheaper, else by Lanczos iteration, without forming a matrix.
 
     Parameters
     ----------
@@ -128,7 +143,9 @@ def ggn_eigenvalues(
         Number of leading eigenvalues. Default: all.
     memory : float, optional
         GiB that the full spectrum may take. Default: what the machine has free.
-    model, inputs, targets, loss, parameters, tolerance, max_products, batch_size, dtype, device, seed, progress
+    model, inputs, targets, loss, parameters, lengths, tolerance, max_products, batch_size, dtype, device, seed
+        As for `hessian_eigenvalues`.
+    progress : bool
         As for `hessian_eigenvalues`.
 
     Returns
@@ -143,7 +160,15 @@ def ggn_eigenvalues(
         As `hessian_eigenvalues`; or if the full spectrum does not fit into memory.
     """
     objective = Objective(
-        model, inputs, targets, loss, parameters=parameters, batch_size=batch_size, dtype=dtype, device=device
+        model,
+        inputs,
+        targets,
+        loss,
+        parameters=parameters,
+        lengths=lengths,
+        batch_size=batch_size,
+        dtype=dtype,
+        device=device,
     )
     if k is None:
         eigenvalues, n_bytes = full_ggn_spectrum(objective, memory, progress)
@@ -174,25 +199,25 @@ def _leading(
         raise ValueError(f"k must be between 1 and the {size} parameters of {', '.join(objective.block)}, got {k}")
     with tqdm(unit="product", desc=f"{name} eigenvalues", disable=not progress) as bar:
         multiply = OnArrays(objective, product, bar)
-        n_basis = max(2 * k + 1, 20)
-        if n_basis >= size:  # a block so small that Lanczos would span it
-            values, vectors = np.linalg.eigh(np.stack([multiply(row) for row in np.eye(size)]))
+        pairs = leading_through_rows(objective, k) if product is ggn_product else None
+        if pairs is None:
+            values, vectors = leading_eigenpairs(multiply, size, k, which, tolerance, max_products, seed)
+            n_products = multiply.n_products
+            residuals = np.array([np.linalg.norm(multiply(v) - m * v) for m, v in zip(values, vectors, strict=True)])
         else:
-            values, vectors = _eigsh(multiply, size, k, _WHICH[which], tolerance, n_basis, max_products, seed)
-        n_products = multiply.n_products
-        order = np.argsort({"magnitude": -np.abs(values), "largest": -values, "smallest": values}[which])[:k]
-        values, vectors = values[order], vectors[:, order].T
-        residuals = np.array([np.linalg.norm(multiply(v) - m * v) for m, v in zip(values, vectors, strict=True)])
+            values, vectors, residuals = pairs
+            n_products = 0
     found = np.full(k, np.nan)
     residual_norms, unit_vectors = found.copy(), np.full((k, size), np.nan)
     found[: len(values)], residual_norms[: len(values)], unit_vectors[: len(values)] = values, residuals, vectors
     for vector in unit_vectors:  # the sign that makes the largest entry positive
         vector *= np.sign(vector[np.argmax(np.abs(vector))])
+    rounding = max(1e-14, ROUNDING * np.abs(values).max(initial=0.0))
     ds = xr.Dataset(
         {
             f"{name}_eigenvalue": ("eigenvalue", found),
             "residual_norm": ("eigenvalue", residual_norms),
-            "converged": ("eigenvalue", residual_norms <= np.maximum(tolerance * np.abs(found), 1e-14)),
+            "converged": ("eigenvalue", residual_norms <= np.maximum(tolerance * np.abs(found), rounding)),
             "eigenvector": (("eigenvalue", "parameter"), unit_vectors, {"units": "1", "long_name": "unit eigenvector"}),
         },
         coords={"parameter": ("parameter", np.arange(size), {"units": "1", "long_name": "parameter of the block"})},
@@ -201,20 +226,6 @@ def _leading(
     ds["residual_norm"].attrs = {"units": "loss per parameter²", "long_name": "‖H v − μ v‖"}
     ds["converged"].attrs = {"units": "1", "long_name": "whether the residual is within the tolerance"}
     return _labelled(ds, name)
-
-
-def _eigsh(
-    multiply: Product, size: int, k: int, which: str, tolerance: float, n_basis: int, max_products: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return what ARPACK finds: values (k,), vectors (size, k), or fewer."""
-    operator = LinearOperator((size, size), matvec=multiply, dtype=np.float64)
-    start = np.random.default_rng(seed).standard_normal(size)
-    n_restarts = max(1, (max_products - n_basis) // (n_basis - k))
-    try:
-        # ARPACK's own estimate of the residual is a little optimistic
-        return eigsh(operator, k, which=which, v0=start, ncv=n_basis, tol=tolerance / 2, maxiter=n_restarts)
-    except ArpackNoConvergence as error:
-        return error.eigenvalues, error.eigenvectors
 
 
 def _labelled(ds: xr.Dataset, name: str) -> xr.Dataset:

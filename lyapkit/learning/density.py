@@ -12,7 +12,9 @@ from torch import nn
 from tqdm import tqdm
 
 from lyapkit.arguments import Array
-from lyapkit.learning.objective import Loss, Objective
+from lyapkit.learning.lanczos import lanczos
+from lyapkit.learning.losses import Loss
+from lyapkit.learning.objective import Objective
 from lyapkit.learning.products import OnArrays, Product, hessian_product
 from lyapkit.models.network import Network
 
@@ -21,13 +23,14 @@ def hessian_density(
     model: Network | nn.Module,
     inputs: Array,
     targets: Array,
-    loss: Loss,
+    loss: Loss | str,
     *,
     n_steps: int = 60,
     n_vectors: int = 8,
     n_values: int = 400,
     width: float | None = None,
     parameters: str | Sequence[str] = "recurrent",
+    lengths: Array | None = None,
     batch_size: int | None = None,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
@@ -47,8 +50,9 @@ def hessian_density(
     n_values : int
         Number of values at which the density is given. Default 400.
     width : float, optional
-        Standard deviation of the Gaussians. Default: a hundredth of the range of the nodes.
-    model, inputs, targets, loss, parameters, batch_size, dtype, device, seed, progress
+        Standard deviation of the Gaussians. Default: a hundredth of the range of the nodes, or of the largest of them;
+        0.01 where all are zero.
+    model, inputs, targets, loss, parameters, lengths, batch_size, dtype, device, seed, progress
         As for `hessian_eigenvalues`.
 
     Returns
@@ -65,7 +69,15 @@ def hessian_density(
     if min(n_steps, n_vectors, n_values) < 1 or (width is not None and not width > 0):
         raise ValueError("n_steps, n_vectors, n_values and width must be positive")
     objective = Objective(
-        model, inputs, targets, loss, parameters=parameters, batch_size=batch_size, dtype=dtype, device=device
+        model,
+        inputs,
+        targets,
+        loss,
+        parameters=parameters,
+        lengths=lengths,
+        batch_size=batch_size,
+        dtype=dtype,
+        device=device,
     )
     n_steps = min(n_steps, objective.size)
     rng = np.random.default_rng(seed)
@@ -75,8 +87,8 @@ def hessian_density(
         for vector in range(n_vectors):
             found, shares = _lanczos_quadrature(product, rng.choice([-1.0, 1.0], objective.size), n_steps)
             nodes[vector, : len(found)], weights[vector, : len(found)] = found, shares
-    extent = np.nanmax(nodes) - np.nanmin(nodes)
-    width = width or max(extent, abs(np.nanmax(nodes)), np.finfo(float).tiny) / 100
+    extent = max(np.nanmax(nodes) - np.nanmin(nodes), abs(np.nanmax(nodes)))
+    width = width or extent / 100 or 0.01  # of a loss without curvature, whose eigenvalues are all 0
     values = np.linspace(np.nanmin(nodes) - 4 * width, np.nanmax(nodes) + 4 * width, n_values)
     distance = (values[:, None, None] - nodes) / width
     gaussians = np.exp(-(distance**2) / 2) / (width * np.sqrt(2 * np.pi))
@@ -103,19 +115,6 @@ def hessian_density(
 
 def _lanczos_quadrature(multiply: Product, start: np.ndarray, n_steps: int) -> tuple[np.ndarray, np.ndarray]:
     """Return nodes and weights of the quadrature that Lanczos iteration from a vector gives."""
-    basis = np.empty((n_steps, len(start)))
-    diagonal, beside = [], []
-    vector = start / np.linalg.norm(start)
-    for step in range(n_steps):
-        basis[step] = vector
-        image = multiply(vector)
-        diagonal.append(vector @ image)
-        for _ in range(2):  # twice is enough
-            image = image - basis[: step + 1].T @ (basis[: step + 1] @ image)
-        length = np.linalg.norm(image)
-        if length < 1e-12 * max(np.abs(diagonal)):  # the vector lies in an invariant subspace
-            break
-        beside.append(length)
-        vector = image / length
-    nodes, vectors = scipy.linalg.eigh_tridiagonal(diagonal, beside[: len(diagonal) - 1])
+    diagonal, beside, _ = lanczos(multiply, start, n_steps)
+    nodes, vectors = scipy.linalg.eigh_tridiagonal(diagonal, beside[:-1])
     return nodes, vectors[0] ** 2

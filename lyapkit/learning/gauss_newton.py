@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import scipy.linalg
 import torch
@@ -9,10 +11,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lyapkit.learning.jacobians import output_jacobians
+from lyapkit.learning.linearization import is_by_hand
 from lyapkit.learning.objective import Objective
+from lyapkit.learning.products import ggn_product
 from lyapkit.memory import available_memory, gibibytes
 
 _RANK_TOLERANCE = 1e-12  # of a loss's curvature, relative to the largest: below is rounding
+MOST_ROWS = 3000  # of A, from which on its products with vectors are cheaper than the eigenvalues of A Aᵀ
 
 
 def full_ggn_spectrum(objective: Objective, memory: float | None, progress: bool) -> tuple[np.ndarray, int]:
@@ -21,12 +26,11 @@ def full_ggn_spectrum(objective: Objective, memory: float | None, progress: bool
     With the loss's curvature factored, H_L = Fᵀ diag(sign) F, the GGN is Aᵀ diag(sign) A, A = F Dh_T. Either it is
     accumulated, (P, P), or, if A has fewer rows than columns, its eigenvalues other than 0 are those of A Aᵀ.
     """
-    factors, signs = _curvature_factors(objective)
-    size, n_rows = objective.size, len(signs)
-    through_rows = n_rows < size and bool((signs > 0).all())
-    item = objective.outputs.element_size()
-    kept = 0 if objective.is_samplewise and not through_rows else n_rows * size
-    smaller = n_rows if through_rows else size
+    factors = _Factors(objective)
+    size, item = objective.size, objective.outputs.element_size()
+    through_rows = factors.n_rows < size and factors.is_positive and not objective.penalized
+    kept = factors.n_rows * size if through_rows or not objective.is_samplewise else 0
+    smaller = factors.n_rows if through_rows else size
     n_bytes = item * (kept + 2 * smaller**2) + 3 * 8 * 30_000_000
     limit = available_memory(objective.device) if memory is None else memory * 2**30
     if n_bytes > limit:
@@ -34,59 +38,93 @@ def full_ggn_spectrum(objective: Objective, memory: float | None, progress: bool
             f"all {size} eigenvalues of the GGN need {gibibytes(n_bytes)}, and {gibibytes(limit)} are free: ask for "
             "leading ones with k=, which needs no matrix, or for a smaller block of parameters"
         )
-    options = {"dtype": objective.outputs.dtype, "device": objective.device}
-    rows = torch.zeros(n_rows, size, **options) if kept else None
-    matrix = torch.zeros(size, size, **options) if rows is None else None
-    description = f"GGN of {size} parameters, {gibibytes(n_bytes)}"
-    first = 0
-    with tqdm(total=len(objective.inputs), unit="sample", desc=description, disable=not progress) as bar:
-        for samples, jacobians in output_jacobians(objective):
-            if objective.is_samplewise:
-                parts = [factor @ jacobian for factor, jacobian in zip(factors[samples], jacobians, strict=True)]
-                part = torch.cat(parts)
-                place = slice(first, first + len(part))
-                if matrix is None:
-                    rows[place] = part
-                else:
-                    matrix.addmm_((part * signs[place, None]).mT, part)
-                first = place.stop
-            else:  # every row is a mixture of all samples
-                columns = slice(samples.start * jacobians.shape[1], samples.stop * jacobians.shape[1])
-                rows.addmm_(factors[:, columns], jacobians.flatten(0, 1))
-            bar.update(len(jacobians))
-    if through_rows:
-        matrix = rows @ rows.mT
-    elif matrix is None:
-        matrix = (rows * signs[:, None]).mT @ rows
-    del rows
-    eigenvalues = _all_eigenvalues(matrix)
+    with tqdm(
+        total=len(objective.inputs), unit="sample", desc=f"GGN, {gibibytes(n_bytes)}", disable=not progress
+    ) as bar:
+        if objective.penalized:  # what the loss takes of the parameters directly has no rows
+            units = torch.eye(size, dtype=objective.outputs.dtype, device=objective.device)
+            matrix = torch.stack([ggn_product(objective, unit) for unit in units])
+            matrix = (matrix + matrix.mT) / 2
+        elif through_rows:
+            rows = torch.cat([part for part, _ in _rows(objective, factors, bar)])
+            matrix = rows @ rows.mT
+            del rows
+        else:
+            matrix = torch.zeros(size, size, dtype=objective.outputs.dtype, device=objective.device)
+            for part, signs in _rows(objective, factors, bar):
+                matrix.addmm_((part * signs[:, None]).mT, part)
+    eigenvalues = _all_eigenvalues(matrix) if len(matrix) else np.empty(0)
     padded = np.zeros(size)
     padded[: len(eigenvalues)] = eigenvalues
     return np.sort(padded)[::-1].copy(), n_bytes
 
 
-def _curvature_factors(objective: Objective) -> tuple[list[Tensor] | Tensor, Tensor]:
-    """Return F and signs of the loss's curvature H_L = Fᵀ diag(sign) F, without directions that have none.
+def leading_through_rows(objective: Objective, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Return the k largest eigenvalues of the GGN, eigenvectors (k, P) and residuals from the rows of A; None if dear.
 
-    For each sample (rank, O), if no two samples are coupled; else (rank, S · O). Signs (rank,) of all.
+    Jacobians take one way back for each output of a sample, a product with a vector one way forth and one back.
     """
-    outputs = objective.outputs
-    n_outputs = outputs.shape[1]
-    if objective.is_samplewise:
+    n_outputs = objective.outputs[0].numel()
+    if not is_by_hand(objective.network) or objective.penalized or n_outputs > 2 * max(2 * k + 1, 20):
+        return None
+    factors = _Factors(objective)
+    n_rows, item = factors.n_rows, objective.outputs.element_size()
+    n_bytes = item * n_rows * (3 * objective.size + 3 * n_rows)
+    if not factors.is_positive or not k <= n_rows <= MOST_ROWS or n_bytes > available_memory(objective.device) / 2:
+        return None
+    rows = torch.cat([part for part, _ in _rows(objective, factors, None)]).double().cpu().numpy()
+    values, mixtures = scipy.linalg.eigh(rows @ rows.T, subset_by_index=[n_rows - k, n_rows - 1])
+    values, mixtures = values[::-1].clip(min=0.0), mixtures[:, ::-1]
+    if values[-1] <= 1e-12 * values[0]:  # of lower rank: eigenvectors of 0 are not among the rows
+        return None
+    vectors = (mixtures.T @ rows) / np.sqrt(values)[:, None]
+    residuals = np.linalg.norm((vectors @ rows.T) @ rows - values[:, None] * vectors, axis=1)
+    return values, vectors, residuals
+
+
+class _Factors:
+    """F and signs of the loss's curvature H_L = Fᵀ diag(sign) F, for each group of outputs that it couples.
+
+    Attributes
+    ----------
+    of_groups, signs : Tensor
+        (G, n, n) and (G, n), for outputs in G groups of n; rows without curvature have the sign 0.
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        outputs, n = objective.outputs, objective.n_coupled
         columns = []
-        for output in range(n_outputs):
-            unit = torch.zeros_like(outputs)
-            unit[:, output] = 1
-            columns.append(objective.output_curvature(unit))
-        curvature = torch.stack(columns, -1)  # (S, O, O)
-    else:
-        units = torch.eye(outputs.numel()).to(outputs)
-        curvature = torch.stack([objective.output_curvature(unit.view_as(outputs)).reshape(-1) for unit in units])[None]
-    values, vectors = torch.linalg.eigh((curvature + curvature.mT) / 2)
-    used = values.abs() > _RANK_TOLERANCE * values.abs().max()
-    factors = [v.abs().sqrt()[u, None] * m.mT[u] for v, m, u in zip(values, vectors, used, strict=True)]
-    signs = values[used].sign()
-    return (factors, signs) if objective.is_samplewise else (factors[0], signs)
+        for place in range(n):
+            unit = torch.zeros_like(outputs).view(-1, n)
+            unit[:, place] = 1
+            columns.append(objective.output_curvature(unit.view_as(outputs)).view(-1, n))
+        curvature = torch.stack(columns, -1)
+        values, vectors = torch.linalg.eigh((curvature + curvature.mT) / 2)
+        self.signs = values.sign() * (values.abs() > _RANK_TOLERANCE * values.abs().max())
+        self.of_groups = values.abs().sqrt()[:, :, None] * vectors.mT
+        self.n_rows = int((self.signs != 0).sum())
+        self.is_positive = bool((self.signs >= 0).all())
+
+
+def _rows(objective: Objective, factors: _Factors, bar: tqdm | None) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield rows of A = F Dh_T, (rows, P), and their signs, (rows,); all at once if the loss couples samples."""
+    n, size = objective.n_coupled, objective.size
+    mixed = None if objective.is_samplewise else objective.outputs.new_zeros(n, size)
+    for samples, jacobians in output_jacobians(objective):
+        if mixed is None:
+            n_groups = jacobians.shape[1] // n
+            groups = slice(samples.start * n_groups, samples.stop * n_groups)
+            part = factors.of_groups[groups] @ jacobians.reshape(-1, n, size)
+            used = factors.signs[groups] != 0
+            yield part[used], factors.signs[groups][used]
+        else:  # every row is a mixture of all samples
+            each = jacobians.shape[1]
+            mixed.addmm_(factors.of_groups[0][:, samples.start * each : samples.stop * each], jacobians.flatten(0, 1))
+        if bar is not None:
+            bar.update(len(jacobians))
+    if mixed is not None:
+        used = factors.signs[0] != 0
+        yield mixed[used], factors.signs[0][used]
 
 
 def _all_eigenvalues(matrix: Tensor) -> np.ndarray:

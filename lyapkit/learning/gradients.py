@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from lyapkit.arguments import Array
-from lyapkit.learning.objective import Loss, Objective, checked_loss
-from lyapkit.learning.unrolled import Unrolled
+from lyapkit.learning.linearization import ByHand
+from lyapkit.learning.losses import Loss
+from lyapkit.learning.objective import Objective
 from lyapkit.models.network import Network
-from lyapkit.models.wcrnn import WCRNN
 from lyapkit.provenance import provenance
 
 _NAMES = {  # prefix of a variable to what it is the norm of
-    "": "‖∂L/∂h_t‖",
+    "": "‖S ∂L/∂h_t‖, S the number of samples",
     "predicted_": "‖a_T R^(T−t)‖ (Eq. 15)",
     "averaged_": "‖a_T J̄^(T−t)‖, J̄ the time-averaged Jacobian",
 }
@@ -28,28 +26,33 @@ def gradient_norms(
     model: Network | nn.Module,
     inputs: Array,
     targets: Array,
-    loss: Loss,
+    loss: Loss | str,
     *,
+    lengths: Array | None = None,
     batch_size: int | None = None,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Return the norms of the gradients of each sample's loss with respect to the state at every step.
+    """Return the norms of the gradients of the loss with respect to each sample's state at every step.
 
-    a_t = ∂L/∂h_t is carried back by the Jacobians of the steps, a_{t−1} = a_t J_t, from the readout's gradient a_T;
-    where the network is weakly coupled a_t ≈ a_T R^{T−t} (Dubinin & Effenberger 2024, Eq. 10 and 15).
+    a_t = S ∂L/∂h_t is carried back by the Jacobians of the steps, a_{t−1} = a_t J_t, from the readout's gradient a_T;
+    where the network is weakly coupled a_t ≈ a_T R^{T−t} (Dubinin & Effenberger 2024, Eq. 10 and 15). L is the very
+    loss given, of all S samples together: a sample's gradient is that of its share in it, with its weights. The factor
+    S makes it the gradient of the sample's own loss where L is the mean over samples; divide by S for ∂L/∂h_t itself.
 
     Parameters
     ----------
     model : Network or nn.Module
-        A WCRNN, a `RecurrentNetwork`, another `Network`, or a module of one recurrent module and one linear readout.
+        As for `hessian_eigenvalues`.
     inputs : array, tensor or DataArray
         (trajectory, time, feature), one trajectory per sample.
     targets : array or tensor
         (sample, …), whatever `loss` takes.
-    loss : callable
-        ``loss(outputs, targets)``, a scalar, for outputs (sample, output); asked for one sample at a time.
+    loss : callable or str
+        As for `hessian_eigenvalues`: asked once, for all samples.
+    lengths : array of int, optional
+        (sample,): how many steps of each sequence count, where what follows is padding. Default: all.
     batch_size : int, optional
         Samples at once; changes memory and speed alone.
     dtype, device : optional
@@ -60,35 +63,44 @@ def gradient_norms(
     Returns
     -------
     xarray.Dataset
-        `gradient_norm` (sample, time), ‖∂L/∂h_t‖ for t = 1 … T; `decay_rate` (sample,), the slope of its logarithm
-        against the distance T − t in nats per step, by least squares: negative where gradients fade on their way
-        back, NaN where one vanished. For WCRNNs also what Eq. 15 predicts: `predicted_gradient_norm`, ‖a_T R^{T−t}‖,
-        and its `predicted_decay_rate`, which is log r for a residual r times an orthogonal matrix; and, to first order
-        in the coupling, `averaged_gradient_norm` and `averaged_decay_rate`, of each sample's time-averaged Jacobian.
+        `gradient_norm` (sample, time), ‖S ∂L/∂h_t‖ for t = 1 … T, NaN after a sample's end; `decay_rate` (sample,), the
+        slope of its logarithm against the distance from the end in nats per step, by least squares: negative where
+        gradients fade on their way back, NaN where one vanished. For WCRNNs that read their last state also what
+        Eq. 15 predicts: `predicted_gradient_norm`, ‖a_T R^{T−t}‖, and its `predicted_decay_rate`, which is log r for a
+        residual r times an orthogonal matrix; and, to first order in the coupling, `averaged_gradient_norm` and
+        `averaged_decay_rate`, of each sample's time-averaged Jacobian.
 
     Raises
     ------
     ValueError
         If inputs, targets, loss and network do not fit together, values are not finite, or there is no readout.
     """
-    objective = Objective(model, inputs, targets, loss, batch_size=batch_size, dtype=dtype, device=device)
+    given = {"parameters": None, "lengths": lengths, "batch_size": batch_size, "dtype": dtype, "device": device}
+    objective = Objective(model, inputs, targets, loss, **given)
     network = objective.network
     n_samples, n_steps = objective.inputs.shape[:2]
-    is_wcrnn = isinstance(network, WCRNN)
-    norms = {name: np.empty((n_samples, n_steps)) for name in (_NAMES if is_wcrnn else [""])}
-    along = _by_hand if is_wcrnn else _by_autograd
+    norms: dict[str, np.ndarray] = {}
     for samples in tqdm(objective.batches, unit="batch", disable=not progress):
-        given = network, objective.inputs[samples], objective.targets[samples], loss
-        for time, gradients in zip(reversed(range(n_steps)), along(*given), strict=True):
-            for of_kind, gradient in zip(norms.values(), gradients, strict=True):
-                of_kind[samples, time] = torch.linalg.vector_norm(gradient, dim=1).cpu()
+        linearization = objective.linearization(samples)
+        seeds = linearization.seeds(n_samples * objective.output_gradient[samples])
+        kinds = [linearization.back(seeds)]
+        if isinstance(linearization, ByHand) and not network.every_step:
+            kinds += linearization.back_predicted(seeds)
+        for name, gradients in zip(_NAMES, kinds, strict=False):
+            of_kind = norms.setdefault(name, np.empty((n_samples, n_steps)))
+            of_kind[samples] = torch.linalg.vector_norm(gradients, dim=2).mT.cpu()
+    distance = np.arange(n_steps)[::-1].astype(float) - np.zeros((n_samples, 1))
+    if objective.lengths is not None:
+        distance -= n_steps - objective.lengths.cpu().numpy()[:, None]
+        for values in norms.values():  # what comes after a sequence's end is no part of it
+            values[distance < 0] = np.nan
 
     ds = xr.Dataset(
         coords={
             "sample": ("sample", np.arange(n_samples), {"units": "1", "long_name": "sample"}),
             "time": ("time", np.arange(1, n_steps + 1), {"units": "step", "long_name": "time"}),
         },
-        attrs=provenance(loss=getattr(loss, "__name__", str(loss)), dtype=str(dtype))
+        attrs=provenance(loss=objective.loss_name, dtype=str(dtype))
         | network.description
         | {"n_samples": n_samples, "references": "Dubinin & Effenberger 2024, Eq. 10 and 15"},
     )
@@ -97,43 +109,18 @@ def gradient_norms(
         long_name = f"{prefix}decay rate of the gradient".replace("_", " ")
         ds[f"{prefix}decay_rate"] = (
             "sample",
-            _decay_rates(values),
+            _decay_rates(values, distance),
             {"units": "nats per step", "long_name": long_name},
         )
     return ds
 
 
-def _by_hand(network: WCRNN, inputs: Tensor, targets: Tensor, loss: Loss) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield for t = T … 1 ∂L/∂h_t, a_T R^{T−t}, and a_T J̄^{T−t}, (B, N) each."""
-    with torch.no_grad():
-        unrolled = Unrolled(network, inputs)
-    last = unrolled.states[-1].clone().requires_grad_()
-    (of_last,) = torch.autograd.grad(_sum_of_losses(network.read(last), targets, loss), last)
-    residual = averaged = of_last
-    with torch.no_grad():
-        for _, gradient, _ in unrolled.back(of_last):
-            yield gradient, residual, averaged
-            residual = network.residual.transposed(residual)
-            averaged = unrolled.back_averaged(averaged)
-
-
-def _by_autograd(network: Network, inputs: Tensor, targets: Tensor, loss: Loss) -> Iterator[tuple[Tensor]]:
-    """Yield for t = T … 1 ∂L/∂h_t, (B, N)."""
-    network.requires_grad_(True)  # so that the states are nodes of a graph
-    states = list(network.states(inputs))
-    for gradient in reversed(torch.autograd.grad(_sum_of_losses(network.read(states[-1]), targets, loss), states)):
-        yield (gradient,)
-
-
-def _sum_of_losses(outputs: Tensor, targets: Tensor, loss: Loss) -> Tensor:
-    return sum(checked_loss(loss, outputs[i : i + 1], targets[i : i + 1]) for i in range(len(outputs)))
-
-
-def _decay_rates(norms: np.ndarray) -> np.ndarray:
-    """Return the slopes of log(norms) against T − t, (sample,)."""
-    distance = np.arange(norms.shape[1])[::-1]
-    centred = distance - distance.mean()
+def _decay_rates(norms: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Return the slopes of log(norms) against the distance from the end of each sample, (sample,)."""
+    counts = distance >= 0
+    n_steps = counts.sum(axis=1, keepdims=True)
+    centred = np.where(counts, distance - np.where(counts, distance, 0).sum(axis=1, keepdims=True) / n_steps, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(norms)
+        logs = np.where(counts, np.log(norms), 0)
         logs[~np.isfinite(logs).all(axis=1)] = np.nan
-        return logs @ centred / (centred @ centred)
+        return (logs * centred).sum(axis=1) / (centred**2).sum(axis=1)

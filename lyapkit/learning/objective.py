@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lyapkit.arguments import Array, available_device, checked_inputs
-from lyapkit.learning.unrolled import Unrolled
+from lyapkit.learning.linearization import Linearization, is_by_hand, linearize
+from lyapkit.learning.losses import Loss, checked_loss, named_loss
 from lyapkit.memory import available_memory
-from lyapkit.models.given_modules import as_network
+from lyapkit.models import as_network
 from lyapkit.models.network import Network
 from lyapkit.provenance import provenance
 
-Loss = Callable[[Tensor, Tensor], Tensor]
 STATES_AT_ONCE = 5_000_000  # state variables of a micro-batch over all steps, 40 MB in float64
-ARRAYS_KEPT = 8  # of the size of the states, of an unrolled WCRNN
+ARRAYS_KEPT = 8  # of the size of the states, of a network that is differentiated by hand
 KEPT_SHARE = 0.5  # of the free memory that may be taken to keep them for the next product
 
 
 class Objective:
     """A loss of all outputs of a network, as a function of a block of its parameters.
 
-    The loss is asked once, for all outputs together, so that it need not be a mean over samples (a root mean square is
-    not); the network is computed in micro-batches, whose size changes nothing but memory and speed.
+    The network is taken as it is: in eval mode, with its own readout; parameters that are tied count once, those that
+    are frozen (`requires_grad` is False) not at all. So is the loss: it is asked once, for all outputs together, so
+    that it need not be a mean over samples (a root mean square is not), and what it adds of the model's parameters, a
+    penalty on weights for instance, is part of it. The network is computed in micro-batches, whose size changes nothing
+    but memory and speed.
 
     Parameters
     ----------
@@ -35,10 +38,13 @@ class Objective:
         (trajectory, time, feature), one trajectory per sample.
     targets : array or tensor
         (sample, …), whatever `loss` takes.
-    loss : callable
-        ``loss(outputs, targets)``, a scalar, for outputs (sample, output).
+    loss : callable or str
+        ``loss(outputs, targets)``, a scalar, for outputs (sample, output), or (sample, time, output) of a network that
+        reads every state. Or a name, see `named_loss`.
     parameters : "recurrent", "all", str or sequence of str
         The block: the recurrent weights, all parameters, or parameters by their names. Default "recurrent".
+    lengths : array of int, optional
+        (sample,): how many steps of each sequence count, where what follows is padding. Default: all.
     batch_size : int, optional
         Samples in a micro-batch. Default: as many as have 5 million state variables over all steps.
     dtype, device : optional
@@ -47,15 +53,19 @@ class Objective:
     Attributes
     ----------
     outputs, output_gradient : Tensor
-        (S, O): the outputs, and the loss's gradient with respect to them.
+        (S, O) or (S, T, O): the outputs, and the loss's gradient with respect to them.
+    penalized : dict
+        Parameters of the block that the loss depends on directly, by name: the model's own tensors.
     is_samplewise : bool
         Whether the Hessian of the loss with respect to the outputs couples no two samples.
+    n_coupled : int
+        How many outputs in a row it couples: those of a step, of a sample, or all.
 
     Raises
     ------
     ValueError
         If inputs, targets, loss and network do not fit together, values are not finite, there are no samples, the
-        network has no readout, or a parameter is unknown.
+        network has no readout, a parameter is unknown or frozen, or trainable parameters have no part in the loss.
     """
 
     def __init__(
@@ -63,63 +73,95 @@ class Objective:
         model: Network | nn.Module,
         inputs: Array,
         targets: Array,
-        loss: Loss,
+        loss: Loss | str,
         *,
-        parameters: str | Sequence[str] = "recurrent",
+        parameters: str | Sequence[str] | None = "recurrent",
+        lengths: Array | None = None,
         batch_size: int | None = None,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str | None = None,
     ) -> None:
-        network = as_network(model, _as_tensor(inputs))
-        self.device = network.device if device is None else available_device(device)
-        self.network: Network = network.converted(dtype, self.device).requires_grad_(False)
-        self.inputs = torch.from_numpy(checked_inputs(inputs, network)).to(self.device, dtype)
+        tensor = as_tensor(inputs)
+        lengths = _checked_lengths(lengths, tensor)
+        given = as_network(model, tensor, lengths)
+        self.device = given.device if device is None else available_device(device)
+        self.network: Network = given.converted(dtype, self.device).eval().requires_grad_(False)
+        self.inputs = torch.from_numpy(checked_inputs(inputs, self.network)).to(self.device, dtype)
+        self.lengths = None if lengths is None else lengths.to(self.device)
         self.targets = _checked_targets(targets, len(self.inputs)).to(self.device)
         if self.targets.is_floating_point():
             self.targets = self.targets.to(dtype)
-        self.block = _block(self.network, parameters)
+        self.block = {} if parameters is None else _block(given, self.network, parameters)
         self.size = sum(parameter.numel() for parameter in self.block.values())
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         n_states = self.inputs.shape[1] * self.network.state_size
         batch_size = batch_size or max(1, STATES_AT_ONCE // n_states)
         self.batches = [slice(i, i + batch_size) for i in range(0, len(self.inputs), batch_size)]
+        n_bytes = ARRAYS_KEPT * len(self.inputs) * n_states * self.inputs.element_size()
+        self._keeps = is_by_hand(self.network) and n_bytes < KEPT_SHARE * available_memory(self.device)
+        self._kept: dict[int, Linearization] = {}
 
         with torch.no_grad():
-            self.outputs = torch.cat([self.network(self.inputs[samples]) for samples in self.batches])
+            self.outputs = torch.cat([self._read(samples) for samples in self.batches])
+            self._check_samples_alone()
         self._outputs = self.outputs.clone().requires_grad_()
-        self.loss = checked_loss(loss, self._outputs, self.targets)
-        (self._gradient,) = torch.autograd.grad(self.loss, self._outputs, create_graph=True)
-        self.output_gradient = self._gradient.detach()
-        n_bytes = ARRAYS_KEPT * len(self.inputs) * n_states * self.inputs.element_size()
-        self._keeps = n_bytes < KEPT_SHARE * available_memory(self.device)
-        self._kept: dict[int, Unrolled] = {}
-        self.is_samplewise = len(self.inputs) == 1 or self._couples_no_samples()
+        function = named_loss(loss, self.lengths) if isinstance(loss, str) else loss
+        self.loss_name = getattr(function, "__name__", str(function))
+        self.loss = checked_loss(function, self._outputs, self.targets)
+        self._differentiate(given)
+        self._check_padding(function)
+        self._check_used(given)
+        self.n_coupled = self._n_coupled()
+        self.is_samplewise = len(self.inputs) == 1 or self.n_coupled < self.outputs.numel()
+
+    def curvature(
+        self, output_tangents: Tensor, tangents: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the Hessian of the loss with respect to outputs, and penalized parameters, times their tangents.
+
+        Parameters
+        ----------
+        output_tangents : Tensor
+            Of all outputs.
+        tangents : mapping, optional
+            Of the block. Default: zero.
+        """
+        own = self.penalized if tangents is not None else {}
+        leaves = [self._outputs, *own.values()]
+        pairs = [(self._gradient, output_tangents)]
+        pairs += [(self._of_penalized[name], tangents[name].to(tensor)) for name, tensor in own.items()]
+        pairs = [pair for pair in pairs if pair[0].requires_grad]
+        if not pairs:  # of a loss that is linear
+            products = [torch.zeros_like(leaf) for leaf in leaves]
+        else:
+            products = torch.autograd.grad(
+                [g for g, _ in pairs], leaves, [t for _, t in pairs], retain_graph=True, materialize_grads=True
+            )
+        of_outputs, *of_parameters = (product.detach().to(self.outputs) for product in products)
+        return of_outputs, dict(zip(own, of_parameters, strict=True))
 
     def output_curvature(self, tangents: Tensor, samples: slice | None = None) -> Tensor:
-        """Return the Hessian of the loss with respect to the outputs times `tangents`, (S, O).
+        """Return the Hessian of the loss with respect to the outputs times `tangents`, of the shape of the outputs.
 
         With `samples`, tangents and result are those of the samples alone, the other samples' tangents being zero.
         """
-        if not self._gradient.requires_grad:  # of a loss that is linear in the outputs
-            return torch.zeros_like(tangents)
-        given = tangents
-        if samples is not None:
-            tangents = torch.zeros_like(self.outputs)
-            tangents[samples] = given
-        (product,) = torch.autograd.grad(
-            self._gradient, self._outputs, tangents, retain_graph=True, materialize_grads=True
-        )
-        return product if samples is None else product[samples]
+        if samples is None:
+            return self.curvature(tangents)[0]
+        every = torch.zeros_like(self.outputs)
+        every[samples] = tangents
+        return self.curvature(every)[0][samples]
 
-    def unrolled(self, samples: slice) -> Unrolled:
-        """Return the WCRNN unrolled along a micro-batch; kept for the next product if there is memory for all."""
+    def linearization(self, samples: slice) -> Linearization:
+        """Return the network along a micro-batch; kept for the next product if it is worth it, with memory for all."""
         if samples.start in self._kept:
             return self._kept[samples.start]
-        unrolled = Unrolled(self.network, self.inputs[samples])
+        lengths = None if self.lengths is None else self.lengths[samples]
+        given = self.inputs[samples], lengths, list(self.block), self.output_gradient[samples]
+        linearization = linearize(self.network, *given)
         if self._keeps:
-            self._kept[samples.start] = unrolled
-        return unrolled
+            self._kept[samples.start] = linearization
+        return linearization
 
     def split(self, vector: Tensor) -> dict[str, Tensor]:
         """Return a vector (P,) as tensors of the parameters' names and shapes."""
@@ -146,44 +188,121 @@ class Objective:
         """Return the attributes of a dataset: what was computed from what, with which parameters and versions."""
         return provenance(dtype=str(self.outputs.dtype), **parameters) | self.description
 
-    def _couples_no_samples(self) -> bool:
+    def _read(self, samples: slice) -> Tensor:
+        if self.lengths is None:
+            return self.network(self.inputs[samples])
+        return Network.forward(self.network, self.inputs[samples], self.lengths[samples])
+
+    def _check_samples_alone(self) -> None:
+        """Refuse a network that mixes samples, of which micro-batches would be another one."""
+        difference = (self._read(slice(0, 1)) - self.outputs[:1]).abs().max()
+        tolerance = 1e-2 if self.outputs.dtype == torch.float32 else 1e-6
+        if len(self.inputs) > 1 and not bool(difference <= tolerance * self.outputs.abs().max()):
+            raise ValueError(
+                "outputs of the first sample alone differ from those of it among the others: the network mixes samples"
+            )
+
+    def _differentiate(self, given: Network) -> None:
+        """Take the loss's gradients with respect to the outputs and to what it takes of the model itself."""
+        named = dict(given.named_parameters())
+        own = {name: named[name] for name in self.block}
+        gradients = torch.autograd.grad(
+            self.loss, [self._outputs, *own.values()], create_graph=True, allow_unused=True, retain_graph=True
+        )
+        if gradients[0] is None:
+            raise ValueError("the loss does not depend on the outputs")
+        self._gradient = gradients[0]
+        self.output_gradient = self._gradient.detach()
+        if not bool(self.output_gradient.isfinite().all()):
+            raise ValueError(
+                f"the loss is {float(self.loss.detach()):.3g} and has no finite gradient there: a root, for instance, "
+                "has none where the fit is perfect; take its square"
+            )
+        self._of_penalized = {n: g for n, g in zip(own, gradients[1:], strict=True) if g is not None}
+        self.penalized = {name: own[name] for name in self._of_penalized}
+
+    def _check_padding(self, loss: Loss) -> None:
+        """Refuse a loss of outputs after the end of sequences."""
+        if self.lengths is None or not self.network.every_step:
+            return
+        is_padding = torch.arange(self.inputs.shape[1], device=self.device) >= self.lengths[:, None]
+        noise = torch.randn(self.outputs.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        others = torch.where(is_padding[:, :, None], noise.to(self.outputs), self.outputs)
+        if not torch.equal(loss(others, self.targets).detach(), self.loss.detach()):
+            raise ValueError(
+                "the loss depends on outputs after the end of sequences: leave them out of it (by ignore_index, or a "
+                "mask), or give one by its name, which does so"
+            )
+
+    def _check_used(self, given: Network) -> None:
+        """Refuse trainable parameters that neither the outputs nor the loss depend on."""
+        own = {name: parameter for name, parameter in given.named_parameters() if parameter.requires_grad}
+        network = self.network.requires_grad_(True)
+        names = [name for name, _ in network.named_parameters()]
+        lengths = None if self.lengths is None else self.lengths[:1]
+        with torch.enable_grad():
+            outputs = Network.forward(network, self.inputs[:1], lengths)
+        leaves = [network.get_parameter(name) for name in names]
+        of_outputs = torch.autograd.grad(outputs.sum(), leaves, allow_unused=True)
+        network.requires_grad_(False)
+        unused = [name for name, gradient in zip(names, of_outputs, strict=True) if gradient is None and name in own]
+        if not unused:
+            return
+        in_loss = torch.autograd.grad(self.loss, [own[name] for name in unused], allow_unused=True, retain_graph=True)
+        if unused := [name for name, gradient in zip(unused, in_loss, strict=True) if gradient is None]:
+            raise ValueError(
+                f"neither outputs nor loss depend on the trainable parameters {', '.join(unused)}: freeze them "
+                "(requires_grad_(False)) or remove them"
+            )
+
+    def _n_coupled(self) -> int:
+        """Return how many outputs in a row the loss's curvature couples: those of a step, of a sample, or all."""
+        n_samples, each = len(self.outputs), self.outputs[0].numel()
+        for n_outputs in (self.outputs.shape[-1], each):
+            groups = torch.arange(n_samples * each, device=self.device).view_as(self.outputs) // n_outputs
+            if not self._are_coupled(groups):
+                return n_outputs
+        return n_samples * each
+
+    def _are_coupled(self, groups: Tensor) -> bool:
+        """Return whether the loss's curvature couples outputs of different groups.
+
+        Two groups differ in a digit of their binary numbers. So tangents of the outputs whose groups have this digit
+        reach the others, for one digit or another.
+        """
         generator = torch.Generator().manual_seed(0)
-        half = slice(0, len(self.outputs) // 2)
-        probe = torch.zeros_like(self.outputs)
-        probe[half] = torch.randn(probe[half].shape, generator=generator, dtype=torch.float64).to(probe)
-        product = self.output_curvature(probe)
-        return not bool(product[half.stop :].any())
+        noise = torch.randn(self.outputs.shape, generator=generator, dtype=torch.float64).to(self.outputs)
+        for digit in range(int(groups.max()).bit_length()):
+            has_digit = (groups >> digit & 1).bool()
+            if bool(self.curvature(noise * has_digit)[0][~has_digit].any()):
+                return True
+        return False
 
 
-def checked_loss(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the loss, or say what is wrong with it.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be computed, is no scalar tensor, not finite, or does not depend on the outputs.
-    """
-    shapes = f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} of {targets.dtype}"
-    try:
-        value = loss(outputs, targets)
-    except (RuntimeError, IndexError, TypeError) as error:
-        raise ValueError(f"the loss cannot be computed from {shapes}: {error}") from error
-    if not isinstance(value, Tensor) or value.numel() != 1:
-        got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(f"the loss must be a scalar tensor, got {got} from {shapes}: take its mean, for example")
-    if not value.requires_grad:
-        raise ValueError("the loss does not depend on the outputs, or is not computed by PyTorch")
-    if not bool(value.isfinite().all()):
-        raise ValueError(f"the loss is {float(value.detach())}, from {shapes}")
-    return value.reshape(())
+def as_tensor(values: Array) -> Tensor:
+    """Return an array as a tensor."""
+    return values if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
 
 
-def _as_tensor(inputs: Array) -> Tensor:
-    return inputs if isinstance(inputs, Tensor) else torch.as_tensor(np.asarray(inputs))
+def _checked_lengths(lengths: Array | None, inputs: Tensor) -> Tensor | None:
+    """Return lengths (sample,) as int64; None if all sequences are of full length."""
+    if lengths is None:
+        return None
+    lengths = as_tensor(lengths)
+    n_steps = inputs.shape[1] if inputs.ndim == 3 else 0
+    whole = lengths.long()
+    if lengths.shape != inputs.shape[:1] or bool(
+        (whole != lengths).any() | (whole < 1).any() | (whole > n_steps).any()
+    ):
+        raise ValueError(
+            f"lengths must be {len(inputs)} whole numbers between 1 and {n_steps}, one per sample, got shape "
+            f"{tuple(lengths.shape)}, " + (f"from {lengths.min()} to {lengths.max()}" if lengths.numel() else "empty")
+        )
+    return None if bool((whole == n_steps).all()) else whole.cpu()
 
 
 def _checked_targets(targets: Array, n_samples: int) -> Tensor:
-    targets = _as_tensor(targets)
+    targets = as_tensor(targets)
     if not targets.ndim or len(targets) != n_samples:
         n_targets = len(targets) if targets.ndim else 1
         raise ValueError(f"there are {n_targets} targets for {n_samples} samples")
@@ -193,18 +312,28 @@ def _checked_targets(targets: Array, n_samples: int) -> Tensor:
     return targets
 
 
-def _block(network: Network, parameters: str | Sequence[str]) -> dict[str, Tensor]:
-    """Return the parameters of a block by name."""
+def _block(given: Network, network: Network, parameters: str | Sequence[str]) -> dict[str, Tensor]:
+    """Return the parameters of a block by name: each once, however many names it has."""
     known = {name: parameter.detach() for name, parameter in network.named_parameters()}
+    first = {id(parameter): name for name, parameter in reversed(list(network.named_parameters()))}
+    every = network.named_parameters(remove_duplicate=False)
+    names_of = {name: first[id(parameter)] for name, parameter in every}
+    frozen = {name for name, parameter in given.named_parameters() if not parameter.requires_grad}
     if parameters == "all":
-        return known
+        names = [name for name in known if name not in frozen]
+        if not names:
+            raise ValueError("all parameters are frozen: requires_grad_(True) those to analyse")
+        return {name: known[name] for name in names}
     if parameters == "recurrent":
         parameters = network.recurrent_parameters
     names = [parameters] if isinstance(parameters, str) else list(parameters)
-    if unknown := [name for name in names if name not in known]:
+    if unknown := [name for name in names if name not in names_of]:
         raise ValueError(
             f"unknown parameters {', '.join(unknown)}: choose 'recurrent', 'all' or some of {', '.join(known)}"
         )
     if not names or len(set(names)) < len(names):
         raise ValueError(f"parameters must be names, each once, got {names}")
+    names = list(dict.fromkeys(names_of[name] for name in names))
+    if still := [name for name in names if name in frozen]:
+        raise ValueError(f"{', '.join(still)} are frozen, so not learnt: requires_grad_(True) them to analyse them")
     return {name: known[name] for name in names}

@@ -77,11 +77,10 @@ class _Step(torch.nn.Module):
 
 def _along(model, inputs, targets, function, direction):
     """Return ⟨∂L/∂w|_t, v⟩ from alignment, which takes v = ∂L/∂w: by linearity, on a problem of one direction."""
-    from lyapkit.learning.modulation import _Layers
-
     objective = Objective(model, inputs, targets, function)
-    layers = _Layers(objective, objective.batches[0])
-    return (layers.back(layers.last_gradient()) * layers.pushed(direction)).sum((1, 2))
+    layers = objective.linearization(objective.batches[0])
+    back = layers.back(layers.seeds(objective.output_gradient))
+    return (back * layers.immediate(objective.split(direction))).sum((1, 2))
 
 
 def test_scalar_network_in_closed_form():

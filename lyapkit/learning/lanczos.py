@@ -1,0 +1,172 @@
+"""Leading eigenpairs of a symmetric matrix that is known by its products with vectors, multiple eigenvalues included.
+
+Lanczos iteration from one vector meets one eigenvector of each eigenvalue: of a multiple one it finds a single copy,
+and residuals do not show it. So what ARPACK found is taken out of the matrix, and a further random vector tells whether
+anything larger is left; if so, block Lanczos iteration, from as many vectors as eigenvalues are wanted, finds them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import scipy.linalg
+from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
+
+Product = Callable[[np.ndarray], np.ndarray]
+WHICH = {"magnitude": "LM", "largest": "LA", "smallest": "SA"}
+ROUNDING = 1e-13  # of residuals, relative to the largest eigenvalue
+BLOCKS = 8  # block Lanczos iteration restarts from this many blocks on
+
+
+def in_order(values: np.ndarray, which: str) -> np.ndarray:
+    """Return the indices that put eigenvalues in the order in which they are asked for."""
+    return np.argsort({"magnitude": -np.abs(values), "largest": -values, "smallest": values}[which], kind="stable")
+
+
+def leading_eigenpairs(
+    multiply: Product, size: int, k: int, which: str, tolerance: float, max_products: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return eigenvalues (k,), in order, and unit eigenvectors (k, size); fewer if `max_products` did not do.
+
+    Parameters
+    ----------
+    multiply : callable
+        The matrix times a vector; `n_products` is how often it was called.
+    which : "magnitude", "largest" or "smallest"
+        Which are leading.
+    tolerance : float
+        Largest residual, relative to the eigenvalue.
+    """
+    n_basis = max(2 * k + 1, 20)
+    if n_basis >= size:  # a matrix so small that Lanczos would span it
+        matrix = np.stack([multiply(row) for row in np.eye(size)])
+        values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+        chosen = in_order(values, which)[:k]
+        return values[chosen], vectors[:, chosen].T
+    rng = np.random.default_rng(seed)
+    start = rng.standard_normal(size)
+    operator = LinearOperator((size, size), matvec=multiply, dtype=np.float64)
+    n_restarts = max(1, (max_products - n_basis) // (n_basis - k))
+    try:
+        # ARPACK's own estimate of the residual is a little optimistic
+        options = {"v0": start, "ncv": n_basis, "tol": tolerance / 2, "maxiter": n_restarts}
+        values, vectors = eigsh(operator, k, which=WHICH[which], **options)
+    except ArpackNoConvergence as error:
+        values, vectors = error.eigenvalues, error.eigenvectors
+    except ArpackError:  # of a matrix of low rank, or zero
+        values, vectors = np.empty(0), np.empty((size, 0))
+        if multiply.n_products >= max_products:
+            return values, vectors.T
+        return _block_lanczos(multiply, rng.standard_normal((k, size)), k, which, tolerance, max_products)
+    chosen = in_order(values, which)
+    values, vectors = values[chosen], vectors[:, chosen].T
+    if len(values) == k and _lacks(multiply, values, vectors, which, tolerance, rng):
+        block = np.concatenate([vectors, rng.standard_normal((k, size))])
+        return _block_lanczos(multiply, block, k, which, tolerance, max_products + multiply.n_products)
+    return values, vectors
+
+
+def lanczos(multiply: Product, start: np.ndarray, n_steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the diagonal and what is beside it of the tridiagonal matrix that Lanczos iteration makes, and the basis.
+
+    Every vector is orthogonalised against all. The iteration ends early where the start lies in an invariant subspace.
+    What is beside the diagonal has its length: the last entry is the residual's.
+    """
+    basis = np.empty((n_steps, len(start)))
+    diagonal, beside = [], []
+    vector = start / np.linalg.norm(start)
+    for step in range(n_steps):
+        basis[step] = vector
+        image = multiply(vector)
+        diagonal.append(vector @ image)
+        extent = np.linalg.norm(image)
+        for _ in range(2):  # twice is enough
+            image = image - basis[: step + 1].T @ (basis[: step + 1] @ image)
+        length = np.linalg.norm(image)
+        if length <= 1e-12 * max(extent, *np.abs(diagonal)):
+            beside.append(0.0)
+            break
+        beside.append(length)
+        vector = image / length
+    return np.array(diagonal), np.array(beside), basis[: len(diagonal)]
+
+
+def _lacks(
+    multiply: Product, values: np.ndarray, vectors: np.ndarray, which: str, tolerance: float, rng: np.random.Generator
+) -> bool:
+    """Return whether there are eigenvalues before the last one beside those that were found.
+
+    Lanczos iteration in the space orthogonal to their eigenvectors goes on until its first Ritz value passes the last
+    one found, or all but stands still below it.
+    """
+
+    def deflated(vector: np.ndarray) -> np.ndarray:
+        image = multiply(vector - vectors.T @ (vectors @ vector))
+        return image - vectors.T @ (vectors @ image)
+
+    rank = {"magnitude": np.abs, "largest": lambda v: v, "smallest": lambda v: -v}[which]
+    # what is left may have the rounding errors of what was taken out
+    margin = 10 * tolerance * np.abs(values[-1]) + ROUNDING * np.abs(values).max()
+    start = rng.standard_normal(vectors.shape[1])
+    start -= vectors.T @ (vectors @ start)
+    limit = rank(values[-1]) + margin
+    for n_steps in (16, 40):
+        diagonal, beside, _ = lanczos(deflated, start, min(n_steps, len(start) - len(values)))
+        half = len(diagonal) // 2
+        before, largest = (
+            rank(scipy.linalg.eigvalsh_tridiagonal(diagonal[:n], beside[: n - 1])).max()
+            for n in (half or 1, len(diagonal))
+        )
+        if largest > limit:
+            return True
+        if beside[-1] == 0 or largest - before < (limit - largest) / 4:
+            return False
+    return False
+
+
+def _block_lanczos(
+    multiply: Product, start: np.ndarray, k: int, which: str, tolerance: float, max_products: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k leading eigenpairs by block Lanczos iteration, restarted; those that converged."""
+    size = start.shape[1]
+    basis = images = np.empty((0, size))
+    block, rng = _orthonormal(start, basis), np.random.default_rng(1)
+    while True:
+        basis = np.concatenate([basis, block])
+        images = np.concatenate([images, [multiply(row) for row in block]])
+        values, mixture = np.linalg.eigh(basis @ images.T)
+        chosen = in_order(values, which)
+        leading = mixture[:, chosen[:k]].T
+        residuals = np.linalg.norm(leading @ images - values[chosen[:k], None] * (leading @ basis), axis=1)
+        allowed = np.maximum(tolerance / 2 * np.abs(values[chosen[:k]]), ROUNDING * np.abs(values).max())
+        is_found = residuals <= allowed
+        if is_found.all() or len(basis) == size or multiply.n_products >= max_products:
+            return values[chosen[:k]][is_found], (leading @ basis)[is_found]
+        if len(basis) > BLOCKS * k:
+            kept = mixture[:, chosen[: 2 * k]].T
+            basis, images = kept @ basis, kept @ images
+            following = images - (images @ basis.T) @ basis
+        else:
+            following = images[-len(block) :]
+        block = _orthonormal(following, basis)[: size - len(basis)]
+        if not len(block):  # an invariant subspace, of which more copies may lie outside
+            block = _orthonormal(rng.standard_normal((k, size)), basis)[: size - len(basis)]
+
+
+def _orthonormal(rows: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Return rows, made orthonormal and orthogonal to those of a basis; those that depend on others are left out."""
+    lengths = np.linalg.norm(rows, axis=1)
+    scale = lengths.max(initial=0.0)
+    kept = np.empty((0, rows.shape[1]))
+    for row, length in zip(rows, lengths, strict=True):
+        if length <= 1e-300:
+            continue
+        for _ in range(2):
+            row = row - basis.T @ (basis @ row)
+            row = row - kept.T @ (kept @ row)
+        if np.linalg.norm(row) > 1e-11 * scale:
+            row = row / np.linalg.norm(row)
+            row = row - basis.T @ (basis @ row) - kept.T @ (kept @ row)
+            kept = np.concatenate([kept, row[None] / np.linalg.norm(row)])
+    return kept

@@ -1,0 +1,286 @@
+"""A WCRNN along input sequences, with its derivatives of first and second order by hand.
+
+With u_t = R h_{t−1} and z_t = W h_{t−1} + W_in x_t + b, a step is h_t = f(u_t, z_t) and its Jacobian
+diag(s_t) R + diag(g_t) W. Gradients a_t = ∂L/∂h_t go back by a_{t−1} = Rᵀ (s_t a_t) + Wᵀ (g_t a_t), tangents forward by
+ḣ_t = s_t R ḣ_{t−1} + g_t ż_t; the derivative of the way back along a tangent is the Hessian-vector product. Arrays are
+(T, B, N), time first, so that a step is one block of memory.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from lyapkit.learning.linearization.interface import Linearization
+from lyapkit.models.wcrnn import WCRNN, Gains
+
+RECURRENT, INPUT, BIAS = "recurrent.weight", "input.weight", "recurrent.bias"
+READOUT, READOUT_BIAS = "readout.weight", "readout.bias"
+BLOCK = (RECURRENT, INPUT, BIAS, READOUT, READOUT_BIAS)
+
+
+class ByHand(Linearization):
+    """A WCRNN along the sequences of a micro-batch; see `Linearization`.
+
+    States, slopes and gradients are kept from one product to the next.
+    """
+
+    network: WCRNN
+
+    def __init__(
+        self,
+        network: WCRNN,
+        inputs: Tensor,
+        lengths: Tensor | None,
+        names: Sequence[str],
+        output_gradient: Tensor | None,
+    ) -> None:
+        super().__init__(network, inputs, lengths, names, output_gradient)
+        self._inputs = inputs.transpose(0, 1)
+        with torch.no_grad():
+            start = inputs.new_zeros(len(inputs), network.state_size)
+            states, residual_parts, pre_activations = network.unroll(start, inputs)
+            self._from_start = torch.cat([start[None], states])  # h_0 to h_T
+            gains = network.gains(residual_parts, pre_activations)
+        self.states = self._from_start[1:]
+        self._coupling_gain = gains.coupling.expand_as(states)
+        self._residual_gain = None if network.kind == "linear" else gains.residual
+        # until the first Hessian product asks for slopes; those of the kind "linear" need no R h
+        self._arguments = (residual_parts[:1] if network.kind == "linear" else residual_parts), pre_activations
+        self._gradients: tuple[Tensor, Tensor] | None = None
+
+    @torch.no_grad()
+    def push(self, tangents: Mapping[str, Tensor]) -> Tensor:
+        """Return the tangents of the outputs along tangents of the block."""
+        network, drive = self.network, self._drive(tangents)
+        weight = network.recurrent.weight.mT
+        moved = torch.zeros_like(self._from_start)
+        for time in range(len(drive)):
+            drive[time].addmm_(moved[time], weight)
+            through_residual = network.residual(moved[time])
+            if self._residual_gain is not None:
+                through_residual *= self._residual_gain[time]
+            torch.addcmul(through_residual, self._coupling_gain[time], drive[time], out=moved[time + 1])
+        self._tangents, self._moved, self._z_tangent = tangents, moved, drive
+        outputs = linear(self._read(moved[1:]), network.readout.weight)
+        if READOUT in tangents:
+            outputs = outputs + linear(self._read(self.states), tangents[READOUT])
+        if READOUT_BIAS in tangents:
+            outputs = outputs + tangents[READOUT_BIAS]
+        return self._time_or_sample_first(outputs)
+
+    @torch.no_grad()
+    def pull(self, of_outputs: Tensor, *, curved: bool = False) -> dict[str, Tensor]:
+        """Return Jᵀ `of_outputs`, with `curved` plus its change along the tangents that were pushed."""
+        network, previous = self.network, self._from_start[:-1]
+        readout, of_outputs = network.readout.weight, self._time_or_sample_first(of_outputs)
+        seeds = of_outputs @ readout
+        change_z = torch.zeros_like(self.states)  # of g_t a_t
+        through_z = None
+        from_gains = None  # what the gains' change adds to that of a_{t−1}
+        if curved:
+            tangents, output_gradient = self._tangents, self._time_or_sample_first(self.output_gradient)
+            if READOUT in tangents:
+                seeds = seeds + output_gradient @ tangents[READOUT]
+            gradients, through_z = self._kept_gradients()
+            gain_tangents = self._gain_tangents()
+            torch.mul(gain_tangents.coupling, gradients, out=change_z)
+            if self._residual_gain is not None:
+                from_gains = network.residual.transposed(gain_tangents.residual * gradients)
+            if RECURRENT in tangents:
+                from_weights = through_z @ tangents[RECURRENT]
+                from_gains = from_weights if from_gains is None else from_gains.add_(from_weights)
+        weight, seeds = network.recurrent.weight, self._by_step(seeds)
+        change = seeds[-1]  # of a_T; then, on the way back, of a_t
+        for time in reversed(range(len(seeds))):
+            change_z[time].addcmul_(self._coupling_gain[time], change)
+            through_u = change if self._residual_gain is None else self._residual_gain[time] * change
+            change = torch.addmm(network.residual.transposed(through_u), change_z[time], weight)
+            if from_gains is not None:
+                change += from_gains[time]
+            if time and seeds[time - 1] is not None:
+                change += seeds[time - 1]
+
+        products = {}
+        for name in self.names:
+            if name in (RECURRENT, INPUT):
+                product = _outer(change_z, previous if name == RECURRENT else self._inputs)
+                if name == RECURRENT and curved:
+                    product += _outer(through_z, self._moved[:-1])
+            elif name == BIAS:
+                product = change_z.sum((0, 1))
+            elif name == READOUT:
+                product = _outer(of_outputs, self._read(self.states))
+                if curved:
+                    product += _outer(output_gradient, self._read(self._moved[1:]))
+            else:
+                product = of_outputs.flatten(0, -2).sum(0)
+            products[name] = product
+        if curved:
+            self._moved = self._z_tangent = None  # a micro-batch may be kept for long
+        return products
+
+    @torch.no_grad()
+    def jacobians(self) -> Tensor:
+        """Return the Jacobians of each sample's outputs: Σ_t (∂o/∂z_t) h_{t−1}ᵀ, one matrix product per sample."""
+        readout, (n_steps, n_samples, n_units) = self.network.readout.weight, self.states.shape
+        each = len(readout)
+        n_outputs = each * (n_steps if self.network.every_step else 1)
+        through_z = readout.new_empty(n_steps, n_samples, n_outputs * n_units)
+        gradient, is_read = readout.new_zeros(n_samples, n_outputs, n_units), self._is_read()
+        for time in reversed(range(n_steps)):
+            if self.network.every_step:
+                gradient[:, time * each : (time + 1) * each] += readout
+            else:
+                gradient += is_read[time, :, None, None] * readout
+            through = self._coupling_gain[time][:, None] * gradient
+            through_z[time] = through.flatten(1)
+            gradient = self._one_step_back(gradient, time, through)
+        per_output = {
+            RECURRENT: lambda: _products(through_z, self._from_start[:-1], n_outputs),
+            INPUT: lambda: _products(through_z, self._inputs, n_outputs),
+            BIAS: lambda: through_z.sum(0).unflatten(1, (n_outputs, -1)),
+            READOUT: lambda: _of_own_output(self._time_or_sample_first(self._read(self.states)), each),
+            READOUT_BIAS: lambda: torch.eye(each).to(readout).repeat(n_outputs // each, 1).expand(n_samples, -1, -1),
+        }
+        parts = [per_output[name]().reshape(n_samples, n_outputs, -1) for name in self.names]
+        return torch.cat(parts, dim=2)
+
+    def seeds(self, of_outputs: Tensor) -> Tensor:
+        """Return what a gradient of the outputs is for the states, (T, B, N)."""
+        of_read = self._time_or_sample_first(of_outputs) @ self.network.readout.weight
+        zero = torch.zeros_like(of_read if of_read.ndim == 2 else of_read[0])
+        return torch.stack([zero if seed is None else seed for seed in self._by_step(of_read)])
+
+    def seed_changes(self) -> None:
+        """Return None: the readout is affine."""
+
+    @torch.no_grad()
+    def back(self, seeds: Tensor) -> Tensor:
+        """Return the gradients of all states, (T, B, N)."""
+        gradients = torch.empty_like(seeds)
+        gradient = seeds[-1]
+        for time in reversed(range(len(seeds))):
+            gradients[time] = gradient
+            gradient = self._one_step_back(gradient, time, self._coupling_gain[time] * gradient)
+            if time:
+                gradient = gradient + seeds[time - 1]
+        return gradients
+
+    @torch.no_grad()
+    def back_predicted(self, seeds: Tensor) -> tuple[Tensor, Tensor]:
+        """Return gradients that go back by Rᵀ alone (Eq. 15), and by each sample's time-averaged Jacobian."""
+        residual_gain, coupling_gain = self._mean_gains()
+        by_residual, averaged = torch.empty_like(seeds), torch.empty_like(seeds)
+        by_residual[-1] = averaged[-1] = seeds[-1]
+        for time in reversed(range(len(seeds) - 1)):
+            by_residual[time] = self.network.residual.transposed(by_residual[time + 1]) + seeds[time]
+            through_u = averaged[time + 1] if residual_gain is None else residual_gain * averaged[time + 1]
+            through_z = coupling_gain * averaged[time + 1]
+            step = self.network.residual.transposed(through_u) + through_z @ self.network.recurrent.weight
+            averaged[time] = step + seeds[time]
+        return by_residual, averaged
+
+    @torch.no_grad()
+    def immediate(self, tangents: Mapping[str, Tensor]) -> Tensor:
+        """Return the derivative of each step along tangents of the block, g_t (V h_{t−1} + V_in x_t + v_b)."""
+        return self._coupling_gain * self._drive(tangents)
+
+    @torch.no_grad()
+    def bent(self) -> Tensor:
+        """Return the second derivative of each step along the tangents that were pushed, and what they move."""
+        gain_tangents = self._gain_tangents()
+        bent = gain_tangents.coupling * self._z_tangent
+        if self._residual_gain is not None:
+            bent += gain_tangents.residual * self.network.residual(self._moved[:-1])
+        if RECURRENT in self._tangents:
+            bent += 2 * self._coupling_gain * linear(self._moved[:-1], self._tangents[RECURRENT])
+        return bent
+
+    def _drive(self, tangents: Mapping[str, Tensor]) -> Tensor:
+        """Return the derivative of each z_t along tangents of the block, its state being kept."""
+        drive = torch.zeros_like(self.states)
+        if RECURRENT in tangents:
+            drive += linear(self._from_start[:-1], tangents[RECURRENT])
+        if INPUT in tangents:
+            drive += linear(self._inputs, tangents[INPUT])
+        if BIAS in tangents:
+            drive += tangents[BIAS]
+        return drive
+
+    def _gain_tangents(self) -> Gains:
+        """Return how the gains change along the tangents that were pushed."""
+        residual_tangent = None if self.network.kind == "linear" else self.network.residual(self._moved[:-1])
+        return self.network.gain_tangents(self._gain_slopes, residual_tangent, self._z_tangent)
+
+    @functools.cached_property
+    def _gain_slopes(self) -> Gains:
+        slopes = self.network.gain_slopes(*self._arguments)
+        del self._arguments
+        return slopes
+
+    def _mean_gains(self) -> tuple[Tensor | None, Tensor]:
+        """Return each sample's gains, averaged over its steps."""
+        if self.lengths is None:
+            weights = torch.full_like(self.states[:, :, :1], 1 / len(self.states))
+        else:
+            weights = (torch.arange(len(self.states), device=self.states.device)[:, None] < self.lengths)[:, :, None]
+            weights = weights / self.lengths[:, None]
+        residual_gain = None if self._residual_gain is None else (weights * self._residual_gain).sum(0)
+        return residual_gain, (weights * self._coupling_gain).sum(0)
+
+    def _kept_gradients(self) -> tuple[Tensor, Tensor]:
+        """Return a_t and g_t a_t of all steps; computed once, since the loss's own gradient does not change."""
+        if self._gradients is None:
+            gradients = self.back(self.seeds(self.output_gradient))
+            self._gradients = gradients, self._coupling_gain * gradients
+        return self._gradients
+
+    def _one_step_back(self, gradient: Tensor, time: int, through_z: Tensor) -> Tensor:
+        """Return a gradient (B, N), or several, (B, k, N), one step earlier."""
+        through_u = gradient
+        if self._residual_gain is not None:
+            gain = self._residual_gain[time]
+            through_u = (gain[:, None] if gradient.ndim == 3 else gain) * gradient
+        return self.network.residual.transposed(through_u) + through_z @ self.network.recurrent.weight
+
+    def _read(self, states: Tensor) -> Tensor:
+        """Return the states that outputs are read from, of (T, B, N): (B, N), or (T, B, N)."""
+        if self.network.every_step:
+            return states
+        if self.lengths is None:
+            return states[-1]
+        return states[self.lengths - 1, torch.arange(states.shape[1], device=states.device)]
+
+    def _by_step(self, of_read: Tensor) -> list[Tensor | None]:
+        """Return gradients of what is read step by step, the other way round than `_read`; None for zeros."""
+        if self.network.every_step:
+            return list(of_read.unbind(0))
+        if self.lengths is None:
+            return [None] * (len(self.states) - 1) + [of_read]
+        return list((self._is_read()[:, :, None] * of_read).unbind(0))
+
+    def _time_or_sample_first(self, outputs: Tensor) -> Tensor:
+        """Exchange the first two axes of outputs at every step: (B, T, O) and (T, B, O)."""
+        return outputs.transpose(0, 1) if outputs.ndim == 3 else outputs
+
+
+def _outer(left: Tensor, right: Tensor) -> Tensor:
+    """Return Σ left rightᵀ over samples, and steps, of (T, B, N) and (T, B, M), or (B, N) and (B, M)."""
+    return left.flatten(0, -2).mT @ right.flatten(0, -2)
+
+
+def _products(through_z: Tensor, met: Tensor, n_outputs: int) -> Tensor:
+    """Return Σ_t (∂o/∂z_t) (what meets W)ᵀ, (B, O, N, M), of (T, B, O · N) and (T, B, M)."""
+    products = torch.bmm(through_z.permute(1, 2, 0), met.transpose(0, 1))
+    return products.unflatten(1, (n_outputs, -1))
+
+
+def _of_own_output(read: Tensor, each: int) -> Tensor:
+    """Return the derivative of C h with respect to C, (B, O, O · N), or (B, T · O, O · N) of states (B, T, N)."""
+    rows = torch.einsum("...n,op->...opn", read, torch.eye(each).to(read)).flatten(-2)
+    return rows if rows.ndim == 3 else rows.flatten(1, 2)

@@ -1,0 +1,168 @@
+"""Losses: by their names, with targets in any form that says what is meant, and what is asked of any loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+IGNORED = -100  # PyTorch's label of what does not count
+
+
+def named_loss(name: str, lengths: Tensor | None = None) -> Loss:
+    """Return a loss by its name: cross-entropy, mse, rms or l1, with hyphens or underscores.
+
+    All are means over samples, and over steps where there are outputs at every step (rms: the root of one). Targets of
+    the cross-entropy are classes (S,), (S, 1), or (S, T) for outputs at every step; one-hot or probabilities, in the
+    outputs' shape. Those of the others have the outputs' shape, up to axes of length 1.
+
+    Parameters
+    ----------
+    name : str
+        Of the loss.
+    lengths : Tensor, optional
+        (S,): of outputs at every step only so many of each sample count.
+
+    Raises
+    ------
+    ValueError
+        If there is no such loss; at use, if targets do not fit the outputs.
+    """
+    key = name.strip().lower().replace("_", "-").replace(" ", "-").removesuffix("-loss")
+    if key not in LOSSES:
+        raise ValueError(f"unknown loss {name!r}: choose one of {', '.join(LOSSES)}, or give a function")
+    function, fitted = LOSSES[key]
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        targets = fitted(outputs, targets)
+        if outputs.ndim == 3 and lengths is not None:
+            counts = torch.arange(outputs.shape[1], device=outputs.device) < lengths[:, None]
+            return function(outputs[counts], targets[counts])
+        return function(outputs, targets)
+
+    loss.__name__ = key
+    return loss
+
+
+def rms_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the root mean square error, of the paper's adding problem. It is not a mean over samples."""
+    return functional.mse_loss(outputs, targets).sqrt()
+
+
+def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    rows = outputs.flatten(0, -2)
+    return functional.cross_entropy(rows, targets.reshape(rows.shape if targets.ndim == outputs.ndim else -1))
+
+
+def _values(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return targets in the shape and dtype of the outputs, if they have it up to axes of length 1."""
+    if [n for n in targets.shape if n != 1] != [n for n in outputs.shape if n != 1]:
+        raise ValueError(
+            f"targets have shape {tuple(targets.shape)}, outputs {tuple(outputs.shape)}: give one for each"
+        )
+    return targets.reshape(outputs.shape).to(outputs.dtype)
+
+
+def _classes(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return classes, one for each row of outputs, or probabilities in the shape of the outputs."""
+    rows, n_classes = outputs.shape[:-1], outputs.shape[-1]
+    if targets.shape == outputs.shape:
+        sums = targets.double().sum(-1)
+        if bool((targets >= 0).all()) and bool(((sums - 1).abs() < 1e-6).all()):
+            return targets.to(outputs.dtype)
+    if targets.shape == (*rows, 1):
+        targets = targets[..., 0]
+    if targets.shape != rows:
+        raise ValueError(
+            f"targets of shape {tuple(targets.shape)} are neither classes {tuple(rows)} nor one-hot or probabilities "
+            f"{tuple(outputs.shape)}" + (_OF_STEPS if len(rows) == 1 and targets.ndim == 2 else "")
+        )
+    classes = targets.long()
+    if bool((classes != targets).any()):
+        raise ValueError("targets of the cross-entropy are classes, whole numbers: for other values take 'mse'")
+    if bool(((classes < 0) & (classes != IGNORED) | (classes >= n_classes)).any()):
+        wrong = int(classes[(classes < 0) & (classes != IGNORED) | (classes >= n_classes)][0])
+        raise ValueError(f"targets hold class {wrong}, the network has outputs for classes 0 to {n_classes - 1}")
+    return classes
+
+
+_OF_STEPS = "; for classes at every step the network needs outputs at every step (every_step = True)"
+LOSSES = {
+    "cross-entropy": (_cross_entropy, _classes),
+    "mse": (functional.mse_loss, _values),
+    "rms": (rms_loss, _values),
+    "l1": (functional.l1_loss, _values),
+}
+
+
+class WithoutBroadcasting(TorchFunctionMode):
+    """While a loss is computed: outputs and targets of shapes that would be broadcast against each other are refused.
+
+    Outputs (S, 1) minus targets (S,) are (S, S): every output is compared with every target.
+    """
+
+    _COMPARING = frozenset({"sub", "__sub__", "rsub", "__rsub__", "subtract"}) | {
+        f"{name}_loss" for name in ("mse", "l1", "smooth_l1", "huber", "poisson_nll")
+    }
+    _SAME = frozenset({"to", "float", "double", "long", "int", "type", "type_as", "clone", "detach", "contiguous"})
+
+    def __init__(self, targets: Tensor) -> None:
+        super().__init__()
+        self._targets = [targets]
+
+    def __torch_function__(self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None) -> object:
+        """Compute something of the loss."""
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        ours = [value for value in tensors if any(value is target for target in self._targets)]
+        if name in self._COMPARING and ours:
+            for other in tensors:
+                if other.requires_grad and other.shape != ours[0].shape and other.ndim and ours[0].ndim:
+                    self._check(other.shape, ours[0].shape)
+        result = func(*args, **kwargs)
+        if name in self._SAME and ours and isinstance(result, Tensor):
+            self._targets.append(result)
+        return result
+
+    def _check(self, outputs: torch.Size, targets: torch.Size) -> None:
+        try:
+            shape = torch.broadcast_shapes(outputs, targets)
+        except RuntimeError:  # PyTorch will say so itself
+            return
+        if shape.numel() > min(outputs.numel(), targets.numel()):
+            raise ValueError(
+                f"the loss compares outputs {tuple(outputs)} with targets {tuple(targets)}, which would be broadcast "
+                f"to {tuple(shape)}: give targets in the shape of the outputs"
+            )
+
+
+def checked_loss(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the loss, or say what is wrong with it.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be computed, is no scalar tensor, not finite, another one each time, does not depend on the
+        outputs, or compares outputs and targets of different shapes.
+    """
+    shapes = f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} of {targets.dtype}"
+    try:
+        with WithoutBroadcasting(targets):
+            value = loss(outputs, targets)
+    except (RuntimeError, IndexError, TypeError) as error:
+        raise ValueError(f"the loss cannot be computed from {shapes}: {error}") from error
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"the loss must be a scalar tensor, got {got} from {shapes}: take its mean, for example")
+    if not value.requires_grad:
+        raise ValueError("the loss does not depend on the outputs, or is not computed by PyTorch")
+    if not bool(value.isfinite().all()):
+        raise ValueError(f"the loss is {float(value.detach())}, from {shapes}")
+    if not torch.equal(loss(outputs, targets).detach(), value.detach()):
+        raise ValueError("the loss is another one each time it is computed: it must not draw random numbers")
+    return value.reshape(())
