@@ -5,14 +5,17 @@ from __future__ import annotations
 import functools
 import hashlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from lyapkit.files.arrays import read_npz
 from lyapkit.files.errors import reason
+from lyapkit.tasks.targets import Targets, checked_sequences
 from lyapkit.tasks.task import Task
 
 ARRAYS = ("inputs", "targets", "test_inputs", "test_targets")
+OPTIONAL = ("lengths", "test_lengths", "mask", "test_mask")
 
 
 class ArrayTask(Task):
@@ -23,14 +26,24 @@ class ArrayTask(Task):
     inputs, test_inputs : array
         (sample, T, I), to learn from and to be tested on.
     targets, test_targets : array
-        (sample,) whole numbers: classes, counted from 0. Or (sample,) or (sample, O) floating-point numbers: values.
+        Of a sequence: classes, whole numbers counted from 0, (sample,), (sample, 1), or one-hot (sample, O); or values,
+        floating-point numbers, (sample,) or (sample, O). At every step: classes (sample, T) or (sample, T, 1), −100
+        where a step does not count, or one-hot (sample, T, O); or values (sample, T) or (sample, T, O). What could be
+        understood in two ways is refused.
     name : str
         Of the task. Default "own".
+    kind : "classification" or "regression", optional
+        Which of both it is. Default: whole numbers are classes, others are values.
+    lengths, test_lengths : array, optional
+        (sample,): how many steps of each sequence count, 1 to T; what comes after them is padding. Default: all.
+    mask, test_mask : array of bool, optional
+        (sample, T): at which steps there is a target, of targets at every step. Default: at all of them.
 
     Raises
     ------
     ValueError
-        If arrays have other shapes or do not fit together, hold no samples, or values are not finite.
+        If arrays have other shapes or do not fit together, hold no samples, values are not finite, or targets could
+        be understood in two ways.
     """
 
     def __init__(
@@ -41,38 +54,48 @@ class ArrayTask(Task):
         test_targets: np.ndarray,
         *,
         name: str = "own",
+        kind: Literal["classification", "regression"] | None = None,
+        lengths: np.ndarray | None = None,
+        test_lengths: np.ndarray | None = None,
+        mask: np.ndarray | None = None,
+        test_mask: np.ndarray | None = None,
     ) -> None:
         self.name = name
-        self._train = _checked(inputs, targets, "")
-        self._test = _checked(test_inputs, test_targets, "test_")
-        (train_inputs, train_targets), (test_inputs, test_targets) = self._train, self._test
-        shapes = train_inputs.shape[1:], test_inputs.shape[1:]
+        inputs, test_inputs = checked_sequences(inputs, "inputs"), checked_sequences(test_inputs, "test_inputs")
+        shapes = inputs.shape[1:], test_inputs.shape[1:]
         if shapes[0] != shapes[1]:
             raise ValueError(f"inputs have {_steps(shapes[0])}, test_inputs {_steps(shapes[1])}: they must be the same")
-        if train_targets.shape[1:] != test_targets.shape[1:]:
-            raise ValueError(
-                f"targets are {_described(train_targets)}, test_targets {_described(test_targets)}: they must be "
-                "classes (whole numbers) or values of one size, both"
-            )
+        for one, other, words in ((lengths, test_lengths, "lengths"), (mask, test_mask, "mask")):
+            if (one is None) != (other is None):
+                raise ValueError(f"{words} and test_{words} must be given both, or neither")
         self.n_steps, self.input_size = shapes[0]
-        if train_targets.ndim == 1:
-            self.kind = "classification"
-            self.output_size = 1 + int(max(train_targets.max(), test_targets.max()))
-        else:
-            self.kind, self.output_size = "regression", train_targets.shape[1]
-        self.samples_per_epoch = len(train_inputs)
+        train = Targets.of(targets, len(inputs), self.n_steps, "targets", kind)
+        test = Targets.of(test_targets, len(test_inputs), self.n_steps, "test_targets", kind)
+        if train.meaning != test.meaning:
+            raise ValueError(
+                f"targets are {train.meaning}, test_targets {test.meaning}: they must be classes (whole numbers) or "
+                "values of one size, both"
+            )
+        self.kind, self.every_step = train.kind, train.every_step
+        self.output_size = max(train.output_size, test.output_size)
+        self.has_lengths = lengths is not None
+        if mask is not None and not self.every_step:
+            raise ValueError("a mask says which of the targets at every step count, but there is one target a sequence")
+        self._train = (inputs, *train.counted(lengths, mask, self.n_steps, ""))
+        self._test = (test_inputs, *test.counted(test_lengths, test_mask, self.n_steps, "test_"))
+        self.samples_per_epoch = len(inputs)
         self._order = functools.lru_cache(maxsize=2)(self._order_of_epoch)
 
     def _order_of_epoch(self, epoch: int, seed: int) -> np.ndarray:
         return np.random.default_rng([seed, epoch]).permutation(self.samples_per_epoch)
 
-    def batch(self, iteration: int, batch_size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    def batch(self, iteration: int, batch_size: int, seed: int = 0) -> tuple[np.ndarray, ...]:
         """Return the samples of an iteration; what is left over at the end of an epoch is left out of it."""
         epoch, index = divmod(iteration, self.iterations_per_epoch(batch_size))
         chosen = self._order(epoch, seed)[index * batch_size : (index + 1) * batch_size]
         return tuple(array[chosen] for array in self._train)
 
-    def test_samples(self, n_samples: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def test_samples(self, n_samples: int | None = None) -> tuple[np.ndarray, ...]:
         """Return the first test samples, or all."""
         return tuple(array[:n_samples] for array in self._test)
 
@@ -93,6 +116,8 @@ class ArrayTask(Task):
 def read_arrays(path: str | Path) -> ArrayTask:
     """Return the task in an `.npz` file with the arrays `inputs`, `targets`, `test_inputs` and `test_targets`.
 
+    It may also have `lengths` and `test_lengths`, and `mask` and `test_mask`.
+
     Raises
     ------
     ValueError
@@ -102,50 +127,16 @@ def read_arrays(path: str | Path) -> ArrayTask:
     if not path.is_file():
         raise ValueError(f"{path} does not exist")
     try:
-        arrays = read_npz(path, lambda names: [name for name in ARRAYS if name in names])
+        arrays = read_npz(path, lambda names: [name for name in (*ARRAYS, *OPTIONAL) if name in names])
     except Exception as error:  # damaged files raise whatever their bytes suggest
         raise ValueError(f"{path} is not a readable .npz file: {reason(error)}") from error
     if missing := [name for name in ARRAYS if name not in arrays]:
         raise ValueError(f"{path} lacks {', '.join(missing)}: a task has the arrays {', '.join(ARRAYS)}")
     try:
-        return ArrayTask(*(arrays[name] for name in ARRAYS), name=path.stem)
+        return ArrayTask(**arrays, name=path.stem)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _checked(inputs: np.ndarray, targets: np.ndarray, prefix: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return inputs as floating-point numbers, and targets as classes (S,) int64 or values (S, O)."""
-    inputs, targets = np.asarray(inputs), np.asarray(targets)
-    for name, array in ((f"{prefix}inputs", inputs), (f"{prefix}targets", targets)):
-        if array.dtype.kind not in "fiub":
-            raise ValueError(f"{name} must be numbers, got an array of {array.dtype}")
-    if inputs.ndim != 3 or not inputs.size:
-        raise ValueError(f"{prefix}inputs have shape {inputs.shape}, expected (sample, time, feature), none of them 0")
-    if targets.ndim not in (1, 2) or len(targets) != len(inputs) or not targets.size:
-        raise ValueError(
-            f"{prefix}targets have shape {targets.shape}, expected ({len(inputs)},) or ({len(inputs)}, outputs)"
-        )
-    if targets.ndim == 1 and targets.dtype.kind in "iub":
-        targets = targets.astype(np.int64)
-        if targets.min() < 0:
-            raise ValueError(f"{prefix}targets are classes, counted from 0, got {targets.min()}")
-    else:
-        targets = _as_floats(targets).reshape(len(targets), -1)
-    inputs = _as_floats(inputs)
-    for name, array in ((f"{prefix}inputs", inputs), (f"{prefix}targets", targets)):
-        if not np.isfinite(array).all():
-            sample = int(np.nonzero(~np.isfinite(array).reshape(len(array), -1).all(1))[0][0])
-            raise ValueError(f"{name} hold NaN or infinite values, first at sample {sample}")
-    return inputs, targets
-
-
-def _as_floats(array: np.ndarray) -> np.ndarray:
-    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
-
-
 def _steps(shape: tuple[int, int]) -> str:
     return f"{shape[0]} steps of {shape[1]} features"
-
-
-def _described(targets: np.ndarray) -> str:
-    return "classes" if targets.ndim == 1 else f"{targets.shape[1]} values"
