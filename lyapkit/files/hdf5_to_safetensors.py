@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import safetensors.numpy
 
-MAX_OBJECTS, MAX_DEPTH, MAX_ATTRIBUTE = 100_000, 40, 50_000_000
+MAX_OBJECTS, MAX_DEPTH, MAX_ATTRIBUTE = 10_000, 40, 50_000_000
 FREE_EXPANSION, MAX_EXPANSION = 64 * 2**20, 100  # bytes that may be declared however little is stored; else the ratio
 
 
@@ -25,7 +25,7 @@ def convert(source: str, target: str, max_bytes: int) -> None:
     left_out: dict[str, str] = {}
     with h5py.File(source, "r") as file:
         datasets: dict[str, h5py.Dataset] = {}
-        seen = set()
+        seen, n_objects = set(), 0
         pending: list[tuple[str, h5py.Group]] = [("", file)]
         while pending:
             path, group = pending.pop()
@@ -33,7 +33,8 @@ def convert(source: str, target: str, max_bytes: int) -> None:
             if address in seen:
                 raise ValueError(f"group {path!r} lies inside itself or is linked to twice")
             seen.add(address)
-            if path.count("/") > MAX_DEPTH or len(seen) + len(datasets) > MAX_OBJECTS:
+            n_objects += len(group)
+            if path.count("/") > MAX_DEPTH or n_objects > MAX_OBJECTS:
                 raise ValueError(f"its groups are nested more than {MAX_DEPTH} deep, or there are too many")
             attributes[path] = read_attributes(group)
             for name in group:

@@ -273,8 +273,9 @@ def _found(value: object, depth: int) -> Iterator[tuple[str, int, int]]:
         if history is not None:
             yield _history(history)
         else:
-            for inner in value.values():
-                yield from _found(inner, depth + 1)
+            for name, inner in value.items():
+                if name != "mask":
+                    yield from _found(inner, depth + 1)
     elif isinstance(value, list | tuple):
         if len(value) in (3, 4) and isinstance(value[0], str) and all(isinstance(n, int) for n in value[1:3]):
             if value[0] != "_CONSTANT_VALUE":

@@ -21,7 +21,7 @@ from lyapkit.files.limits import maximum
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_EXPANSION = 100  # bytes of memory for a byte of the file, from which on it is taken for an attack
 _PROGRAM = Path(__file__).with_name("hdf5_to_safetensors.py")
-_CPU_SECONDS, _BYTES_PER_SECOND = 4, 20e6
+_CPU_SECONDS, _BYTES_PER_SECOND = 3, 20e6
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,11 @@ def read_hdf5(path: Path) -> Hdf5:
                 env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             )
         except subprocess.TimeoutExpired:
-            raise CheckpointError(f"{path} is damaged: the HDF5 library hangs on it") from None
+            raise CheckpointError(f"{path} is damaged: the HDF5 library does not come back from it") from None
         if done.returncode < 0:
-            how = "hangs" if -done.returncode == getattr(signal, "SIGXCPU", None) else "crashes"
-            raise CheckpointError(f"{path} is damaged: the HDF5 library {how} on it")
+            too_long = -done.returncode == getattr(signal, "SIGXCPU", None)
+            how = f"takes more than {seconds} s for it" if too_long else "crashes on it"
+            raise CheckpointError(f"{path} is damaged: the HDF5 library {how}")
         if done.returncode:
             why = (done.stderr.strip().splitlines() or ["no reason was given"])[-1]
             raise CheckpointError(f"{path} is not a readable HDF5 file: {why}")

@@ -120,7 +120,8 @@ def _unexplained(network: StoredNetwork, others: list[tuple[str, dict[str, str]]
     for name, own in others:
         shapes = [tuple(content.arrays[path].shape) for path in own]
         role = "not explained"
-        if set(own.values()) <= {"kernel", "bias"} and len(shapes[0]) == 2 and shapes[0][0] in widths:
+        is_dense = set(own.values()) <= {"kernel", "bias"} and len(shapes[0]) == 2
+        if is_dense and shapes[0][0] in widths and shapes[0][1] not in inputs:  # else it may as well lie in front
             source = widths[shapes[0][0]]
             variables = {variable: content.arrays[path] for path, variable in own.items()}
             weight, reads = variables["kernel"].mT.contiguous(), Signal(source=source, is_last=True)
