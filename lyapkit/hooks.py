@@ -5,9 +5,12 @@ Only files that the user names are run; a checkpoint never is.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 from torch import Tensor, nn
 
@@ -41,7 +44,11 @@ def load_module(hook: str, checkpoint: Path, key: str | None = None) -> nn.Modul
     ValueError
         If there is no such function, it returns no module, or the state dict is of another one.
     """
-    module = _function(hook)()
+    build = _function(hook)
+    try:
+        module = build()
+    except Exception as error:  # of the user's code
+        raise ValueError(f"{hook} cannot be called without arguments: {_said(error)}") from error
     if not isinstance(module, nn.Module):
         raise ValueError(f"{hook} returned {type(module).__name__}, expected an nn.Module")
     return load_into(module, checkpoint, key)
@@ -53,12 +60,35 @@ def _function(hook: str) -> Callable[..., object]:
     path = Path(file)
     if not path.is_file():
         raise ValueError(f"{path} does not exist: expected FILE.py:FUNCTION, got {hook!r}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{path} is not a Python file")
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
+    loaded = _loaded(path.resolve())
     function = getattr(loaded, name, None)
     if not callable(function):
         raise ValueError(f"{path} has no function {name!r}")
     return function
+
+
+def _loaded(path: Path) -> ModuleType:
+    """Return a Python file as a module, run once: one that may import its neighbours, and define dataclasses."""
+    name = f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"  # no other module is called that
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path} is not a Python file")
+    loaded = sys.modules[name] = importlib.util.module_from_spec(spec)
+    folder = str(path.parent)
+    sys.path.insert(0, folder)
+    try:
+        spec.loader.exec_module(loaded)
+    except Exception as error:  # of the user's code
+        del sys.modules[name]
+        raise ValueError(f"{path} cannot be run: {_said(error)}") from error
+    finally:
+        sys.path.remove(folder)
+    if folder not in sys.path:
+        sys.path.append(folder)  # for what its functions import later
+    return loaded
+
+
+def _said(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from contextlib import ExitStack
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, as_completed, wait
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -54,20 +56,24 @@ def run_cells(
     Raises
     ------
     RuntimeError
-        Naming the cells that failed, after all others are done.
+        Naming the cells that failed, after all others are done; a worker process that is killed costs the cell it was
+        computing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [cell_path(folder, cell) for cell in cells]
     waiting = [(cell, path) for cell, path in zip(cells, paths, strict=True) if not is_done(cell, path)]
     n_workers = min(n_workers or os.cpu_count() or 1, max(1, len(waiting)))
     failed: dict[str, BaseException] = {}
-    with ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         bar = stack.enter_context(
             tqdm(total=len(cells), initial=len(cells) - len(waiting), unit="cell", disable=not progress)
         )
-        if executor is None and n_workers > 1:
-            executor = stack.enter_context(_processes(n_workers))
-        results = _here(compute, waiting) if executor is None else _elsewhere(compute, waiting, executor)
+        if executor is not None:
+            results = _elsewhere(compute, waiting, executor)
+        elif n_workers > 1:
+            results = stack.enter_context(contextlib.closing(_by_processes(compute, waiting, n_workers)))
+        else:
+            results = _here(compute, waiting)
         for path, error in results:
             if error is not None:
                 failed[path.stem] = error
@@ -150,11 +156,37 @@ def _elsewhere(
         yield running[future], future.exception()
 
 
-def _processes(n_workers: int) -> Executor:
-    """Return worker processes, each with its share of the cores."""
-    context = multiprocessing.get_context("spawn")  # a fork would copy the locks of torch's threads
+def _by_processes(
+    compute: Callable, waiting: list[tuple[Cell, Path]], n_workers: int
+) -> Iterator[tuple[Path, BaseException | None]]:
+    """As `_here`, by processes, one for each worker: one that is killed takes no other with it, and is replaced."""
     threads = max(1, (os.cpu_count() or 1) // n_workers)
-    return ProcessPoolExecutor(n_workers, context, torch.set_num_threads, (threads,))
+    idle = [_process(threads) for _ in range(n_workers)]
+    running: dict[Future, tuple[Executor, Path]] = {}
+    queue = deque(waiting)
+    try:
+        while queue or running:
+            while queue and idle:
+                worker, (cell, path) = idle.pop(), queue.popleft()
+                running[worker.submit(_compute_cell, compute, cell, path)] = worker, path
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                worker, path = running.pop(future)
+                error = future.exception()
+                if isinstance(error, BrokenProcessPool):
+                    worker.shutdown()
+                    worker = _process(threads)
+                    error = RuntimeError("its process was killed, by the system for want of memory for instance")
+                idle.append(worker)
+                yield path, error
+    finally:
+        for worker in (*idle, *(worker for worker, _ in running.values())):
+            worker.shutdown(wait=not running, cancel_futures=True)
+
+
+def _process(threads: int) -> Executor:
+    """Return a worker process with its share of the cores."""
+    context = multiprocessing.get_context("spawn")  # a fork would copy the locks of torch's threads
+    return ProcessPoolExecutor(1, context, torch.set_num_threads, (threads,))
 
 
 def _compute_cell(compute: Callable[..., xr.Dataset | None], cell: Cell, path: Path) -> None:

@@ -1,6 +1,8 @@
 """Sweeps: what is done is not done again, what fails is named, and cells are joined where they belong."""
 
 import json
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -104,3 +106,17 @@ def test_a_cell_that_runs_out_of_time_is_gone_on_with(tmp_path):
     second = run_cells(in_two_goes, cells, tmp_path, n_workers=1, progress=False)
     assert [path.name for path in second] == ["0.nc", "1.nc", "2.nc"]
     assert CALLS == [0, 1, 2, 1]
+
+
+def _killed_or_made(name):
+    if name == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return compute(name, 2)
+
+
+def test_a_killed_worker_costs_its_cell_only(tmp_path):
+    cells = [{"name": name} for name in ("killed", "one", "two", "three", "four")]
+    with pytest.raises(RuntimeError, match=r"1 of 5 cells failed: killed; killed: its process was killed"):
+        run_cells(_killed_or_made, cells, tmp_path, n_workers=2, progress=False)
+    assert {path.stem for path in tmp_path.glob("*.nc")} == {"one", "two", "three", "four"}
+    np.testing.assert_array_equal(lk.load(tmp_path / "four.nc").value, compute("four", 2).value)

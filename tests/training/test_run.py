@@ -237,17 +237,17 @@ from lyapkit.tasks import AddingTask
 from lyapkit.training import train
 torch.set_default_dtype(torch.float64)
 print("ready", flush=True)
-train(_networks(), AddingTask(20), 300, **OPTIONS, folder=sys.argv[1], resume=True, checkpoints=range(0, 300, 50))
+train(_networks(), AddingTask(20), 1000, **OPTIONS, folder=sys.argv[1], resume=True, checkpoints=range(0, 1000, 50))
 """
 
 
 @pytest.mark.slow
-def test_killed_at_twenty_random_moments(tmp_path):
+def test_killed_at_fifty_random_moments(tmp_path):
     """By SIGKILL: every file is whole at any time, and in the end the run is what it would have been, bit for bit."""
-    expected = train(_networks(), AddingTask(20), 300, **OPTIONS)
+    expected = train(_networks(), AddingTask(20), 1000, **OPTIONS)
     rng = np.random.default_rng(0)
     n_killed = 0
-    while n_killed < 20:
+    while n_killed < 50:
         arguments = [sys.executable, "-c", VICTIM, str(tmp_path), str(Path(__file__).parent)]
         with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as victim:
             assert victim.stdout.readline() == "ready\n"
@@ -262,8 +262,8 @@ def test_killed_at_twenty_random_moments(tmp_path):
                     assert name.startswith("history") or bool(file.get_tensor(name).isfinite().all())
         if (tmp_path / "metrics.nc").exists():
             assert len(lk.load(tmp_path / "metrics.nc").network) == 3
-    assert n_killed == 20
-    result = train(_networks(), AddingTask(20), 300, **OPTIONS, folder=tmp_path, resume=True)
+    assert n_killed == 50
+    result = train(_networks(), AddingTask(20), 1000, **OPTIONS, folder=tmp_path, resume=True)
     _same(result, expected)
 
 
@@ -277,3 +277,111 @@ def test_on_a_gpu(kind):
     )
     for name in ("test_score", "test_loss", "train_loss"):
         np.testing.assert_allclose(there.metrics[name], here.metrics[name], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": np.arange(4)[3]},
+        {"n_test_samples": np.int64(64)},
+        {"clip_norm": np.float32(0.5)},
+        {"learning_rate": np.array([0.05, 0.05, 0.05])},
+        {"learning_rate": torch.full((3,), 0.05)},
+        {"learning_rate": torch.tensor(0.05)},
+        {"learning_rate": (np.float64(0.05), 0.05, torch.tensor(0.05))},
+        {"batch_size": torch.tensor(16), "momentum": np.float64(0.9)},
+        {"evaluate_every": np.int32(10), "checkpoints": np.array([0, 5]), "time_budget": np.float64(100)},
+    ],
+)
+def test_numbers_of_numpy_and_torch_are_numbers(change, tmp_path):
+    plain = {name: value if isinstance(value, tuple) else np.asarray(value).tolist() for name, value in change.items()}
+    plain = {
+        name: [float(rate) for rate in value] if isinstance(value, tuple) else value for name, value in plain.items()
+    }
+    options = OPTIONS | {"folder": tmp_path}
+    result = train(_networks(), AddingTask(20), np.int64(10), **options | change)
+    _same(result, train(_networks(), AddingTask(20), 10, **OPTIONS | plain))
+    train(_networks(), AddingTask(20), 10, **options | plain, resume=True)  # the same configuration
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 1.5}, "seed must be a whole number, got 1.5"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"n_test_samples": 0}, "n_test_samples must be at least 1"),
+        ({"momentum": np.nan}, "momentum must be a number, got nan"),
+        ({"clip_norm": "large"}, "clip_norm must be a number, got 'large'"),
+        ({"learning_rate": [0.1, None, 0.1]}, "learning_rate must be a positive number or 3 of them"),
+        ({"weight_decay": -1.0}, "weight_decay must not be negative"),
+    ],
+)
+def test_what_is_no_number_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        train(_networks(), AddingTask(20), 20, **OPTIONS | change)
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from lyapkit.training.folder import RunFolder
+with RunFolder(Path(sys.argv[1])).locked():
+    print("locked", flush=True)
+    time.sleep(100)
+"""
+
+
+def test_one_run_at_a_time_in_a_folder(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "locked\n"
+        for resume in (False, True):
+            with pytest.raises(ValueError, match=rf"is in use by process {other.pid} on .*: wait for it to end"):
+                train(_networks(), AddingTask(20), 10, **OPTIONS, folder=tmp_path, resume=resume)
+        other.kill()
+        other.wait()
+    train(_networks(), AddingTask(20), 10, **OPTIONS, folder=tmp_path)  # what the dead leave behind is no lock
+    with pytest.raises(ValueError, match="holds a run already"):
+        train(_networks(), AddingTask(20), 10, **OPTIONS, folder=tmp_path)
+
+
+def _flip(path, place):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def test_damage_is_named(tmp_path):
+    options = OPTIONS | {"folder": tmp_path, "resume": True}
+    train(_networks(), AddingTask(20), 10, **options, checkpoints=[0, 5])
+    found = checkpoints(tmp_path, 1)
+    _flip(found[5], -9)
+    with pytest.raises(ValueError, match=r"damaged checkpoints: network_01_step_0000005.safetensors \(its tensors are"):
+        checkpoints(tmp_path, 1)
+    assert list(checkpoints(tmp_path, 2)) == [0, 5, 10]
+    with pytest.warns(UserWarning, match="damaged checkpoints, .*network_01_step_0000005"):
+        result = train(_networks(), AddingTask(20), 20, **options)
+    _same_weights = train(_networks(), AddingTask(20), 20, **OPTIONS)
+    _same(result, _same_weights)
+    found[5].unlink()
+    assert list(checkpoints(tmp_path, 1)) == [0, 10, 20]
+    for place in (-1, -1000, -3000):
+        state = (tmp_path / "state.safetensors").read_bytes()
+        _flip(tmp_path / "state.safetensors", place)
+        with pytest.raises(ValueError, match=r"state.safetensors is (damaged|not the state)"):
+            train(_networks(), AddingTask(20), 30, **options)
+        (tmp_path / "state.safetensors").write_bytes(state)
+    train(_networks(), AddingTask(20), 30, **options)
+
+
+def test_resuming_says_what_it_ignores(tmp_path):
+    options = OPTIONS | {"folder": tmp_path, "resume": True}
+    train(_networks(), AddingTask(20), 20, **options)
+    with pytest.warns(UserWarning, match=r"run of 20 iterations, ignored: n_iterations=10 and checkpoints at 0, 5"):
+        train(_networks(), AddingTask(20), 10, **options, checkpoints=[0, 5])
+    with pytest.raises(ValueError, match="it began with other initial weights than those of the networks given"):
+        train([network.double() for network in _networks()][:2] + _networks()[:1], AddingTask(20), 30, **options)
+    other = _networks()
+    with torch.no_grad():
+        other[1].coupling *= 2
+    with pytest.raises(ValueError, match="it began with other buffers or frozen parameters"):
+        train(other, AddingTask(20), 30, **options)
