@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from lyapkit.files.errors import CheckpointError, reason
-from lyapkit.files.netcdf_check import check_netcdf, remember
+from lyapkit.files.netcdf_check import read_netcdf, remember
 from lyapkit.files.writing import replacing, target_of
 
 LARGE = 100_000  # bytes from which compression is worth its time
@@ -103,9 +103,7 @@ def load(path: str | Path) -> xr.Dataset:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist" if not path.exists() else f"{path} is not a file")
     try:
-        check_netcdf(path)
-        with xr.open_dataset(path, engine="netcdf4") as ds:
-            return ds.load()
+        return read_netcdf(path)
     except CheckpointError as error:
         raise ValueError(str(error)) from error
     except Exception as error:  # damaged files raise whatever their bytes suggest

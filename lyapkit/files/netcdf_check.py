@@ -1,4 +1,4 @@
-"""`check_netcdf`: whether the netCDF library survives a file, found out in another process.
+"""`read_netcdf`: a netCDF file, if the library survives it, which is found out in another process.
 
 The library can crash on a damaged file, or never come back, before Python sees anything. Nothing in a file proves that
 it is a sound one, so every file is read in a child process first. One child serves all files: the first costs a third
@@ -17,7 +17,10 @@ import sys
 import threading
 from pathlib import Path
 
-from lyapkit.files.errors import CheckpointError
+import netCDF4
+import xarray as xr
+from xarray.backends import NetCDF4DataStore
+
 from lyapkit.files.limits import check_repetition, check_size, maximum
 
 TO_START = 120.0  # seconds; the time that a busy machine takes to import a library
@@ -47,10 +50,28 @@ def check_netcdf(path: Path) -> None:
             check_size(path, n_bytes)
             check_repetition(path, n_bytes)
             child.answer(TO_OPEN + n_bytes / READING_RATE)
-        except CheckpointError:
-            child.stop()  # it is still reading
+        except ValueError:
+            child.stop()  # it may still be reading
             raise
     _known.add(identity)
+
+
+def read_netcdf(path: Path) -> xr.Dataset:
+    """Return the content of a netCDF file that the library survives.
+
+    The library reads from memory: a damaged file it sometimes keeps open, and gives that again for whatever is written
+    there later.
+
+    Raises
+    ------
+    ValueError
+        As `check_netcdf`. What is wrong with the content raises what libraries raise.
+    """
+    check_netcdf(path)
+    with netCDF4.Dataset(path.name, memory=path.read_bytes()) as file:
+        ds = xr.open_dataset(NetCDF4DataStore(file)).load()
+    ds.set_close(None)  # it is
+    return ds
 
 
 def remember(path: Path) -> None:

@@ -15,7 +15,7 @@ import xarray as xr
 from lyapkit.files.arrays import read_npy, read_npz
 from lyapkit.files.errors import CheckpointError, reason
 from lyapkit.files.limits import check_size
-from lyapkit.files.netcdf_check import check_netcdf
+from lyapkit.files.netcdf_check import read_netcdf
 from lyapkit.files.torch_files import read_torch
 from lyapkit.files.values import plain
 
@@ -77,9 +77,8 @@ def _read(path: Path, name: str, read_csv: Callable[[Path], np.ndarray]) -> np.n
 
 
 def _read_nc(path: Path, name: str) -> xr.DataArray:
-    check_netcdf(path)
-    with xr.open_dataset(path, engine="netcdf4") as ds:
-        return ds[_only([str(variable) for variable in ds.data_vars], name)].load()
+    ds = read_netcdf(path)
+    return ds[_only([str(variable) for variable in ds.data_vars], name)]
 
 
 def _read_pt(path: Path) -> np.ndarray:

@@ -83,3 +83,26 @@ def test_what_is_no_netcdf_file(tmp_path):
         lk.load(tmp_path / "a.nc")
     with pytest.raises(FileNotFoundError, match="is not a file"):
         lk.load(tmp_path)
+
+
+def test_a_file_that_failed_is_read_anew(path):
+    """The library may keep a damaged file open, and would give that again for whatever is written there later."""
+    content = path.read_bytes()
+    for _ in range(3):
+        for place in range(500, len(content) - 500, 400):
+            with path.open("r+b") as file:  # in place: the same file for the library
+                file.seek(place)
+                file.write(b"\xff" * 500)
+            try:
+                lk.load(path)
+            except ValueError:
+                break
+            path.write_bytes(content)
+        else:
+            pytest.fail("no damage was noticed")
+        other = path.with_name("other.nc")
+        xr.Dataset({"b": ("x", np.arange(5.0))}).to_netcdf(other, engine="netcdf4")
+        path.write_bytes(other.read_bytes())
+        assert list(lk.load(path)) == ["b"]
+        path.write_bytes(content)
+        assert list(lk.load(path)) == ["inputs"]
