@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -15,6 +16,10 @@ from lyapkit.files.stored_layers import Signal, StoredLayer, StoredNetwork, Stor
 _WITHOUT_EFFECT = ("dropout", "input_layer", "identity", "gaussian_noise", "activity_regularization", "alpha_dropout")
 _SAID_BY_CLASS = {"lstm": "LSTM", "gru": "GRU", "simple_rnn": "RNN"}
 _REMEDY = "save the whole model, model.save('name.keras'), which tells"
+_ACTIVATIONS = (
+    "a file of weights does not tell activation functions: those of gates were taken to be Keras' defaults, tanh and "
+    f"sigmoid; {_REMEDY}"
+)
 
 
 def read_weights(content: Hdf5) -> StoredNetwork:
@@ -38,12 +43,6 @@ def read_weights(content: Hdf5) -> StoredNetwork:
     unexplained = _unexplained(network, others, content) + (_silent_groups(content, groups) if numbered else [])
     network.layers = [_reading(layer, unexplained) for layer in network.layers]
     network.roles |= roles_of_others(content.arrays, network.roles)
-    kinds = {layer.kind for layer in network.layers if layer.refusal is None} - {"RNN"}
-    if kinds:
-        network.assumptions.append(
-            f"a file of weights does not tell activation functions: those of the {' and the '.join(sorted(kinds))} "
-            f"were taken to be Keras' defaults, tanh and sigmoid; {_REMEDY}"
-        )
     return network
 
 
@@ -109,7 +108,8 @@ def _layer(name: str, variables: Mapping[str, Tensor]) -> StoredLayer | None:
     if refusal is not None:
         return StoredLayer(name, kind, {}, reads, refusal=refusal)
     reset_after = kind != "GRU" or bias.ndim == 2
-    return StoredLayer(name, kind, converted(kind, variables), reads, None, reset_after)
+    assumption = None if kind == "RNN" else _ACTIVATIONS  # an RNN's is asked for
+    return StoredLayer(name, kind, converted(kind, variables), reads, None, reset_after, assumption=assumption)
 
 
 def _unexplained(network: StoredNetwork, others: list[tuple[str, dict[str, str]]], content: Hdf5) -> list[str]:
@@ -151,12 +151,4 @@ def _reading(layer: StoredLayer, unexplained: list[str]) -> StoredLayer:
     between = tuple(f"possibly {name!r}" for name in unexplained)
     if "forward_layer" in layer.name or "forward_" in layer.name.rpartition("/")[2]:
         between = (*between, "a Bidirectional layer whose forward half it is")
-    return StoredLayer(
-        layer.name,
-        layer.kind,
-        layer.weights,
-        Signal(between=between),
-        layer.nonlinearity,
-        layer.reset_after,
-        layer.refusal,
-    )
+    return replace(layer, reads=Signal(between=between))

@@ -64,16 +64,15 @@ class Graph:
         expected = tuple(axis for axis in _AXES[layout] if axis != "direction")
         if reads.source is not None and not reads.between and not reads.is_last and reads.axes != expected:
             reads = reads.through(f"a permutation of its dimensions to ({', '.join(reads.axes)})")
+        assumption = None
         for role in ("initial_h", "initial_c"):
             if role in given and given[role] not in self.zeros:
                 if given[role] in self.inputs:
-                    self.network.assumptions.append(
-                        f"{name!r} starts from a state that the model is given ({given[role]!r}): zeros were taken"
-                    )
+                    assumption = f"{name!r} starts from a state that the model is given: zeros were taken"
                 else:
                     reads = reads.through(f"a start state that is not zero ({role})")
         layer = recurrent_layer(name, node.op_type, attributes, constants, reads)
-        self.network.layers.append(layer)
+        self.network.layers.append(replace(layer, assumption=assumption))
         kinds = [Signal(name, axes=_AXES[layout])] + 2 * [Signal(name, is_last=True, axes=_LAST_AXES[layout])]
         for position, output in enumerate(node.output):
             if output:

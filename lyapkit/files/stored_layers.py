@@ -58,6 +58,8 @@ class StoredLayer:
         Of a GRU: whether the reset gate multiplies U h + b, as in PyTorch, or h.
     refusal : str or None
         What about it has no counterpart here.
+    assumption : str or None
+        What about it the file does not tell and was taken for granted.
     """
 
     name: str
@@ -67,6 +69,7 @@ class StoredLayer:
     nonlinearity: str | None = None
     reset_after: bool = True
     refusal: str | None = None
+    assumption: str | None = None
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name!r}"
@@ -98,7 +101,7 @@ class StoredNetwork:
     roles : dict
         What each of these is.
     assumptions : list of str
-        What the file does not tell and was taken for granted.
+        What the file does not tell and was taken for granted, besides what it does not tell about single layers.
     order_is_known : bool
         Whether `reads` of the layers is what the file says; if not, it says nothing.
     """

@@ -121,7 +121,8 @@ def read_tensors(path: str | Path, key: str | None = None) -> NamedTensors:
 
 def _described(network: StoredNetwork) -> NamedTensors:
     """Return the tensors of a file that describes its layers."""
-    tensors = NamedTensors(network.tensors, network.assumptions)
+    notes = dict.fromkeys([*network.assumptions, *(layer.assumption for layer in network.layers if layer.assumption)])
+    tensors = NamedTensors(network.tensors, notes)
     tensors.network = network
     return tensors
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 
 from torch import nn
 
 from lyapkit.files.errors import CheckpointError, CheckpointWarning, listed
 from lyapkit.files.stored_layers import StoredLayer, StoredNetwork, StoredReadout, as_parameters
+from lyapkit.models.compositions import Composition
 from lyapkit.models.network import RecurrentNetwork
 from lyapkit.models.recurrent import Recurrent
 
@@ -19,7 +21,7 @@ def described_system(
     nonlinearity: str | None = None,
     source: Mapping[str, str] | None = None,
     ignore: Sequence[str] = (),
-) -> Recurrent:
+) -> Recurrent | Composition:
     """Return the stack of recurrent layers that a file describes, or of those that `prefix` names.
 
     Parameters
@@ -38,14 +40,15 @@ def described_system(
     Raises
     ------
     CheckpointError
-        If the layers are no stack, differ in kind, or their nonlinearity is not known or another than was said.
+        If the layers are no stack, or their nonlinearity is not known or another than was said.
     """
     if ignore:
         raise CheckpointError("describes its layers: ignore= has no say, prefix= chooses layers by their names")
     stack = network.stack(prefix)
-    assumed = {} if not network.assumptions else {"assumptions": "; ".join(network.assumptions)}
+    assumptions = network.assumptions + [said for said in dict.fromkeys(layer.assumption for layer in stack) if said]
+    assumed = {"assumptions": "; ".join(assumptions)} if assumptions else {}
     system = _built(stack, nonlinearity, {**(source or {}), **assumed})
-    for assumption in network.assumptions:
+    for assumption in assumptions:
         warnings.warn(assumption, CheckpointWarning, stacklevel=3)
     return system
 
@@ -71,6 +74,10 @@ def described_network(
     stack = network.stack(prefix)
     linear = _readout(network, stack[-1], readout)
     system = described_system(network, prefix, nonlinearity, source, ignore)
+    if not isinstance(system, Recurrent):
+        raise CheckpointError(
+            f"holds {system}: layers of different kinds make no module of PyTorch's, as a loss needs here"
+        )
     result = RecurrentNetwork(system.pytorch_module(), linear)
     result.source = system.source
     return result
@@ -102,27 +109,28 @@ def _reads(layer: StoredLayer, order_is_known: bool) -> str:
     return f"which reads {origin}{through}"
 
 
-def _built(stack: Sequence[StoredLayer], nonlinearity: str | None, source: Mapping[str, str]) -> Recurrent:
-    forms = {(layer.kind, layer.nonlinearity, layer.reset_after) for layer in stack}
-    if len(forms) > 1:
-        raise CheckpointError(
-            f"holds layers {listed(layer.name for layer in stack)} of different kinds, "
-            f"{listed(map(_form, stack), quoted=False)}: choose one with prefix=, and give the inputs that it reads"
-        )
-    ((kind, known, reset_after),) = forms
-    if kind != "RNN" or known is not None:
-        if nonlinearity not in (None, known) and kind == "RNN":
-            raise CheckpointError(f"says that its activation function is {known}, not {nonlinearity}")
-        nonlinearity = known
+def _built(
+    stack: Sequence[StoredLayer], nonlinearity: str | None, source: Mapping[str, str]
+) -> Recurrent | Composition:
+    """Return layers as one system: a `Recurrent` for layers of one form, or several of these in a row."""
+    groups = [
+        list(group)
+        for _, group in groupby(stack, key=lambda layer: (layer.kind, layer.nonlinearity, layer.reset_after))
+    ]
     try:
-        return Recurrent.from_parameters(as_parameters(stack), nonlinearity, source, reset_after=reset_after)
+        parts = [_of_one_form(group, nonlinearity, source) for group in groups]
+        return parts[0] if len(parts) == 1 else Composition(parts, source)
     except ValueError as error:
         raise CheckpointError(f"holds {listed(map(str, stack), quoted=False)}, but {error}") from error
 
 
-def _form(layer: StoredLayer) -> str:
-    name = f"{layer.nonlinearity} RNN" if layer.nonlinearity else layer.kind
-    return name if layer.reset_after else f"{name} (reset before weights)"
+def _of_one_form(layers: Sequence[StoredLayer], nonlinearity: str | None, source: Mapping[str, str]) -> Recurrent:
+    known = layers[0].nonlinearity
+    if known is not None and nonlinearity not in (None, known):
+        raise ValueError(f"the activation function of {layers[0].name!r} is {known}, not {nonlinearity}")
+    return Recurrent.from_parameters(
+        as_parameters(layers), known or nonlinearity, source, reset_after=layers[0].reset_after
+    )
 
 
 def _readout(network: StoredNetwork, top: StoredLayer, wanted: str | None) -> nn.Linear:

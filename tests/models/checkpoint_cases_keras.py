@@ -20,7 +20,7 @@ GROUP = "Keras"
 REFERENCE = "autograd of Keras' own cells"
 F64 = {"dtype": "float64"}
 POSITIVE = {"scale": 0.2, "lift": 2.0}  # where relu units are active, so that there are exponents
-TELLS = "a file of weights does not tell activation functions"
+TELLS = "a file of weights does not tell activation functions: those of gates were taken to be Keras' defaults"
 
 Build = Callable[[Any, Any], Any]  # keras, keras.layers -> model
 
@@ -72,20 +72,23 @@ def cell_step(cells: list[Any]) -> tuple[Callable, int]:
 
     Keras' products of float64 matrices are rounded to float32 with the torch backend: they are replaced by torch's own.
     """
-    has_memory = "LSTM" in type(cells[0]).__name__
-    sizes = [cell.units for cell in cells] * (1 + has_memory)
+    has_cell = ["LSTM" in type(cell).__name__ for cell in cells]
+    parts_of = [(index, part) for part in range(2) for index in range(len(cells)) if not part or has_cell[index]]
+    if len(set(has_cell)) > 1:  # as of systems in a row: the state of each in one piece
+        parts_of.sort()
+    sizes = [cells[index].units for index, _ in parts_of]
     dtype = getattr(torch, cells[0].compute_dtype)
 
     @quietly
     def step(state: torch.Tensor, input: torch.Tensor) -> torch.Tensor:
-        parts = [part[None].to(dtype) for part in state.split(sizes)]
-        signal, hidden, memory = input[None].to(dtype), [], []
+        parts = dict(zip(parts_of, (part[None].to(dtype) for part in state.split(sizes)), strict=True))
+        signal = input[None].to(dtype)
         for index, cell in enumerate(cells):
+            own = [(index, part) for part in range(1 + has_cell[index])]
             with mock.patch("keras.src.backend.numpy.matmul", torch.matmul):
-                signal, states = cell(signal, parts[index :: len(cells)])
-            hidden.append(states[0][0])
-            memory += [states[1][0]] if has_memory else []
-        return torch.cat(hidden + memory).double()
+                signal, ends = cell(signal, [parts[one] for one in own])
+            parts |= dict(zip(own, ends, strict=True))
+        return torch.cat([parts[one][0] for one in parts_of]).double()
 
     return step, sum(sizes)
 
@@ -354,6 +357,18 @@ CASES = [
         ),
         "LSTM (3 inputs, 5 + 4 units, state size 18)",
     ),
+    row(
+        "`.keras`: `LSTM` on `GRU(reset_after=False)` on `GRU`",
+        saved(
+            sequential(
+                lambda L: L.GRU(4, return_sequences=True, **F64),
+                lambda L: L.GRU(3, reset_after=False, return_sequences=True, **F64),
+                lambda L: L.LSTM(2, **F64),
+            )
+        ),
+        "GRU (3 inputs, 4 units, state size 4) → GRU (reset before weights) (4 inputs, 3 units, state size 3) → "
+        "LSTM (3 inputs, 2 units, state size 4) (state size 11)",
+    ),
     row("`.h5` of Keras 2: functional `GRU`", keras_2, "GRU (3 inputs, 4 units, state size 4)"),
     row(
         "`.weights.h5`: `LSTM` and `Dense`",
@@ -458,11 +473,6 @@ CASES = [
     refused("`.keras`: a layer used twice", shared, "through being one of its several uses"),
     refused(
         "`.keras`: a decoder that starts from an encoder's states", seq2seq, "reads the network's inputs, not 'lstm'"
-    ),
-    refused(
-        "`.keras`: `LSTM` on `GRU`",
-        sequential(lambda L: L.GRU(4, return_sequences=True), lambda L: L.LSTM(4)),
-        "holds layers 'gru', 'lstm' of different kinds",
     ),
     refused(
         "`.keras`: `ConvLSTM1D`",

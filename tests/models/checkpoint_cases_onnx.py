@@ -121,13 +121,15 @@ class Reader(nn.Module):
         return self.head(states[:, -1] if self.recurrent.batch_first else states[-1])
 
 
-def exported(build: Callable[[], nn.Module], *, embeds: bool = False, is_read: bool = True) -> Callable[[Path], Made]:
+def exported(
+    build: Callable[[], nn.Module], *, embeds: bool = False, is_read: bool = True, dtype: torch.dtype = torch.float64
+) -> Callable[[Path], Made]:
     """Return what exports a PyTorch module with a head, and refers to the module."""
 
     def make(folder: Path) -> Made:
         pytest.importorskip("onnx", reason="onnx is not installed")
-        module = seeded(lambda: Reader(build(), embeds=embeds))
-        example = torch.zeros(4, 6, dtype=torch.long) if embeds else torch.zeros(4, 6, N_INPUTS, dtype=torch.float64)
+        module = seeded(lambda: Reader(build(), embeds=embeds)).to(dtype)
+        example = torch.zeros(4, 6, dtype=torch.long) if embeds else torch.zeros(4, 6, N_INPUTS, dtype=dtype)
         with warnings.catch_warnings(action="ignore"):
             torch.onnx.export(
                 module, (example,), folder / "model.onnx", dynamo=False, input_names=["x"], dynamic_axes={"x": [0, 1]}
