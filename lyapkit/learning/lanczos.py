@@ -16,7 +16,7 @@ from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator
 Product = Callable[[np.ndarray], np.ndarray]
 WHICH = {"magnitude": "LM", "largest": "LA", "smallest": "SA"}
 ROUNDING = 1e-13  # of residuals, relative to the largest eigenvalue
-BLOCKS = 8  # block Lanczos iteration restarts from this many blocks on
+BLOCKS, GUARDS = 8, 2  # block Lanczos iteration restarts after so many blocks, of so many vectors more than asked for
 
 
 def in_order(values: np.ndarray, which: str) -> np.ndarray:
@@ -52,19 +52,19 @@ def leading_eigenpairs(
         # ARPACK's own estimate of the residual is a little optimistic
         options = {"v0": start, "ncv": n_basis, "tol": tolerance / 2, "maxiter": n_restarts}
         values, vectors = eigsh(operator, k, which=WHICH[which], **options)
-    except ArpackNoConvergence as error:
+    except ArpackNoConvergence as error:  # of zeros, for instance, of which no error is small
         values, vectors = error.eigenvalues, error.eigenvectors
     except ArpackError:  # of a matrix of low rank, or zero
         values, vectors = np.empty(0), np.empty((size, 0))
-        if multiply.n_products >= max_products:
-            return values, vectors.T
-        return _block_lanczos(multiply, rng.standard_normal((k, size)), k, which, tolerance, max_products)
     chosen = in_order(values, which)
     values, vectors = values[chosen], vectors[:, chosen].T
-    if len(values) == k and _lacks(multiply, values, vectors, which, tolerance, rng):
-        block = np.concatenate([vectors, rng.standard_normal((k, size))])
-        return _block_lanczos(multiply, block, k, which, tolerance, max_products + multiply.n_products)
-    return values, vectors
+    is_complete = len(values) == k
+    if multiply.n_products >= max_products or (
+        is_complete and not _lacks(multiply, values, vectors, which, tolerance, rng)
+    ):
+        return values, vectors
+    more_values, more_vectors = _block_lanczos(multiply, size, k, which, tolerance, max_products, rng)
+    return (more_values, more_vectors) if len(more_values) >= len(values) else (values, vectors)
 
 
 def lanczos(multiply: Product, start: np.ndarray, n_steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -126,12 +126,17 @@ def _lacks(
 
 
 def _block_lanczos(
-    multiply: Product, start: np.ndarray, k: int, which: str, tolerance: float, max_products: int
+    multiply: Product,
+    size: int,
+    k: int,
+    which: str,
+    tolerance: float,
+    max_products: int,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the k leading eigenpairs by block Lanczos iteration, restarted; those that converged."""
-    size = start.shape[1]
     basis = images = np.empty((0, size))
-    block, rng = _orthonormal(start, basis), np.random.default_rng(1)
+    block = _orthonormal(rng.standard_normal((k + GUARDS, size)), basis)
     while True:
         basis = np.concatenate([basis, block])
         images = np.concatenate([images, [multiply(row) for row in block]])
@@ -143,15 +148,15 @@ def _block_lanczos(
         is_found = residuals <= allowed
         if is_found.all() or len(basis) == size or multiply.n_products >= max_products:
             return values[chosen[:k]][is_found], (leading @ basis)[is_found]
-        if len(basis) > BLOCKS * k:
-            kept = mixture[:, chosen[: 2 * k]].T
+        if len(basis) > BLOCKS * (k + GUARDS):
+            kept = mixture[:, chosen[: 2 * (k + GUARDS)]].T
             basis, images = kept @ basis, kept @ images
             following = images - (images @ basis.T) @ basis
         else:
             following = images[-len(block) :]
         block = _orthonormal(following, basis)[: size - len(basis)]
         if not len(block):  # an invariant subspace, of which more copies may lie outside
-            block = _orthonormal(rng.standard_normal((k, size)), basis)[: size - len(basis)]
+            block = _orthonormal(rng.standard_normal((k + GUARDS, size)), basis)[: size - len(basis)]
 
 
 def _orthonormal(rows: np.ndarray, basis: np.ndarray) -> np.ndarray:
