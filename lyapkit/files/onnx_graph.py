@@ -33,6 +33,7 @@ class Graph:
         self.signals = {name: Signal() for name in self.inputs}
         self.zeros = {name for name, values in constants.items() if not bool(values.any())}
         self.network = StoredNetwork()
+        self.joined: dict[str, list[Signal]] = {}  # last states of several layers, one after the other
         self.readers: dict[str, str] = {}  # by what a constant is used
 
     def follow(self) -> StoredNetwork:
@@ -101,6 +102,8 @@ class Graph:
         carried = [self.signals[given] for given in inputs if given in self.signals]
         if not carried or kind == "Shape":
             return
+        if kind == "Concat" and all(signal.axes[:1] == ("direction",) for signal in carried):
+            self.joined[node.output[0]] = carried  # h_n of several layers
         if kind == "Gather" and self._is_embedding(node, carried[0]):
             self.network.assumptions.append(
                 f"Gather {name!r} looks up vectors in front: inputs are these, not the indices that the model is given"
@@ -131,6 +134,11 @@ class Graph:
         others = [given for given in node.input[1:] if given]
         values = [self.constants.get(given) for given in others]
         title = f"{kind} {name!r}"
+        if kind == "Gather" and attributes.get("axis", 0) == 0 and signal.axes[:1] == ("direction",):
+            of_layers = self.joined.get(node.input[0], [signal] if not signal.between else [])
+            index = values[0].tolist() if len(values) == 1 and values[0] is not None and values[0].ndim == 0 else None
+            if isinstance(index, int) and -len(of_layers) <= index < len(of_layers):
+                return replace(of_layers[index], axes=signal.axes[1:])
         if len(carried) == 1 and node.input[0] in self.signals:
             if kind == "Identity":
                 return signal

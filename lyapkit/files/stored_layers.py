@@ -129,7 +129,9 @@ class StoredNetwork:
             in front of them or in between.
         """
         if not self.layers:
-            raise CheckpointError("holds no recurrent layer")
+            raise CheckpointError(
+                "holds no recurrent layer, or none that it calls one; 'lyapkit inspect' lists what it holds"
+            )
         if prefix is None:
             chosen = self.layers
         else:

@@ -110,25 +110,33 @@ def one_node(
 class Reader(nn.Module):
     """A recurrent module with a linear layer on its last state, and perhaps an embedding."""
 
-    def __init__(self, recurrent: nn.Module, *, embeds: bool = False) -> None:
+    def __init__(self, recurrent: nn.Module, *, embeds: bool = False, reads_last_states: bool = False) -> None:
         super().__init__()
+        self.reads_last_states = reads_last_states
         self.embedding = nn.Embedding(7, N_INPUTS) if embeds else None
         self.recurrent, self.head = recurrent, nn.Linear(N_UNITS * (1 + recurrent.bidirectional), 2)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return the outputs."""
-        states, _ = self.recurrent(inputs if self.embedding is None else self.embedding(inputs))
+        states, last = self.recurrent(inputs if self.embedding is None else self.embedding(inputs))
+        if self.reads_last_states:
+            return self.head(last[-1])
         return self.head(states[:, -1] if self.recurrent.batch_first else states[-1])
 
 
 def exported(
-    build: Callable[[], nn.Module], *, embeds: bool = False, is_read: bool = True, dtype: torch.dtype = torch.float64
+    build: Callable[[], nn.Module],
+    *,
+    embeds: bool = False,
+    reads_last_states: bool = False,
+    is_read: bool = True,
+    dtype: torch.dtype = torch.float64,
 ) -> Callable[[Path], Made]:
     """Return what exports a PyTorch module with a head, and refers to the module."""
 
     def make(folder: Path) -> Made:
         pytest.importorskip("onnx", reason="onnx is not installed")
-        module = seeded(lambda: Reader(build(), embeds=embeds)).to(dtype)
+        module = seeded(lambda: Reader(build(), embeds=embeds, reads_last_states=reads_last_states)).to(dtype)
         example = torch.zeros(4, 6, dtype=torch.long) if embeds else torch.zeros(4, 6, N_INPUTS, dtype=dtype)
         with warnings.catch_warnings(action="ignore"):
             torch.onnx.export(

@@ -1,5 +1,7 @@
 """Networks of Keras and ONNX as a whole, head and shell included, against the frameworks' own forward pass."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -63,11 +65,13 @@ def test_heads_that_a_loss_cannot_be_given(tmp_path, layers, match):
         lk.load_network(tmp_path / "model.keras")
 
 
-def test_onnx_outputs(tmp_path):
-    """An exported network with its head: outputs are those of onnxruntime."""
+@pytest.mark.parametrize("reads_last_states", [False, True])
+def test_onnx_outputs(tmp_path, reads_last_states):
+    """An exported network with its head, on outputs[:, -1] or on h_n[-1]: outputs are those of onnxruntime."""
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     pytest.importorskip("onnx", reason="onnx is not installed")
-    made = exported(lambda: nn.RNN(N_INPUTS, N_UNITS, 2, batch_first=True), dtype=torch.float32)(tmp_path)
+    build = functools.partial(nn.RNN, N_INPUTS, N_UNITS, 2, batch_first=True)
+    made = exported(build, dtype=torch.float32, reads_last_states=reads_last_states)(tmp_path)
     inputs = np.random.default_rng(2).normal(size=(2, 7, N_INPUTS))
     session = runtime.InferenceSession(made.path, providers=["CPUExecutionProvider"])
     (expected,) = session.run(None, {"x": inputs.astype("f4")})
