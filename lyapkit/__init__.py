@@ -1,5 +1,6 @@
 """Lyapunov spectra of any differentiable map, and what the growth of small perturbations does to learning."""
 
+from lyapkit.arguments import ReliabilityWarning, as_sequences
 from lyapkit.files.datasets import load, open, save
 from lyapkit.files.errors import CheckpointError, CheckpointWarning
 from lyapkit.files.limits import maximum_size
@@ -13,7 +14,7 @@ from lyapkit.learning import (
     learning_rate_modulation,
     over_training,
 )
-from lyapkit.lyapunov import ReliabilityWarning, lyapunov_spectrum
+from lyapkit.lyapunov import lyapunov_spectrum
 from lyapkit.models import (
     S4,
     WCRNN,
@@ -86,6 +87,7 @@ __all__ = [
     "System",
     "Task",
     "Training",
+    "as_sequences",
     "build_network",
     "checkpoints",
     "classical",

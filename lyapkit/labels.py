@@ -19,6 +19,7 @@ LABELS = {
     "log_growth": ("nats", "log|diag R|, growth between re-orthonormalisations"),
     "condition": ("1", "loss of orthogonality at the end of the interval"),
     "divergence_step": ("step", "step at which the trajectory diverged"),
+    "n_steps": ("step", "steps that count"),
     "duration": (_TIME, "duration of the interval"),
     "end_time": (_TIME, "end of the interval"),
     "trajectory": ("1", "trajectory"),

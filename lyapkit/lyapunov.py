@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -11,11 +13,22 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from lyapkit.arguments import Array, available_device, checked_dtype, checked_inputs, checked_steps
+from lyapkit.arguments import (
+    Array,
+    ReliabilityWarning,
+    available_device,
+    checked_dtype,
+    checked_inputs,
+    checked_lengths,
+    checked_steps,
+    is_constant,
+    warn_of_doubtful_inputs,
+)
 from lyapkit.forecast import LongRunWarning, announcement, require_memory
 from lyapkit.labels import index, variable
 from lyapkit.models.given import as_system
 from lyapkit.provenance import provenance, sha256
+from lyapkit.sequence_lengths import by_length
 from lyapkit.statistics import time_average_standard_error
 from lyapkit.systems import System
 from lyapkit.tangent import DEFAULT_ACCURACY, N_INTERVALS, VariationalTerm, propagate
@@ -23,14 +36,11 @@ from lyapkit.tangent import DEFAULT_ACCURACY, N_INTERVALS, VariationalTerm, prop
 ORTHONORMAL = 1e-6  # how far a given frame's inner products may be from those of an orthonormal one
 
 
-class ReliabilityWarning(UserWarning):
-    """Something in a run that makes its numbers less reliable than they look; the message says what to do."""
-
-
 def lyapunov_spectrum(
     system: System | nn.Module | str | Path,
-    inputs: Array | None = None,
+    inputs: Array | Sequence[Array] | None = None,
     *,
+    lengths: Sequence[int] | Array | None = None,
     initial_state: Array | None = None,
     n_steps: int | None = None,
     n_transient: int = 0,
@@ -56,8 +66,13 @@ def lyapunov_spectrum(
     system : System, nn.Module, str or Path
         A `Map`, a `Flow`, a member of `classical`, what `load_system` or `from_module` returned, or what these take: a
         PyTorch module or the path of a checkpoint.
-    inputs : array, tensor or DataArray, optional
-        (trajectory, time, feature): the sequence that drives each trajectory. None for an autonomous system.
+    inputs : array, tensor or DataArray, or a list of them, optional
+        (trajectory, time, feature): the sequence that drives each trajectory; (trajectory, time) for tokens. A list
+        holds one (time, feature) for each trajectory, of any lengths. With `n_steps`, (feature,) is a constant input.
+        None for an autonomous system, or, with `n_steps`, for input that is zero at every step.
+    lengths : sequence of int, optional
+        (trajectory,): how many leading steps of each padded sequence are its own, the transient included. Every
+        trajectory is measured along these alone, as if it were computed by itself.
     initial_state : array, optional
         (N,) or (trajectory, N). Default: the system's own, zeros for recurrent networks, random points on the
         attractor for `classical` systems.
@@ -102,8 +117,9 @@ def lyapunov_spectrum(
         `direction`, which vector of the first frame each exponent belongs to; `log_growth` (trajectory, interval,
         exponent), in nats, from which they derive;
         `condition` (trajectory, interval); `divergence_step` (trajectory), NaN for trajectories that did not
-        diverge. The attributes tell how it was made, how many re-orthonormalisations it took and the worst
-        condition they met.
+        diverge. Where trajectories differ in length, `n_steps` (trajectory) says how many steps count, and `duration`
+        and `end_time` of intervals are (trajectory, interval), NaN behind the trajectory's end. The attributes
+        tell how it was made, how many re-orthonormalisations it took and the worst condition they met.
 
     Raises
     ------
@@ -121,7 +137,8 @@ def lyapunov_spectrum(
     LostDirectionWarning
         Naming directions that were mapped to zero, or of which a bound is known only.
     ReliabilityWarning
-        About the system: a time step that is too large, for example.
+        About the system: a time step that is too large, for example. About inputs that may be meant in another way:
+        more trajectories than steps, whole numbers as of pixels or tokens, values far from 1.
     LongRunWarning
         Before a run of more than a minute: how long it will take, how much memory, and what would make it faster.
     """
@@ -133,8 +150,58 @@ def lyapunov_spectrum(
     if device is None:
         device = inputs.device if isinstance(inputs, Tensor) and inputs.device.type != "cpu" else system.device
     device = available_device(device)
-    input_values = checked_inputs(inputs, system)
-    n_steps = checked_steps(input_values, n_steps, n_transient)
+    measured = partial(
+        _measured,
+        system,
+        n_transient=n_transient,
+        n_exponents=n_exponents,
+        reorthonormalize=reorthonormalize,
+        accuracy=accuracy,
+        initial_frame=initial_frame,
+        on_divergence=on_divergence,
+        dtype=dtype,
+        device=device,
+        seed=seed,
+        check=check,
+        progress=progress,
+    )
+    sequences, lengths = checked_lengths(inputs, lengths, n_transient)
+    if lengths is not None:
+        if n_steps is not None:
+            raise ValueError("give n_steps= or lengths=, not both: lengths say how many steps each trajectory has")
+        values = [checked_inputs(row[None], system, trajectory=index)[0] for index, row in enumerate(sequences)]
+        warn_of_doubtful_inputs(np.concatenate(values)[None], inputs, system, stacklevel=2)
+        state = _start(system, values, initial_state, n_trajectories, torch.Generator().manual_seed(seed))
+        return by_length(measured, values, state)
+    values = checked_inputs(inputs, system, None if n_steps is None else n_transient + n_steps)
+    if values is not None and inputs is not None and np.ndim(inputs) > 1:
+        warn_of_doubtful_inputs(values, inputs, system, stacklevel=2)
+    generator = torch.Generator().manual_seed(seed)
+    state = _start(system, values, initial_state, n_trajectories, generator)
+    n_steps = checked_steps(values, n_steps, n_transient)
+    return measured(values, state, n_steps, generator=generator)
+
+
+def _measured(
+    system: System,
+    input_values: np.ndarray | None,
+    state: Tensor,
+    n_steps: int,
+    *,
+    n_transient: int,
+    n_exponents: int | None,
+    reorthonormalize: int | Literal["adaptive"],
+    accuracy: float | None,
+    initial_frame: str | Array,
+    on_divergence: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    seed: int,
+    check: bool,
+    progress: bool,
+    generator: torch.Generator | None = None,
+) -> xr.Dataset:
+    """Return what `lyapunov_spectrum` does, for trajectories of one length, whose inputs and start are checked."""
     k = system.state_size if n_exponents is None else n_exponents
     if not 1 <= k <= system.state_size:
         raise ValueError(f"n_exponents must be between 1 and the state size {system.state_size}, got {k}")
@@ -149,17 +216,17 @@ def lyapunov_spectrum(
     if on_divergence not in ("warn", "raise"):
         raise ValueError(f"on_divergence must be 'warn' or 'raise', got {on_divergence!r}")
 
-    generator = torch.Generator().manual_seed(seed)
-    state = _start(system, input_values, initial_state, n_trajectories, generator).to(device, dtype)
+    generator = generator or torch.Generator().manual_seed(seed)
+    state = state.to(device, dtype)
     n_intervals = 2 * N_INTERVALS if reorthonormalize == "adaptive" else n_steps // reorthonormalize + 1
     all_steps = n_transient + n_steps
     memory = require_memory(len(state), all_steps, n_intervals, k, system, dtype, device)
     frame = _first_frame(system.state_size, k, initial_frame, generator).to(device, dtype)
-    inputs = None if input_values is None else torch.from_numpy(input_values).to(device, dtype)
+    inputs = None if input_values is None else _as_tensor(input_values, device, dtype)
     running = system.converted(dtype, device).prepared(state, inputs)
     frame = frame.expand(len(state), -1, -1).contiguous()
     if notice := announcement(running, state, frame, inputs, all_steps, memory):
-        warnings.warn(f"{running}: {notice}", LongRunWarning, stacklevel=2)
+        warnings.warn(f"{running}: {notice}", LongRunWarning, stacklevel=3)
     term = propagate(
         running,
         state,
@@ -175,7 +242,7 @@ def lyapunov_spectrum(
         progress=progress,
     )
     for finding in running.findings():
-        warnings.warn(f"{running}: {finding}", ReliabilityWarning, stacklevel=2)
+        warnings.warn(f"{running}: {finding}", ReliabilityWarning, stacklevel=3)
     attributes = running.description | provenance(
         n_steps=n_steps,
         n_transient=n_transient,
@@ -189,7 +256,15 @@ def lyapunov_spectrum(
     )
     if input_values is not None:
         attributes["inputs_sha256"] = sha256(input_values)
+        if is_constant(input_values):  # one input for all steps
+            attributes["inputs"] = f"constant, {input_values[0, 0].tolist()}" if input_values.any() else "none: zero"
     return _dataset(term, running, attributes)
+
+
+def _as_tensor(values: np.ndarray, device: torch.device, dtype: torch.dtype) -> Tensor:
+    if is_constant(values):
+        return torch.tensor(values[0, 0], device=device, dtype=dtype).expand(values.shape)
+    return torch.from_numpy(values).to(device, dtype)
 
 
 def _dataset(term: VariationalTerm, system: System, attributes: dict[str, str]) -> xr.Dataset:
@@ -233,8 +308,8 @@ def _dataset(term: VariationalTerm, system: System, attributes: dict[str, str]) 
 
 
 def _start(
-    system: System | nn.Module | str | Path,
-    inputs: np.ndarray | None,
+    system: System,
+    inputs: Sequence[np.ndarray] | None,
     initial_state: Array | None,
     n_trajectories: int | None,
     generator: torch.Generator,

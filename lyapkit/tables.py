@@ -26,7 +26,7 @@ def spectrum_table(ds: xr.Dataset) -> str:
     memory = memory_timescale(mean)
     lines = [
         ds.attrs["system"],
-        f"{_counted(ds.sizes['trajectory'], 'trajectory', 'trajectories')} of {ds['end_time'].values[-1]:g} "
+        f"{_counted(ds.sizes['trajectory'], 'trajectory', 'trajectories')} of {_lengths(ds)} "
         f"{'steps' if unit == 'step' else 'units of time'}, {_counted(k, 'exponent', 'exponents')}",
         "",
         f"{'rank':>5} {'exponent':>13} {'std. error':>12} {'smallest':>12} {'largest':>12} {'memory':>10}",
@@ -74,6 +74,12 @@ def training_table(ds: xr.Dataset) -> str:
             f"{reached:>22}{diverged:>14}"
         )
     return "\n".join(lines)
+
+
+def _lengths(ds: xr.Dataset) -> str:
+    """Return how long trajectories are, all of them or from the shortest to the longest."""
+    ends = np.atleast_1d(np.nanmax(ds["end_time"].values, axis=-1))
+    return f"{ends.min():g}" if ends.min() == ends.max() else f"{ends.min():g} to {ends.max():g}"
 
 
 def _shown_rows(k: int) -> list[int]:

@@ -93,6 +93,10 @@ def plot_convergence(ds: xr.Dataset, ax: Axes | None = None, n_exponents: int = 
     for index, colour in zip(shown, sns.color_palette("viridis", len(shown)), strict=True):
         values = finite(running.isel(exponent=index))
         valid = ~np.isnan(values[:, -1])
+        if time.ndim == 2:  # trajectories end at different times
+            lines = ax.plot(time.T, values.T, color=colour, alpha=0.6, linewidth=0.8)
+            lines[0].set_label(f"λ{_subscript(index + 1)}, each trajectory")
+            continue
         if len(values) > 1:
             ax.plot(time, values.T, color=colour, alpha=0.15, linewidth=0.6)
         name = f"λ{_subscript(index + 1)}"
@@ -102,7 +106,7 @@ def plot_convergence(ds: xr.Dataset, ax: Axes | None = None, n_exponents: int = 
             style, note = ("--", " (upper bound)") if is_bound[index] else ("-", "")
             ax.plot(time, values[valid].mean(axis=0), color=colour, linestyle=style, label=name + note)
     ax.axhline(0.0, color="black", linewidth=0.8, linestyle="--")
-    if time[-1] > 20 * time[0]:
+    if np.nanmax(time) > 20 * np.nanmin(time):
         ax.set_xscale("log")
     unit = ds["end_time"].attrs["units"]
     ax.set(

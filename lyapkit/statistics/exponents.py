@@ -40,8 +40,9 @@ def coarsen(ds: xr.Dataset, window: float) -> xr.Dataset:
     Raises
     ------
     ValueError
-        If the window is shorter than an interval or longer than the run.
+        If the window is shorter than an interval or longer than the run, or trajectories differ in length.
     """
+    ds = _of_one_length(ds)
     duration, end_time = ds["duration"].values, ds["end_time"].values
     if not duration.max() <= window * (1 + 1e-9) <= end_time[-1] * (1 + 2e-9):
         raise ValueError(
@@ -98,6 +99,20 @@ def finite_time_exponents(ds: xr.Dataset, window: float) -> xr.DataArray:
     windows = windows.isel(window=slice(complete))
     exponents = (windows["log_growth"] / windows["duration"]).rename("finite_time_exponent")
     return exponents.assign_attrs(units=ds["lyapunov_exponent"].units, long_name="finite-time Lyapunov exponent")
+
+
+def _of_one_length(ds: xr.Dataset) -> xr.Dataset:
+    """Return a spectrum whose intervals are the same for all trajectories, or say that they are not."""
+    if ds["duration"].ndim == 1:
+        return ds
+    duration = ds["duration"].values
+    if not np.array_equal(duration, np.broadcast_to(duration[:1], duration.shape), equal_nan=True):
+        raise ValueError(
+            "the trajectories differ in length, so their intervals end at different times: choose those of one length, "
+            "ds.isel(trajectory=ds.n_steps.values == …)"
+        )
+    first = {name: ds[name].isel(trajectory=0, drop=True) for name in ("duration", "end_time")}
+    return ds.drop_vars(first).assign_coords(first).isel(interval=np.isfinite(duration[0]))
 
 
 def kaplan_yorke_dimension(ds: xr.Dataset) -> xr.DataArray:
