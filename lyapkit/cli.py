@@ -57,7 +57,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 @app.command()
 def spectrum(
     checkpoint: Checkpoint,
-    inputs: Inputs,
+    inputs: Annotated[
+        Path | None, typer.Option(help="Input sequences (trajectory, time, feature), or tokens: .npy .npz .nc .pt .csv")
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="Write the spectrum to this .nc or .csv file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the spectrum to this .png, .pdf or .svg file.")] = None,
     n_exponents: Annotated[
@@ -65,7 +67,19 @@ def spectrum(
     ] = None,
     n_transient: Transient = 0,
     module: ModuleHook = None,
-    prefix: Prefix = None,
+    prefix: Annotated[
+        list[str] | None,
+        typer.Option(help="Which recurrent module, if the file has several; several, one driving the next: repeat it."),
+    ] = None,
+    embedding: Annotated[str | None, typer.Option(help="The tensor whose rows are the inputs of tokens.")] = None,
+    closed_loop: Annotated[
+        bool, typer.Option("--closed-loop", help="Feed the readout back as the next input; needs --steps.")
+    ] = False,
+    readout: Readout = None,
+    steps: Annotated[int | None, typer.Option(help="How many steps count. Without --inputs the input is zero.")] = None,
+    lengths: Annotated[Path | None, typer.Option(help="How many steps of each padded sequence count: a file.")] = None,
+    rows: Annotated[bool, typer.Option("--rows", help="The inputs are images, read row by row.")] = False,
+    pixels: Annotated[bool, typer.Option("--pixels", help="The inputs are images, read pixel by pixel.")] = False,
     nonlinearity: Nonlinearity = None,
     key: Key = None,
     ignore: Ignore = None,
@@ -85,18 +99,42 @@ def spectrum(
     max_size: MaxSize = "2GiB",
     quiet: Quiet = False,
 ) -> None:
-    """Compute the Lyapunov spectrum of the recurrent network in CHECKPOINT along the sequences in --inputs."""
+    """Compute the Lyapunov spectrum of the recurrent network in CHECKPOINT along --inputs, or without."""
     import lyapkit as lk
+    from lyapkit.files.sequences import read_targets
     from lyapkit.hooks import load_module
 
-    _check_paths(output, plot, checkpoint, inputs, module)
-    if module is None:
-        system = lk.load_system(checkpoint, prefix=prefix, nonlinearity=nonlinearity, key=key, ignore=ignore or ())
+    given = [path for path in (checkpoint, inputs, lengths) if path is not None]
+    _check_paths(output, plot, *given, module)
+    if closed_loop and (inputs is not None or embedding is not None or len(prefix or ()) > 1):
+        raise ValueError("--closed-loop makes the inputs itself: leave out --inputs, --embedding and a second --prefix")
+    if inputs is None and steps is None:
+        raise ValueError(
+            "give --inputs, or --steps for a closed loop or for a network whose input is zero at every step"
+        )
+    if rows and pixels:
+        raise ValueError("give --rows or --pixels, not both")
+    options = {"nonlinearity": nonlinearity, "key": key, "ignore": ignore or ()}
+    one = prefix[0] if prefix else None
+    if module is not None:
+        loaded = load_module(module, checkpoint, key)
+        system = lk.closed_loop(loaded) if closed_loop else lk.from_module(loaded)
+    elif closed_loop:
+        system = lk.closed_loop(lk.load_network(checkpoint, prefix=one, readout=readout, **options))
+    elif embedding is not None or len(prefix or ()) > 1:
+        system = lk.load_composition(checkpoint, prefix or None, embedding=embedding, **options)
     else:
-        system = lk.from_module(load_module(module, checkpoint, key))
+        system = lk.load_system(checkpoint, prefix=one, **options)
+    sequences = None if inputs is None else lk.read_inputs(inputs)
+    if rows or pixels:
+        if sequences is None:
+            raise ValueError("--rows and --pixels say how images are read: give them by --inputs")
+        sequences = lk.as_sequences(sequences, "rows" if rows else "pixels")
     ds = lk.lyapunov_spectrum(
         system,
-        lk.read_inputs(inputs),
+        sequences,
+        n_steps=steps,
+        lengths=None if lengths is None else read_targets(lengths),
         n_transient=n_transient,
         n_exponents=n_exponents,
         reorthonormalize=int(reorthonormalize) if reorthonormalize.isdigit() else reorthonormalize,

@@ -126,8 +126,8 @@ def test_doubtful_inputs_are_said():
     lk.lyapunov_spectrum(gru, xr.DataArray(rng.standard_normal((40, 6, 1)), dims=("trajectory", "time", "feature")))
     with pytest.warns(lk.ReliabilityWarning, match="whole numbers from 0 to 255 and are taken as they are: raw pixels"):
         lk.lyapunov_spectrum(gru, np.arange(256.0).reshape(1, 256, 1))
+    linear = lk.Map(lambda s, x: 0.5 * s + x, 1, input_size=1, initial_state=[0.1])
     with pytest.warns(lk.ReliabilityWarning, match="on the scale on which"):
-        linear = lk.Map(lambda s, x: 0.5 * s + x, 1, input_size=1, initial_state=[0.1])
         lk.lyapunov_spectrum(linear, 200 + rng.standard_normal((1, 20, 1)))
 
 

@@ -4,6 +4,7 @@ from lyapkit.models import residuals
 from lyapkit.models.architectures import ARCHITECTURES, build_network, register
 from lyapkit.models.checkpoint import CheckpointError, inspect_checkpoint, load_checkpoint, load_network, load_system
 from lyapkit.models.closed_loop import closed_loop
+from lyapkit.models.composed_files import load_composition
 from lyapkit.models.compositions import Composition
 from lyapkit.models.given import as_system
 from lyapkit.models.given_modules import as_network
@@ -35,6 +36,7 @@ __all__ = [
     "from_module",
     "inspect_checkpoint",
     "load_checkpoint",
+    "load_composition",
     "load_network",
     "load_system",
     "register",
