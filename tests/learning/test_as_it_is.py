@@ -299,3 +299,62 @@ def test_broadcasting_on_purpose_is_allowed():
         return pairs + (weights[:, None] * (outputs - targets[:, None]) ** 2).mean()
 
     assert bool(lk.hessian_eigenvalues(network, INPUTS, torch.zeros(8), loss, 2).converged.all())
+
+
+class Packed(nn.Module):
+    """Reads each sequence's own last state; where it ends its own forward finds out."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.fc = nn.GRU(2, 4, batch_first=True), nn.Linear(4, 3)
+
+    def forward(self, inputs):
+        lengths = (inputs.abs().sum(-1) > 0).sum(1)
+        packed = nn.utils.rnn.pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
+        return self.fc(self.rnn(packed)[1][-1])
+
+
+def test_padded_sequences_need_their_lengths():
+    torch.manual_seed(0)
+    model, lengths = Packed().double(), torch.tensor([6, 6, 2, 5, 1, 6, 3, 4])
+    inputs = INPUTS * (torch.arange(6) < lengths[:, None])[:, :, None]
+    with pytest.raises(ValueError, match="if its sequences are padded, give their lengths"):
+        lk.hessian_eigenvalues(model, inputs, LABELS, cross_entropy, 3)
+    name = "rnn.weight_hh_l0"
+    hessian = _dense(
+        lambda w: cross_entropy(functional_call(model, {name: w}, (inputs,)), LABELS), model.get_parameter(name)
+    )
+    given = model, inputs, LABELS, cross_entropy
+    ds = lk.hessian_eigenvalues(*given, 3, lengths=lengths, tolerance=1e-7, batch_size=3)
+    np.testing.assert_allclose(ds.hessian_eigenvalue, _leading(hessian, 3), atol=1e-11)
+    norms = lk.gradient_norms(*given, lengths=lengths.numpy())
+    after_end = np.arange(6) >= lengths.numpy()[:, None]
+    np.testing.assert_array_equal(np.isnan(norms.gradient_norm), after_end)
+    for sample in (0, 2, 5):
+        network, end = lk.RecurrentNetwork(model.rnn, model.fc), lengths[sample]
+        alone = lk.gradient_norms(network, inputs[[sample], :end], LABELS[[sample]], cross_entropy)
+        np.testing.assert_allclose(norms.gradient_norm[sample, : lengths[sample]], alone.gradient_norm[0], rtol=1e-12)
+        np.testing.assert_allclose(norms.decay_rate[sample], alone.decay_rate[0], rtol=1e-9)
+    for wrong in (lengths[:3], lengths + 1, lengths * 0, lengths + 0.5):
+        with pytest.raises(ValueError, match="lengths must be 8 whole numbers between 1 and 6"):
+            lk.gradient_norms(*given, lengths=wrong)
+
+
+def test_losses_by_name_leave_padding_out_and_others_have_to():
+    network, lengths = _network(), torch.tensor([6, 6, 2, 5, 1, 6, 3, 4])
+    network.every_step = True
+    labels = (torch.arange(8)[:, None] + torch.arange(6)) % 3
+    counts = torch.arange(6) < lengths[:, None]
+    given = network, INPUTS, labels
+    with pytest.raises(ValueError, match="the loss depends on outputs after the end of sequences"):
+        lk.gradient_norms(*given, lambda o, t: cross_entropy(o.flatten(0, 1), t.flatten()), lengths=lengths)
+    named = lk.gradient_norms(*given, "cross-entropy", lengths=lengths).gradient_norm
+    ignored = labels.masked_fill(~counts, -100)
+    own = lk.gradient_norms(
+        network, INPUTS, ignored, lambda o, t: cross_entropy(o.flatten(0, 1), t.flatten()), lengths=lengths
+    )
+    np.testing.assert_allclose(named, own.gradient_norm, rtol=1e-12)
+    states = list(network.states(INPUTS))
+    outputs = torch.stack([network.read(state) for state in states], 1)
+    gradients = torch.stack(torch.autograd.grad(cross_entropy(outputs[counts], labels[counts]), states), 1)
+    np.testing.assert_allclose(np.nan_to_num(named) / 8, gradients.norm(dim=2), atol=1e-15)
