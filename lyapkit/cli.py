@@ -339,6 +339,9 @@ def train(
     learning_rate: Annotated[float, typer.Option("--learning-rate", "-l", help="η.")] = 0.03,
     momentum: Annotated[float, typer.Option(help="Of the gradient descent.")] = 0.9,
     clip: Annotated[float | None, typer.Option(help="Longest gradient, over all parameters of a network.")] = None,
+    loss: Annotated[
+        str | None, typer.Option(help="cross-entropy, mse, rms, l1 or FILE.py:FUNCTION. Default: the task's.")
+    ] = None,
     downsample: Annotated[int, typer.Option(help="Average squares of so many pixels a side.")] = 1,
     evaluate_every: Annotated[
         int | None, typer.Option(help="Iterations between evaluations. Default: 1 epoch.")
@@ -375,6 +378,7 @@ def train(
         learning_rate=learning_rate,
         momentum=momentum,
         clip_norm=clip,
+        loss=loss,
         evaluate_every=evaluate_every,
         n_test_samples=test_samples,
         folder=folder,

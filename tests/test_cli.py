@@ -518,3 +518,33 @@ def test_missing_data_is_one_line(run, monkeypatch, tmp_path):
     assert "'lyapkit fetch mnist'" in err
     code, _, err = run("fetch", "imagenet")
     assert (code, "unknown data set 'imagenet'" in err) == (2, True)
+
+
+def test_train_with_a_loss_of_ones_own(run, tmp_path):
+    (tmp_path / "mine.py").write_text("def loss(outputs, targets):\n    return outputs[:, :1].square().mean()\n")
+    options = [
+        "-n",
+        "4",
+        "--iterations",
+        "2",
+        "--evaluate-every",
+        "2",
+        "--test-samples",
+        "20",
+        "--batch-size",
+        "8",
+        "-q",
+    ]
+    results = []
+    for name in ("cross_entropy", f"{tmp_path}/mine.py:loss"):
+        code, _, err = run("train", "digits", *options, "--loss", name, "--output", tmp_path / "m.nc")
+        assert (code, err) == (0, "")
+        results.append(float(lk.load(tmp_path / "m.nc").test_loss[0, 0]))
+    network = lk.build_network("wcrnn", 1, 4, 10, seed=0).float()
+    inputs, targets = (torch.from_numpy(part[:20]) for part in lk.task("digits").test_samples())
+    outputs = network(inputs.float()).detach()
+    expected = torch.nn.functional.cross_entropy(outputs, targets), outputs[:, 0].square().mean()
+    np.testing.assert_allclose(results, torch.stack(expected), rtol=1e-4)
+    code, _, err = run("train", "digits", *options, "--loss", "hinge")
+    assert code == 2
+    assert "unknown loss 'hinge'" in err
