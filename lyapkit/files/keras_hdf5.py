@@ -21,7 +21,7 @@ from lyapkit.files.limits import maximum
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_EXPANSION = 100  # bytes of memory for a byte of the file, from which on it is taken for an attack
 _PROGRAM = Path(__file__).with_name("hdf5_to_safetensors.py")
-_CPU_SECONDS, _BYTES_PER_SECOND = 3, 20e6
+_CPU_SECONDS, _BYTES_PER_SECOND = 2, 20e6
 
 
 @dataclass(frozen=True)
