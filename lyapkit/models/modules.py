@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +13,12 @@ from lyapkit.models.pytorch_modules import computed_weights, is_plain, is_quanti
 from lyapkit.models.recurrent import Recurrent
 from lyapkit.systems import System
 
+StateShape = int | tuple | list | Mapping  # sizes, nested as the tensors of a state are
 _CHECKED_STEPS = 4
 _DIFFERENCE = 1e-6  # of the states in a check of derivatives
 
 
-def from_module(
-    module: nn.Module, *, state_size: int | tuple[int, ...] | None = None, input_size: int | None = None
-) -> System:
+def from_module(module: nn.Module, *, state_size: StateShape | None = None, input_size: int | None = None) -> System:
     """Return a PyTorch module as a system; the module is copied and not changed.
 
     Modules that compute what PyTorch's own do are taken by their weights, also weights that are parametrised,
@@ -32,8 +32,9 @@ def from_module(
         these, whose own loop over time, if it has one, must do nothing to the states; or, with `state_size`, a cell of
         the user's own: ``forward(input, state) -> state``. Dropout is off, as in eval mode; `batch_first` does not
         matter, inputs here are always (trajectory, time, feature).
-    state_size : int or tuple of int, optional
-        The user's cell's state: a tensor (B, N), or a tuple of tensors of these sizes.
+    state_size : int, or tuple, list or dict of int, optional
+        The user's cell's state: a tensor (B, N), or tuples, lists and dictionaries, nested or not, of tensors of these
+        sizes.
     input_size : int, optional
         The user's cell's number of input features. Default: its attribute `input_size`.
 
@@ -117,8 +118,8 @@ class Cell(_OwnCode):
     ----------
     module : nn.Module
         The cell. It is copied, and put in eval mode.
-    state_size : int or tuple of int
-        Size of the state tensor, or sizes of the tensors in the state tuple. The system's state is their
+    state_size : int, or tuple, list or dict of int
+        Size of the state tensor, or sizes of the tensors in the state, nested as it is. The system's state is their
         concatenation.
     input_size : int, optional
         Number of input features. Default: the module's attribute `input_size`.
@@ -129,10 +130,10 @@ class Cell(_OwnCode):
         If the number of input features is not known, or, at use, if the cell returns another kind of state.
     """
 
-    def __init__(self, module: nn.Module, state_size: int | tuple[int, ...], input_size: int | None = None) -> None:
+    def __init__(self, module: nn.Module, state_size: StateShape, input_size: int | None = None) -> None:
         self.module = self._copied(module)
-        self.sizes = (state_size,) if isinstance(state_size, int) else tuple(state_size)
-        self.is_tuple = not isinstance(state_size, int)
+        self.shape = state_size
+        self.sizes = _leaves(state_size, state_size)
         self.state_size = sum(self.sizes)
         self.input_size = getattr(module, "input_size", None) if input_size is None else input_size
         if self.input_size is None:
@@ -141,8 +142,8 @@ class Cell(_OwnCode):
     def step(self, state: Tensor, input: Tensor | None) -> Tensor:
         """Return the next state."""
         parts = state.split(self.sizes, dim=-1)
-        output = self.module(input, parts if self.is_tuple else parts[0])
-        next_parts = output if self.is_tuple else (output,)
+        output = self.module(input, _nested(iter(parts), self.shape))
+        next_parts = _leaves(output, self.shape)
         expected = [(len(state), size) for size in self.sizes]
         got = [tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__ for part in next_parts]
         if got != expected:
@@ -220,6 +221,28 @@ class Stack(_OwnCode):
                 "so that no state evolves from step to step: give a cell of your own, forward(input, state), and "
                 "state_size="
             )
+
+
+def _nested(parts: Iterator[Tensor], shape: StateShape) -> object:
+    """Return tensors, one after the other, in the tuples, lists and dictionaries of a shape."""
+    if isinstance(shape, Mapping):
+        return {name: _nested(parts, inner) for name, inner in shape.items()}
+    if isinstance(shape, list | tuple):
+        return type(shape)(_nested(parts, inner) for inner in shape)
+    return next(parts)
+
+
+def _leaves(value: object, shape: StateShape) -> list:
+    """Return what a nested value holds, one after the other, in the order of a shape; itself if nested otherwise."""
+    if isinstance(shape, Mapping):
+        if not isinstance(value, Mapping) or value.keys() != shape.keys():
+            return [value]
+        return [leaf for name, inner in shape.items() for leaf in _leaves(value[name], inner)]
+    if isinstance(shape, list | tuple):
+        if not isinstance(value, list | tuple) or len(value) != len(shape):
+            return [value]
+        return [leaf for entry, inner in zip(value, shape, strict=True) for leaf in _leaves(entry, inner)]
+    return [value]
 
 
 @torch.no_grad()

@@ -177,3 +177,31 @@ def test_embedding_makes_tokens_inputs():
     torch.testing.assert_close(
         torch.from_numpy(ds["lyapunov_exponent"].values), torch.from_numpy(expected["lyapunov_exponent"].values)
     )
+
+
+class _Nested(nn.Module):
+    """Two LSTM cells, one on the other, whose states are nested in a way of their own."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.lower, self.upper = nn.LSTMCell(2, 3), nn.LSTMCell(3, 4)
+
+    def forward(self, input, state):
+        (h, c), (g, d) = ((state["a"]["h"], state["a"]["c"]), state["b"]) if self.kind == "dict" else state
+        h, c = self.lower(input, (h, c))
+        g, d = self.upper(h, (g, d))
+        return {"b": (g, d), "a": {"c": c, "h": h}} if self.kind == "dict" else [(h, c), (g, d)]
+
+
+@pytest.mark.parametrize("kind", ["dict", "list"])
+def test_states_are_nested_as_the_user_does(kind):
+    module = _Nested(kind)
+    shape = {"a": {"h": 3, "c": 3}, "b": (4, 4)} if kind == "dict" else [(3, 3), (4, 4)]
+    system = lk.from_module(module, state_size=shape, input_size=2)
+    check_system(system)
+    inputs = torch.randn(2, 30, 2)
+    expected = lk.lyapunov_spectrum(nn.Sequential(module.lower, module.upper), inputs)
+    ds = lk.lyapunov_spectrum(system, inputs)
+    for name in ("lyapunov_exponent", "log_growth"):
+        torch.testing.assert_close(torch.from_numpy(ds[name].values), torch.from_numpy(expected[name].values))
