@@ -60,12 +60,30 @@ def saved(
     return make
 
 
+def all_positive(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Make weights and biases positive, in place: relu units are then active."""
+    for tensor in state.values():
+        tensor.abs_()
+    return state
+
+
 def prefixed(prefix: str, **others: Tensor) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
     """Return what puts a prefix before all names, and other tensors beside them (dots in their names as __)."""
     return lambda state: (
         {prefix + name: tensor for name, tensor in state.items()}
         | {name.replace("__", "."): tensor for name, tensor in others.items()}
     )
+
+
+GRU, LSTM = "GRU (3 inputs, 4 units, state size 4)", "LSTM (3 inputs, 4 units, state size 8)"
+
+
+def gru() -> nn.Module:
+    return nn.GRU(3, 4)
+
+
+def lstm() -> nn.Module:
+    return nn.LSTM(3, 4)
 
 
 PLAIN = "PyTorch's own modules"
@@ -79,15 +97,29 @@ CASES = [
     ),
     Case(
         PLAIN,
+        "state dict of `nn.RNN`, relu, two layers",
+        saved(lambda: nn.RNN(3, 4, 2, nonlinearity="relu"), change=all_positive),
+        "relu RNN (3 inputs, 4 + 4 units, state size 8)",
+        options={"nonlinearity": "relu"},
+    ),
+    Case(
+        PLAIN,
+        "state dict of `nn.RNN` (tanh or relu is asked for)",
+        saved(lambda: nn.RNN(3, 4)),
+        refusal="an RNN's parameters do not tell its activation function: say nonlinearity='tanh' or 'relu'",
+    ),
+    Case(
+        PLAIN,
         "state dict of `nn.GRU`, two layers, without biases",
         saved(lambda: nn.GRU(3, 4, 2, bias=False)),
         "GRU (3 inputs, 4 + 4 units, state size 8)",
     ),
+    Case(PLAIN, "state dict of `nn.LSTM` in safetensors", saved(lstm, name="model.safetensors"), LSTM),
     Case(
         PLAIN,
-        "state dict of `nn.LSTM` in safetensors",
-        saved(lambda: nn.LSTM(3, 4), name="model.safetensors"),
-        "LSTM (3 inputs, 4 units, state size 8)",
+        "state dict of `nn.LSTM`, three layers",
+        saved(lambda: nn.LSTM(3, 4, 3)),
+        "LSTM (3 inputs, 4 + 4 + 4 units, state size 24)",
     ),
     Case(
         PLAIN,
@@ -97,8 +129,17 @@ CASES = [
     ),
     Case(
         PLAIN,
-        "state dict of `nn.RNN` (tanh or relu is asked for)",
-        saved(lambda: nn.RNN(3, 4)),
-        refusal="an RNN's parameters do not tell its activation function: say nonlinearity='tanh' or 'relu'",
+        "state dict of `nn.RNNCell`",
+        saved(lambda: nn.RNNCell(3, 4)),
+        "tanh RNN (3 inputs, 4 units, state size 4)",
+        options={"nonlinearity": "tanh"},
+    ),
+    Case(PLAIN, "state dict of `nn.GRUCell`", saved(lambda: nn.GRUCell(3, 4)), GRU),
+    Case(PLAIN, "state dict of `nn.LSTMCell`", saved(lambda: nn.LSTMCell(3, 4)), LSTM),
+    Case(
+        PLAIN,
+        "state dict of a bidirectional `nn.LSTM`",
+        saved(lambda: nn.LSTM(3, 4, bidirectional=True)),
+        refusal="the network is bidirectional: its backward half reads the sequence from its end",
     ),
 ]

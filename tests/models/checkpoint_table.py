@@ -16,7 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 
-MODULES = ["checkpoint_cases", "checkpoint_cases_keras", "checkpoint_cases_onnx"]
+MODULES = [
+    "checkpoint_cases",
+    "checkpoint_cases_names",
+    "checkpoint_cases_models",
+    "checkpoint_cases_keras",
+    "checkpoint_cases_onnx",
+]
 DOCUMENT = Path(__file__).parents[2] / "docs" / "checkpoints.md"
 BEGIN, END = "<!-- table: written by tests/models/checkpoint_table.py -->\n", "<!-- end of table -->\n"
 N_STEPS = 40
