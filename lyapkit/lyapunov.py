@@ -113,7 +113,8 @@ def lyapunov_spectrum(
     xarray.Dataset
         `lyapunov_exponent` and `standard_error` (trajectory, exponent), in nats per step (flows: per unit of time),
         exponents descending, −inf for directions that were mapped to zero exactly, NaN for what is not known;
-        `is_bound` (trajectory, exponent), True where rounding hid a direction and the exponent is an upper bound;
+        `is_bound` (trajectory, exponent), True where rounding hid a direction and the exponent is an upper bound, and
+        for all finite exponents after it, as its true place may be among them or behind;
         `direction`, which vector of the first frame each exponent belongs to; `log_growth` (trajectory, interval,
         exponent), in nats, from which they derive;
         `condition` (trajectory, interval); `divergence_step` (trajectory), NaN for trajectories that did not
@@ -282,6 +283,7 @@ def _dataset(term: VariationalTerm, system: System, attributes: dict[str, str]) 
     exponents = log_growth.sum(axis=1) / duration.sum()
     errors = time_average_standard_error(log_growth, duration)
     is_bound = np.take_along_axis(term.is_bound.numpy(), order, axis=-1)
+    is_bound = np.logical_or.accumulate(is_bound, axis=-1) & np.isfinite(exponents)  # its place may be further below
     return xr.Dataset(
         variable("lyapunov_exponent", spectrum, exponents, unit)
         | variable("standard_error", spectrum, errors, unit)

@@ -53,9 +53,19 @@ class Losses:
     error: Tensor
 
     def mark(self, log_growth: Tensor) -> Tensor:
-        """Return log-growth (B, M, k) with −inf for dead directions, NaN for unknown ones, and bounds as bounds."""
+        """Return log-growth (B, M, k) with −inf for dead directions, NaN for unknown ones, and bounds as bounds.
+
+        Of directions that were lost together the volume is known not to be larger, but rounding turned them into each
+        other: what the first seem to have grown more the last seem to have grown less. The m-th largest of them has
+        grown at most as much as the first m on average.
+        """
         log_growth = log_growth.clone()
         log_growth[:, -1] += self.error.where(self.is_bound, 0.0)
+        is_lost = self.is_bound & (self.n_bounded > 0)
+        total, order = log_growth.sum(1).where(is_lost, -torch.inf).sort(dim=1, descending=True)
+        average = total.cumsum(1) / torch.arange(1, total.shape[1] + 1)
+        excess = torch.zeros_like(total).scatter_(1, order, average - total)
+        log_growth[:, -1] += excess.where(is_lost, 0.0)
         log_growth.masked_fill_(self.is_dead[:, None], -torch.inf)
         log_growth.masked_fill_(self.is_unresolved[:, None], torch.nan)
         log_growth[list(self.diverged)] = torch.nan

@@ -120,3 +120,20 @@ def test_one_outlier_leaves_the_others_alone():
     assert np.isfinite(loud.lyapunov_exponent).all()
     assert not loud.is_bound.any()
     assert abs(loud.attrs["n_reconditionings"] - quiet.attrs["n_reconditionings"]) < 30
+
+
+@pytest.mark.filterwarnings("ignore::lyapkit.LostDirectionWarning")
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(("seed", "n_inputs"), [(9, 1), (15, 1), (4, 3)])
+def test_raw_pixels(seed, n_inputs, dtype):
+    """A default LSTM on values up to 255: right, or a bound, place by place, also of directions lost together."""
+    torch.manual_seed(seed)
+    module = nn.LSTM(n_inputs, 4).float().double()  # weights that float32 holds
+    inputs = np.random.default_rng(seed).integers(0, 256, (30, n_inputs)).astype(float)
+    exact, _ = exponents(recurrent_step(module), 8, inputs, 600)
+    ds = lk.lyapunov_spectrum(lk.from_module(module), inputs[None], dtype=dtype)
+    measured, is_bound = ds.lyapunov_exponent[0].values, ds.is_bound[0].values
+    tolerance = {"float64": 1e-9, "float32": 1e-4}[dtype]
+    np.testing.assert_allclose(measured[~is_bound], exact[~is_bound], rtol=0, atol=tolerance)
+    assert (measured[is_bound] > exact[is_bound] - tolerance).all()
+    assert (np.diff(is_bound.astype(int)) >= 0).all()  # behind a bound there are only bounds
