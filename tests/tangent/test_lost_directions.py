@@ -9,6 +9,8 @@ from torch import nn
 
 import lyapkit as lk
 
+pytestmark = pytest.mark.filterwarnings("ignore:inputs are (whole )?numbers from:lyapkit.ReliabilityWarning")
+
 
 def _products(n):
     """Products of the Jacobians that are the inputs; the step is a mere clock."""
@@ -62,16 +64,16 @@ def test_what_cancels_in_any_column_is_lost(seed):
 @pytest.mark.filterwarnings("ignore::lyapkit.LostDirectionWarning")
 @pytest.mark.parametrize("seed", [1, 103, 115, 127, 130])
 def test_lstm_on_raw_pixels(seed):
-    """Every step saturates every gate: what is not labelled is right."""
+    """Every step saturates every gate: what is not labelled is right, what is labelled is not too small."""
     torch.manual_seed(seed)
     module = nn.LSTM(4, 3).double()
     inputs = np.random.default_rng(seed).integers(0, 256, (1, 12, 4)).astype(float)[:, :8]
     exact, _ = exponents(recurrent_step(module), 6, inputs[0], 1500)
     ds = lk.lyapunov_spectrum(lk.from_module(module), inputs)
-    measured = ds.lyapunov_exponent[0].values[~ds.is_bound[0].values]
-    nearest = np.abs(measured[:, None] - exact).min(1)  # a bound may have taken the rank of a smaller one
-    assert (nearest < 1e-5).all()
-    assert np.isfinite(ds.lyapunov_exponent).all()
+    measured, is_bound = ds.lyapunov_exponent[0].values, ds.is_bound[0].values
+    assert (np.abs(measured - exact)[~is_bound] < 1e-5).all()
+    assert (measured[is_bound] > exact[is_bound] - 1e-5).all()
+    assert np.isfinite(measured).all()
 
 
 def test_directions_that_die_in_company():

@@ -8,6 +8,8 @@ from torch import nn
 
 import lyapkit as lk
 
+pytestmark = pytest.mark.filterwarnings("ignore:inputs are (whole )?numbers from:lyapkit.ReliabilityWarning")
+
 KINDS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 
