@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+
+from lyapkit.arguments import ReliabilityWarning
 
 N_STEPS = 3
 _ADVICE = "give the whole step as a cell of your own, forward(input, state) -> state, with state_size="
@@ -22,6 +25,11 @@ def check_loop(model: nn.Module, name: str) -> None:
         It is copied. If it has no `forward`, there is nothing to check.
     name : str
         Of the recurrent module in it.
+
+    Warns
+    -----
+    ReliabilityWarning
+        If the recurrent module gets something else than the model does, or if that could not be found out.
 
     Raises
     ------
@@ -44,7 +52,10 @@ def check_loop(model: nn.Module, name: str) -> None:
                 f"{type(model).__name__} could not be run on random inputs, so what its loop over time does with the "
                 f"states of {name} is not known: if it does nothing, pass {name} itself; else {_ADVICE}"
             )
+        _say(f"{type(model).__name__} could not be run on random inputs", name, recurrent)
         return
+    if not _is_given(recorded[0][0], inputs):
+        _say(f"{type(model).__name__} does something to its inputs before {name} gets them", name, recurrent)
     moved = _calls(model, name, inputs, moved=True)
     for (_, state, _), (_, _, before) in zip(recorded[1:], recorded[:-1], strict=True):
         if state is None or not torch.equal(state, before):
@@ -60,6 +71,22 @@ def check_loop(model: nn.Module, name: str) -> None:
                 f"{type(model).__name__} feeds what {name} returns back into its next inputs, so that they do not "
                 f"drive it from outside: {_ADVICE}"
             )
+
+
+def _is_given(received: Tensor, inputs: Tensor) -> bool:
+    """Whether what a recurrent module received are the model's inputs, of all steps or of the first."""
+    layouts = (inputs, inputs.transpose(0, 1), inputs[:, 0], inputs[0])
+    return any(torch.equal(received, layout) for layout in layouts)
+
+
+def _say(reason: str, name: str, recurrent: nn.Module) -> None:
+    warnings.warn(
+        f"{reason}: the system is {name} alone, and its inputs must be what {name} receives, {recurrent.input_size} "
+        f"features per step. Pass {name} itself if that is meant; modules in a row are one system as an nn.Sequential "
+        "or lyapkit.Composition",
+        ReliabilityWarning,
+        stacklevel=5,
+    )
 
 
 def _calls(

@@ -251,3 +251,32 @@ def test_states_of_a_module_are_left_as_they_are():
     assert module[0].training
     assert [p.requires_grad for p in module.parameters()] == [True, False, False, False]
     assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
+
+
+class _InFront(nn.Module):
+    """A layer, of the recurrent module's own width, in front of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.before, self.gru = nn.Linear(N_INPUTS, N_INPUTS), nn.GRU(N_INPUTS, H)
+
+    def forward(self, x):
+        return self.gru(self.before(x))[0]
+
+
+class _OnlyRecurrent(_InFront):
+    def forward(self, x):
+        return self.gru(x)[0]
+
+
+class _NotAsExpected(_InFront):
+    def forward(self, x, mask):
+        return self.gru(x * mask)[0]
+
+
+def test_what_stands_in_front_of_the_recurrent_module_is_said():
+    with pytest.warns(lk.ReliabilityWarning, match="_InFront does something to its inputs before gru gets them"):
+        lk.from_module(_InFront())
+    with pytest.warns(lk.ReliabilityWarning, match="_NotAsExpected could not be run on random inputs"):
+        lk.from_module(_NotAsExpected())
+    lk.from_module(_OnlyRecurrent())
