@@ -499,7 +499,7 @@ def test_train_other_networks(run, network):
         (["digits", "--seeds", "0"], "number of seeds must be at least 1"),
         (["digits", "--downsample", "3"], "downsample must divide"),
         (["digits", "--learning-rate", "-1"], "learning_rate must be a positive number"),
-        (["digits", "--output", "nowhere/x.nc"], "folder nowhere does not exist"),
+        (["digits", "--output", "nowhere/x.nc"], "nowhere does not exist"),
     ],
 )
 def test_bad_trainings_are_one_line(run, arguments, message):

@@ -18,7 +18,7 @@ def test_five_hundred_changed_files(monkeypatch):
     assert wrong == []
     assert longest <= mutated_files.LONGEST
     assert largest <= mutated_files.LARGEST
-    assert all(counts["refused"] > 10 for counts in outcomes.values())  # else the changes are none
+    assert all(counts["refused"] > 0 for counts in outcomes.values())  # else the changes are none
     sys.modules.pop("mutated_files")
 
 

@@ -195,7 +195,8 @@ INPUTS, TARGETS = torch.zeros(4, 5, 2).double(), torch.tensor([0, 1, 2, 0])
         ({"model": nn.LSTM(2, 6)}, "LSTM has no readout"),
         ({"model": nn.Linear(2, 6)}, "contains 0 recurrent modules"),
         ({"model": Classifier(scale=2.0)}, "does more than to read its last hidden state"),
-        ({"model": "network"}, "expected a network with a readout"),
+        ({"model": "network"}, "network does not exist"),
+        ({"model": 3}, "expected a network with a readout"),
     ],
 )
 def test_bad_input(changed, message):

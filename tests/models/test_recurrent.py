@@ -138,6 +138,7 @@ def test_relu_exponents_equal_those_of_autograd_jacobians():
     np.testing.assert_allclose(ds.lyapunov_exponent[0], np.sort((growth / 50).numpy())[::-1], atol=1e-10)
 
 
+@pytest.mark.filterwarnings("ignore:inputs are whole numbers from:lyapkit.ReliabilityWarning")
 def test_saturated_tanh_keeps_its_digits():
     """Far from zero 1 − tanh² is exactly 0 in float64; the slope is 4 exp(−2|z|)."""
     module = nn.RNN(1, 1)
