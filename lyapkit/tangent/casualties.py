@@ -57,13 +57,4 @@ class Casualties:
         is_dead = is_moving & ~everyone.by_direction(everyone.is_alive).cpu()
         is_unresolved = is_moving & error.isinf()
         is_bound = is_moving & ((n_bounded > 0) | (error > tolerance)) & ~is_dead & ~is_unresolved
-        return Losses(
-            self.diverged,
-            self.overflowed,
-            self.first_death,
-            is_dead & ~is_unresolved,
-            is_unresolved,
-            is_bound,
-            n_bounded,
-            error,
-        )
+        return Losses(self, is_dead & ~is_unresolved, is_unresolved, is_bound, n_bounded, error)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from lyapkit.tangent.casualties import Casualties
 
 NAMED = 10  # trajectories that a message names
 
@@ -30,12 +34,8 @@ class Losses:
 
     Attributes
     ----------
-    diverged : dict
-        Trajectory to the step, counted from the start of the run, that first produced a non-finite value.
-    overflowed : set
-        Those of them whose state stayed finite, while perturbations did not.
-    first_death : dict
-        Trajectory to the step at which it first lost a direction to zero.
+    casualties : Casualties
+        Which trajectories diverged, and which first lost directions.
     is_dead, is_unresolved, is_bound : Tensor
         (B, k) bool, on the CPU: directions, in the order of the first frame's vectors, that were mapped to zero, are
         not known, or of which only a bound is known.
@@ -43,9 +43,7 @@ class Losses:
         (B, k): as in `Bundle`.
     """
 
-    diverged: dict[int, int]
-    overflowed: set[int]
-    first_death: dict[int, int]
+    casualties: Casualties
     is_dead: Tensor
     is_unresolved: Tensor
     is_bound: Tensor
@@ -68,7 +66,7 @@ class Losses:
         log_growth[:, -1] += excess.where(is_lost, 0.0)
         log_growth.masked_fill_(self.is_dead[:, None], -torch.inf)
         log_growth.masked_fill_(self.is_unresolved[:, None], torch.nan)
-        log_growth[list(self.diverged)] = torch.nan
+        log_growth[list(self.casualties.diverged)] = torch.nan
         return log_growth
 
     def report(self, system: object, remedy: str, on_divergence: str) -> None:
@@ -82,12 +80,12 @@ class Losses:
             warnings.warn(message, LostDirectionWarning, stacklevel=5)
 
     def _about_divergence(self, system: object) -> list[str]:
-        if not self.diverged:
+        if not self.casualties.diverged:
             return []
-        named = [f"trajectory {b} at step {t}" for b, t in sorted(self.diverged.items())]
+        named = [f"trajectory {b} at step {t}" for b, t in sorted(self.casualties.diverged.items())]
         message = f"{system} gave non-finite values: {_some(named)}; their exponents are NaN"
-        if self.overflowed:
-            n_overflowed = len(self.overflowed)
+        if self.casualties.overflowed:
+            n_overflowed = len(self.casualties.overflowed)
             message += f". In {n_overflowed} of them the state stayed finite: a Jacobian overflowed or is not a number"
         hint = getattr(system, "divergence_hint", "")
         return [f"{message}. {hint}" if hint else message]
@@ -103,10 +101,10 @@ class Losses:
     def _about_dead(self, system: object) -> list[str]:
         if not bool(self.is_dead.any()):
             return []
-        first = min(self.first_death, key=self.first_death.get)
+        first = min(self.casualties.first_death, key=self.casualties.first_death.get)
         return [
             f"{system}: {_counted(self.is_dead)} were mapped to zero exactly, first in trajectory {first} at step "
-            f"{self.first_death[first]}; their exponents are −inf"
+            f"{self.casualties.first_death[first]}; their exponents are −inf"
         ]
 
     def _about_bounds(self, system: object, remedy: str) -> list[str]:
