@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from refusals import assert_refused
 
 import lyapkit as lk
 
@@ -26,13 +27,6 @@ def _model(*more_nodes, **attributes):
 def _written(folder, model):
     (folder / "model.onnx").write_bytes(model.SerializeToString())
     return folder / "model.onnx"
-
-
-def _refuse(path, match):
-    with pytest.raises(lk.CheckpointError, match=match) as refused:
-        lk.load_system(path)
-    assert "\n" not in str(refused.value)
-    assert str(path) in str(refused.value)
 
 
 def test_a_sound_file_is_read(tmp_path):
@@ -63,22 +57,24 @@ def test_weights_in_other_files(tmp_path, location, length, match):
     stored.data_location = onnx.TensorProto.EXTERNAL
     for key, value in {"location": location, "length": length}.items():
         stored.external_data.add(key=key, value=value)
-    _refuse(_written(folder, model), match)
+    assert_refused(_written(folder, model), match)
 
 
 @pytest.mark.parametrize("dims", [[1, 10**9, 10**9], [1, -8, -2], [1, 8, 3]])
 def test_shapes_that_are_not_those_of_the_data(tmp_path, dims):
     model = _model()
     model.graph.initializer[1].dims[:] = dims
-    _refuse(_written(tmp_path, model), "tensor 'R' is damaged")
+    assert_refused(_written(tmp_path, model), "tensor 'R' is damaged")
 
 
 def test_what_is_not_followed_is_refused(tmp_path):
     body = helper.make_graph([helper.make_node("LSTM", ["a", "b", "c"], ["d"])], "body", [], [])
     loop = helper.make_node("Loop", ["n"], ["end"], name="loop", body=body)
-    _refuse(_written(tmp_path, _model(loop)), "Loop 'loop': a node Loop, which is not understood, may be recurrent")
-    _refuse(_written(tmp_path, _model(layout=7)), "unknown layout 7")
-    _refuse(_written(tmp_path, _model(own=1)), "has the attribute 'own'")
+    assert_refused(
+        _written(tmp_path, _model(loop)), "Loop 'loop': a node Loop, which is not understood, may be recurrent"
+    )
+    assert_refused(_written(tmp_path, _model(layout=7)), "unknown layout 7")
+    assert_refused(_written(tmp_path, _model(own=1)), "has the attribute 'own'")
 
 
 def test_truncated_and_overwritten(tmp_path):
@@ -86,6 +82,6 @@ def test_truncated_and_overwritten(tmp_path):
     path = tmp_path / "model.onnx"
     for cut in (3, 40, len(content) // 2, len(content) - 5):
         path.write_bytes(content[:cut])
-        _refuse(path, "not a readable|damaged|no graph")
+        assert_refused(path, "not a readable|damaged|no graph")
     path.write_bytes(content[:20] + bytes([255]) * 30 + content[50:])
-    _refuse(path, "not a readable|damaged|no graph")
+    assert_refused(path, "not a readable|damaged|no graph")
