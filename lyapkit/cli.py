@@ -115,16 +115,14 @@ def spectrum(
     if rows and pixels:
         raise ValueError("give --rows or --pixels, not both")
     options = {"nonlinearity": nonlinearity, "key": key, "ignore": ignore or ()}
-    one = prefix[0] if prefix else None
     if module is not None:
         loaded = load_module(module, checkpoint, key)
         system = lk.closed_loop(loaded) if closed_loop else lk.from_module(loaded)
     elif closed_loop:
+        one = prefix[0] if prefix else None
         system = lk.closed_loop(lk.load_network(checkpoint, prefix=one, readout=readout, **options))
-    elif embedding is not None or len(prefix or ()) > 1:
-        system = lk.load_composition(checkpoint, prefix or None, embedding=embedding, **options)
     else:
-        system = lk.load_system(checkpoint, prefix=one, **options)
+        system = lk.load_system(checkpoint, prefix=prefix or None, embedding=embedding, **options)
     sequences = None if inputs is None else lk.read_inputs(inputs)
     if rows or pixels:
         if sequences is None:
@@ -414,7 +412,7 @@ def fetch(
 def inspect(checkpoint: Checkpoint, key: Key = None, max_size: MaxSize = "2GiB") -> None:
     """List the tensors in CHECKPOINT, the recurrent networks they make, and what the other tensors are taken for."""
     from lyapkit.files.tensors import read_tensors
-    from lyapkit.models.checkpoint import inspect_accounts
+    from lyapkit.models.inspection import inspect_accounts
 
     tensors = read_tensors(checkpoint, key)
     width = max((len(name) for name in tensors), default=0)

@@ -55,6 +55,7 @@ def lyapunov_spectrum(
     seed: int = 0,
     check: bool = True,
     progress: bool = False,
+    **reading: object,
 ) -> xr.Dataset:
     """Return the Lyapunov exponents of a system along one or many trajectories.
 
@@ -107,6 +108,8 @@ def lyapunov_spectrum(
         Compute the beginning of one trajectory a second time, plainly, and compare (`SelfCheckError`). Costs below 5 %.
     progress : bool
         Show a progress bar.
+    **reading
+        Of the path of a checkpoint: `prefix`, `embedding`, `nonlinearity`, `key` and `ignore`, as for `load_system`.
 
     Returns
     -------
@@ -143,7 +146,7 @@ def lyapunov_spectrum(
     LongRunWarning
         Before a run of more than a minute: how long it will take, how much memory, and what would make it faster.
     """
-    system = as_system(system)
+    system = as_system(system, **reading)
     if initial_state is not None and np.iscomplexobj(initial_state):
         system = system.split_into_real_parts()
         initial_state = np.concatenate([np.real(initial_state), np.imag(initial_state)], axis=-1)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from lyapkit.files.errors import CheckpointError
 from lyapkit.files.keras_layers import KINDS, recurrent_layer
 from lyapkit.files.keras_variables import Variables
-from lyapkit.files.stored_layers import Signal, StoredLayer, StoredNetwork, StoredReadout
+from lyapkit.files.stored_layers import Signal, StoredEmbedding, StoredLayer, StoredNetwork, StoredReadout
 
 _UNCHANGING = {  # when a network is used, not trained
     "InputLayer",
@@ -169,11 +169,7 @@ class _Walk:
             self._note(place, f"{title}, not understood")
             return [Signal(source=place.name, is_last=not config.get("return_sequences", False))]
         if class_name == "Embedding" and first == Signal() and not config.get("mask_zero"):
-            self._note(place, f"{title}, in front")
-            self.network.assumptions.append(
-                f"{title} lies in front: inputs are the vectors that it makes of tokens, not the tokens"
-            )
-            return [first]
+            return [self._embedding(place, title, first)]
         if class_name == "Dense":
             self._readout(config, place, first)
         self._note(place, f"{title}, which reads {_described(first)}")
@@ -181,6 +177,14 @@ class _Walk:
         if class_name == "Masking" or (class_name == "Embedding" and config.get("mask_zero")):
             changed = changed.through(MASKED)
         return [changed]
+
+    def _embedding(self, place: Place, title: str, tokens: Signal) -> Signal:
+        """Note a table in front down, and return what it makes of tokens."""
+        self._note(place, f"{title}, in front")
+        own, tensors = self.variables.of(place.path, place.names, ("embeddings",))
+        for name in own:
+            self.network.embeddings.append(StoredEmbedding(place.name, tensors["embeddings"], name))
+        return replace(tokens, embedding=place.name)
 
     def _recurrent(
         self, class_name: str, config: Mapping, place: Place, first: Signal, states: list[Signal]

@@ -11,7 +11,7 @@ from torch import Tensor
 from lyapkit.files.keras_hdf5 import Hdf5
 from lyapkit.files.keras_layers import converted
 from lyapkit.files.keras_variables import roles_of_others, variable_name
-from lyapkit.files.stored_layers import Signal, StoredLayer, StoredNetwork, StoredReadout
+from lyapkit.files.stored_layers import Signal, StoredEmbedding, StoredLayer, StoredNetwork, StoredReadout
 
 _WITHOUT_EFFECT = ("dropout", "input_layer", "identity", "gaussian_noise", "activity_regularization", "alpha_dropout")
 _SAID_BY_CLASS = {"lstm": "LSTM", "gru": "GRU", "simple_rnn": "RNN"}
@@ -129,6 +129,8 @@ def _unexplained(network: StoredNetwork, others: list[tuple[str, dict[str, str]]
             role = f"linear layer {name!r}, taken to read {source!r}"
         elif len(shapes) == 1 and len(shapes[0]) == 2 and shapes[0][1] in inputs and "embedding" in name:
             role = f"embedding {name!r}, taken to lie in front"
+            (tensor,) = own
+            network.embeddings.append(StoredEmbedding(name, content.arrays[tensor], tensor))
         elif "seed_generator" in name:
             role = "state of a random number generator"
         else:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lyapkit.files.errors import CheckpointError
 from lyapkit.files.onnx_layers import INPUTS, recurrent_layer
-from lyapkit.files.stored_layers import Signal, StoredLayer, StoredNetwork, StoredReadout
+from lyapkit.files.stored_layers import Signal, StoredEmbedding, StoredLayer, StoredNetwork, StoredReadout
 
 RECURRENT = ("RNN", "GRU", "LSTM")
 _ALSO_RECURRENT = ("DynamicQuantizeLSTM", "AttnLSTM", "Scan", "Loop")
@@ -105,10 +105,9 @@ class Graph:
         if kind == "Concat" and all(signal.axes[:1] == ("direction",) for signal in carried):
             self.joined[node.output[0]] = carried  # h_n of several layers
         if kind == "Gather" and self._is_embedding(node, carried[0]):
-            self.network.assumptions.append(
-                f"Gather {name!r} looks up vectors in front: inputs are these, not the indices that the model is given"
-            )
-            changed = carried[0]
+            table = StoredEmbedding(name, self.constants[node.input[0]], node.input[0])
+            self.network.embeddings.append(table)
+            changed = replace(carried[0], embedding=name)
         else:
             changed = self._through(node, name, carried)
         for output in node.output:

@@ -26,12 +26,15 @@ class Signal:
         Whether it is the state after the last step alone.
     axes : tuple of str
         What its dimensions are, where the reader keeps track.
+    embedding : str or None
+        The table from which the network's inputs were looked up before, by the name of its layer.
     """
 
     source: str | None = None
     between: tuple[str, ...] = ()
     is_last: bool = False
     axes: tuple[str, ...] = ()
+    embedding: str | None = None
 
     def through(self, what: str) -> Signal:
         """Return the signal after it was changed by `what`."""
@@ -86,6 +89,18 @@ class StoredReadout:
     after: str | None = None
 
 
+@dataclass(frozen=True)
+class StoredEmbedding:
+    """A table `weight` (tokens, features) that the network's inputs are looked up in, and its tensor's name."""
+
+    name: str
+    weight: Tensor
+    tensor: str
+
+    def __str__(self) -> str:
+        return f"the embedding {self.name!r}"
+
+
 @dataclass
 class StoredNetwork:
     """What there is in a file.
@@ -96,6 +111,8 @@ class StoredNetwork:
         In the order in which signals reach them.
     readouts : list of StoredReadout
         Linear layers directly on top of one of them.
+    embeddings : list of StoredEmbedding
+        What the inputs, tokens, are looked up in, or may be.
     tensors : dict
         Every tensor of the file by the name that it has there.
     roles : dict
@@ -108,6 +125,7 @@ class StoredNetwork:
 
     layers: list[StoredLayer] = field(default_factory=list)
     readouts: list[StoredReadout] = field(default_factory=list)
+    embeddings: list[StoredEmbedding] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     roles: dict[str, str] = field(default_factory=dict)
     assumptions: list[str] = field(default_factory=list)
@@ -149,6 +167,29 @@ class StoredNetwork:
             if obstacle is not None:
                 raise CheckpointError(f"is no plain stack: {layer} {obstacle}{self._ways_out()}")
         return list(chosen)
+
+    def embedding_of(self, lowest: StoredLayer, wanted: str) -> StoredEmbedding:
+        """Return the embedding, called as its layer or as its tensor is, in which the inputs of a layer are looked up.
+
+        Raises
+        ------
+        CheckpointError
+            If there is no such embedding, or something else than what it returns is the layer's input.
+        """
+        found = [table for table in self.embeddings if wanted.rstrip("./") in (table.name, table.tensor)]
+        if len(found) != 1:
+            known = ", ".join(repr(table.name) for table in self.embeddings) or "none"
+            raise CheckpointError(f"holds no embedding {wanted!r} that the inputs are looked up in, only {known}")
+        (table,) = found
+        if self.order_is_known and lowest.reads.embedding != table.name:
+            raise CheckpointError(f"does not give {lowest} what it looks up in {table}")
+        if lowest.reads.between:
+            raise CheckpointError(f"does not give {lowest} what it looks up in {table} but {self._path(lowest)}")
+        return table
+
+    @staticmethod
+    def _path(layer: StoredLayer) -> str:
+        return f"what has gone through {', '.join(layer.reads.between)}"
 
     def _named(self, name: str) -> StoredLayer:
         found = [layer for layer in self.layers if layer.name == name.rstrip("./")]

@@ -2,12 +2,12 @@
 
 from lyapkit.models import residuals
 from lyapkit.models.architectures import ARCHITECTURES, build_network, register
-from lyapkit.models.checkpoint import CheckpointError, inspect_checkpoint, load_checkpoint, load_network, load_system
+from lyapkit.models.checkpoint import CheckpointError, load_checkpoint, load_network, load_system
 from lyapkit.models.closed_loop import closed_loop
-from lyapkit.models.composed_files import load_composition
 from lyapkit.models.compositions import Composition
 from lyapkit.models.given import as_system
 from lyapkit.models.given_modules import as_network
+from lyapkit.models.inspection import inspect_checkpoint
 from lyapkit.models.modules import Cell, from_module
 from lyapkit.models.network import Network, RecurrentNetwork
 from lyapkit.models.recurrent import Recurrent
@@ -36,7 +36,6 @@ __all__ = [
     "from_module",
     "inspect_checkpoint",
     "load_checkpoint",
-    "load_composition",
     "load_network",
     "load_system",
     "register",

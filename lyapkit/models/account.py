@@ -89,6 +89,33 @@ class Account:
             f"ignore=[{first!r}, …], names or patterns with *"
         )
 
+    def doubt_what_may_lie_between(
+        self, tensors: Mapping[str, Tensor], below: str, above: str, n_given: int, n_taken: int
+    ) -> None:
+        """Let what could take what one part gives to what the next one takes be unexplained, wherever it seems to lie.
+
+        Parameters
+        ----------
+        tensors : mapping
+            All of the file.
+        below, above : str
+            What the two parts are called.
+        n_given, n_taken : int
+            Their features.
+        """
+        modules: dict[str, list[str]] = {}
+        for name in self.elsewhere:
+            modules.setdefault(_sibling(name, above, False) or name, []).append(name)
+        for names in modules.values():
+            matrices = [tensors[name].shape for name in names if tensors[name].ndim >= 2]
+            if matrices:
+                fits = n_given in {shape[1] for shape in matrices} and n_taken in {shape[0] for shape in matrices}
+            else:
+                fits = bool({tensors[name].numel() for name in names} & {n_given, n_taken})
+            if fits:
+                self.unexplained |= dict.fromkeys(names, f"they may lie between {below!r} and {above!r}")
+        self.elsewhere = {name: role for name, role in self.elsewhere.items() if name not in self.unexplained}
+
     @property
     def notes(self) -> list[str]:
         """What was assumed, a sentence without a full stop each."""

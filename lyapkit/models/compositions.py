@@ -231,7 +231,7 @@ def _built(part: System | nn.Module) -> list[Part]:
     if not isinstance(part, nn.Module):
         raise TypeError(f"a part of a composition is a System or an nn.Module, got {type(part).__name__}")
     if isinstance(part, nn.Embedding):
-        return [Embedding(part.weight)]
+        return [Embedding.of(part)]
     if type(part) is nn.Sequential and not (part._forward_hooks or part._forward_pre_hooks):
         return [built for child in part for built in _built(child)]
     if any(isinstance(inner, nn.RNNBase | nn.RNNCellBase) for inner in part.modules()):

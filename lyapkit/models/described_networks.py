@@ -13,6 +13,7 @@ from lyapkit.files.stored_layers import StoredLayer, StoredNetwork, StoredReadou
 from lyapkit.models.compositions import Composition
 from lyapkit.models.network import RecurrentNetwork
 from lyapkit.models.recurrent import Recurrent
+from lyapkit.models.signals import Embedding
 
 
 def described_system(
@@ -21,6 +22,7 @@ def described_system(
     nonlinearity: str | None = None,
     source: Mapping[str, str] | None = None,
     ignore: Sequence[str] = (),
+    embedding: str | None = None,
 ) -> Recurrent | Composition:
     """Return the stack of recurrent layers that a file describes, or of those that `prefix` names.
 
@@ -36,6 +38,8 @@ def described_system(
         What a result file should say about where the weights come from.
     ignore : sequence of str
         Not for such files: must be empty.
+    embedding : str, optional
+        What the inputs, tokens, are looked up in. Default: inputs are what the lowest layer is given.
 
     Raises
     ------
@@ -46,8 +50,16 @@ def described_system(
         raise CheckpointError("describes its layers: ignore= has no say, prefix= chooses layers by their names")
     stack = network.stack(prefix)
     assumptions = network.assumptions + [said for said in dict.fromkeys(layer.assumption for layer in stack) if said]
+    if embedding is None and stack[0].reads.embedding is not None:
+        assumptions.append(
+            f"the embedding {stack[0].reads.embedding!r} lies in front: inputs are the vectors that it makes of "
+            "tokens; embedding= lets them be the tokens"
+        )
     assumed = {"assumptions": "; ".join(assumptions)} if assumptions else {}
     system = _built(stack, nonlinearity, {**(source or {}), **assumed})
+    if embedding is not None:
+        table = network.embedding_of(stack[0], embedding)
+        system = Composition([Embedding(table.weight), system], {"composition": f"{table.name!r} gives the inputs"})
     for assumption in assumptions:
         warnings.warn(assumption, CheckpointWarning, stacklevel=3)
     return system

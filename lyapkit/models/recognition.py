@@ -126,7 +126,10 @@ def choose(found: Found, prefix: str | None) -> Module:
     known = ", ".join(repr(known) for known in sorted(found.modules))
     if prefix is None:
         if len(found.modules) > 1:
-            raise CheckpointError(f"holds several recurrent modules, {known}: choose one with prefix=")
+            raise CheckpointError(
+                f"holds several recurrent modules, {known}: choose one with prefix=, or name several in a row, from "
+                "the input upwards; where anything lies between them, build the module and give it to from_module"
+            )
         return next(iter(found.modules.values()))
     wanted = with_dot(prefix)
     if wanted not in found.modules:

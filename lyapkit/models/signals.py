@@ -121,6 +121,23 @@ class Embedding:
             raise ValueError("the embedding holds values that are not finite")
         self.weight = weight.detach().clone()
 
+    @classmethod
+    @torch.no_grad()
+    def of(cls, module: nn.Embedding) -> Embedding:
+        """Return what a module makes of its tokens, one by one.
+
+        Raises
+        ------
+        ValueError
+            If what it makes of a token depends on its place or on other tokens.
+        """
+        copied = copy.deepcopy(module).eval()
+        tokens = torch.arange(module.num_embeddings, device=module.weight.device)
+        table = copied(tokens[None])
+        if table.shape[:2] != (1, len(tokens)) or not torch.equal(copied(tokens.flip(0)[None]).flip(1), table):
+            raise ValueError(f"{_name(module)} makes of a token more than one vector: no table to look inputs up in")
+        return cls(table[0])
+
     @property
     def n_tokens(self) -> int:
         """V."""

@@ -13,7 +13,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from checkpoint_table import Case, Made, autograd_exponents
+from checkpoint_table import Case, Made, after_lookup, autograd_exponents
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 GROUP = "Keras"
@@ -100,10 +100,14 @@ def saved(
     n_inputs: int = 3,
     *,
     is_read: bool = True,
+    takes_tokens: bool = False,
     scale: float = 0.5,
     lift: float = 0.0,
 ) -> Callable:
-    """Return what saves a model, the whole or its weights, and refers to its (chosen) cells."""
+    """Return what saves a model, the whole or its weights, and refers to its (chosen) cells.
+
+    With `takes_tokens`, its first layer is an embedding, and the inputs are tokens.
+    """
 
     @quietly
     def make(folder: Path) -> Made:
@@ -111,8 +115,13 @@ def saved(
         model, path = build(keras, keras.layers), folder / name
         enlarged(model, scale, lift)
         (model.save_weights if name.endswith(".weights.h5") else model.save)(path)
-        exponents = autograd_exponents(*cell_step(cells_of(model)[chosen])) if is_read else None
-        return Made(path, exponents, n_inputs)
+        if not is_read:
+            return Made(path)
+        step, size = cell_step(cells_of(model)[chosen])
+        if takes_tokens:
+            table = torch.tensor(model.layers[0].get_weights()[0])
+            return Made(path, autograd_exponents(after_lookup(step, table), size), n_tokens=len(table))
+        return Made(path, autograd_exponents(step, size), n_inputs)
 
     return make
 
@@ -330,6 +339,34 @@ CASES = [
         saved(sequential(lambda L: L.Embedding(9, 3, **F64), lambda L: L.GRU(4, **F64), n_inputs=None)),
         "GRU (3 inputs, 4 units, state size 4)",
         warning="inputs are the vectors that it makes of tokens",
+    ),
+    row(
+        "`.keras`: `Embedding` in front, inputs are tokens",
+        saved(
+            sequential(lambda L: L.Embedding(9, 3, **F64), lambda L: L.GRU(4, **F64), n_inputs=None), takes_tokens=True
+        ),
+        "embedding of 9 tokens → GRU (3 inputs, 4 units, state size 4) (state size 4)",
+        options={"embedding": "embedding"},
+    ),
+    row(
+        "`.keras`: `Dense` between `Embedding` and `LSTM`, inputs are tokens",
+        saved(
+            sequential(lambda L: L.Embedding(9, 3), lambda L: L.Dense(3), lambda L: L.LSTM(4), n_inputs=None),
+            is_read=False,
+        ),
+        refusal="is no plain stack: LSTM 'lstm' does not read the inputs directly but through Dense 'dense'",
+        options={"embedding": "embedding"},
+    ),
+    row(
+        "`.weights.h5`: `Embedding` and `LSTM`, inputs are tokens",
+        saved(
+            sequential(lambda L: L.Embedding(9, 3, **F64), lambda L: L.LSTM(4, **F64), n_inputs=None),
+            "model.weights.h5",
+            takes_tokens=True,
+        ),
+        "embedding of 9 tokens → LSTM (3 inputs, 4 units, state size 8) (state size 8)",
+        options={"embedding": "layers/embedding/vars/0"},
+        warning=TELLS,
     ),
     row(
         "`.keras`: `Dense` between two `LSTM`, one chosen",

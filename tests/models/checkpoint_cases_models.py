@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from checkpoint_cases import GRU, LSTM, gru, lstm, prefixed, saved, seeded
-from checkpoint_table import Case, Made, autograd_exponents
+from checkpoint_cases import GRU, LSTM, gru, lstm, module_step, prefixed, saved, seeded
+from checkpoint_table import Case, Made, after_lookup, autograd_exponents
 from torch import Tensor, nn
 
 import lyapkit as lk
@@ -36,6 +36,35 @@ def own(build: Callable[[], lk.Network], is_old: bool = False) -> Callable[[Path
         return Made(folder / "model.pt", autograd_exponents(step, network.state_size))
 
     return make
+
+
+def language_model(folder: Path) -> Made:
+    """Write embedding, LSTM and decoder, and refer to embedding and LSTM."""
+    model = seeded(lambda: nn.ModuleDict({"encoder": nn.Embedding(9, 3), "rnn": lstm(), "decoder": nn.Linear(4, 9)}))
+    torch.save(model.state_dict(), folder / "lm.pt")
+    step, size = module_step(model["rnn"])
+    table = model["encoder"].weight.detach()
+    return Made(folder / "lm.pt", autograd_exponents(after_lookup(step, table), size), n_tokens=len(table))
+
+
+def two_in_a_row(folder: Path) -> Made:
+    """Write an encoder and a decoder, and refer to the step of both, one after the other."""
+    model = seeded(lambda: nn.ModuleDict({"encoder": gru(), "decoder": nn.LSTM(4, 5)}))
+    torch.save(model.state_dict(), folder / "model.pt")
+    (lower, size), (upper, upper_size) = map(module_step, model.values())
+
+    def step(state: Tensor, input: Tensor) -> Tensor:
+        below = lower(state[:size], input)
+        return torch.cat([below, upper(state[size:], below)])
+
+    return Made(folder / "model.pt", autograd_exponents(step, size + upper_size))
+
+
+def with_bridge(folder: Path) -> Made:
+    """Write an encoder, a decoder, and a linear layer that fits between them."""
+    model = seeded(lambda: nn.ModuleDict({"encoder": gru(), "bridge": nn.Linear(4, 4), "decoder": nn.LSTM(4, 5)}))
+    torch.save(model.state_dict(), folder / "model.pt")
+    return Made(folder / "model.pt")
 
 
 def without(*names: str) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
@@ -76,6 +105,13 @@ CASES = [
     ),
     Case(
         MODELS,
+        "a language model, inputs are tokens",
+        language_model,
+        "embedding of 9 tokens → LSTM (3 inputs, 4 units, state size 8) (state size 8)",
+        options={"embedding": "encoder.weight"},
+    ),
+    Case(
+        MODELS,
         "a classifier: `rnn`, `fc1`, `fc2`; the head does not matter for the spectrum",
         beside("rnn.", fc1__weight=torch.ones(9, 4), fc1__bias=torch.ones(9), fc2__weight=torch.ones(2, 9)),
         LSTM,
@@ -105,7 +141,22 @@ CASES = [
         MODELS,
         "an encoder and a decoder, both recurrent",
         saved(gru, lambda state: prefixed("encoder.")(state) | prefixed("decoder.")(state)),
-        refusal="holds several recurrent modules, 'decoder.', 'encoder.': choose one with prefix=",
+        refusal="holds several recurrent modules, 'decoder.', 'encoder.': choose one with prefix=, or name several in "
+        "a row, from the input upwards; where anything lies between them, build the module and give it to from_module",
+    ),
+    Case(
+        MODELS,
+        "an encoder and a decoder, both recurrent, in a row",
+        two_in_a_row,
+        "GRU (3 inputs, 4 units, state size 4) → LSTM (4 inputs, 5 units, state size 10) (state size 14)",
+        options={"prefix": ["encoder", "decoder"]},
+    ),
+    Case(
+        MODELS,
+        "an encoder and a decoder, both recurrent, and a linear layer that would fit between them",
+        with_bridge,
+        refusal=CHANGES + "'bridge.weight', 'bridge.bias' (they may lie between 'encoder.' and 'decoder.')",
+        options={"prefix": ["encoder", "decoder"]},
     ),
     Case(
         MODELS,

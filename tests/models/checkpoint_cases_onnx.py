@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoint_cases import module_step, seeded
-from checkpoint_table import Case, Made, autograd_exponents
+from checkpoint_table import Case, Made, after_lookup, autograd_exponents
 from torch import nn
 
 GROUP = "ONNX"
@@ -128,6 +128,7 @@ def exported(
     build: Callable[[], nn.Module],
     *,
     embeds: bool = False,
+    takes_tokens: bool = False,
     reads_last_states: bool = False,
     is_read: bool = True,
     dtype: torch.dtype = torch.float64,
@@ -142,7 +143,13 @@ def exported(
             torch.onnx.export(
                 module, (example,), folder / "model.onnx", dynamo=False, input_names=["x"], dynamic_axes={"x": [0, 1]}
             )
-        return Made(folder / "model.onnx", autograd_exponents(*module_step(module.recurrent)) if is_read else None)
+        if not is_read:
+            return Made(folder / "model.onnx")
+        step, size = module_step(module.recurrent)
+        if takes_tokens:
+            table = module.embedding.weight.detach()
+            return Made(folder / "model.onnx", autograd_exponents(after_lookup(step, table), size), n_tokens=len(table))
+        return Made(folder / "model.onnx", autograd_exponents(step, size))
 
     return make
 
@@ -238,7 +245,13 @@ CASES = [
         "embedding and `nn.GRU`, exported by PyTorch",
         exported(lambda: nn.GRU(N_INPUTS, N_UNITS, batch_first=True), embeds=True),
         "GRU (3 inputs, 4 units, state size 4)",
-        warning="looks up vectors in front",
+        warning="inputs are the vectors that it makes of tokens",
+    ),
+    from_torch(
+        "embedding and `nn.GRU`, exported by PyTorch, inputs are tokens",
+        exported(lambda: nn.GRU(N_INPUTS, N_UNITS, batch_first=True), embeds=True, takes_tokens=True),
+        "embedding of 7 tokens → GRU (3 inputs, 4 units, state size 4) (state size 4)",
+        options={"embedding": "embedding.weight"},
     ),
     refused(
         "`nn.LSTM(bidirectional=True)`, exported by PyTorch",

@@ -43,11 +43,21 @@ class Made:
         refused. `autograd_exponents` makes one of a step.
     n_inputs : int
         I.
+    n_tokens : int
+        How many there are if the inputs are tokens (T, 1), else 0.
     """
 
     path: Path
     exponents: Callable[[np.ndarray], np.ndarray] | None = None
     n_inputs: int = 3
+    n_tokens: int = 0
+
+    def inputs(self) -> np.ndarray:
+        """Return random inputs."""
+        random = np.random.default_rng(0)
+        if self.n_tokens:
+            return random.integers(0, self.n_tokens, size=(N_STEPS, 1))
+        return random.normal(size=(N_STEPS, self.n_inputs))
 
 
 @dataclass(frozen=True)
@@ -114,6 +124,11 @@ def autograd_exponents(step: Step, state_size: int) -> Callable[[np.ndarray], np
         return np.sort(growth / len(inputs))[::-1]
 
     return exponents
+
+
+def after_lookup(step: Step, table: torch.Tensor) -> Step:
+    """Return a step that takes tokens, whose rows of the table (tokens, I) are its inputs."""
+    return lambda state, token: step(state, table[token[0]])
 
 
 def all_cases() -> list[Case]:

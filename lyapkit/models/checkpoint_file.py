@@ -1,0 +1,148 @@
+"""`CheckpointFile`: named tensors, the recurrent modules that they make, and the account of what lies beside them."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+from lyapkit.files.tensors import CheckpointError, CheckpointWarning, NamedTensors
+from lyapkit.models.account import Account, Sizes, account_for
+from lyapkit.models.compositions import Composition
+from lyapkit.models.network import Network, RecurrentNetwork
+from lyapkit.models.readouts import find_readout
+from lyapkit.models.recognition import Found, Module, choose, find_modules
+from lyapkit.models.recurrent import Recurrent
+from lyapkit.models.signals import Embedding
+
+
+class CheckpointFile:
+    """A checkpoint file and the recurrent modules in it.
+
+    Parameters
+    ----------
+    path : Path
+        For messages, and for what a result says of its origin.
+    tensors : NamedTensors
+        Its content.
+    nonlinearity : "tanh" or "relu", optional
+        Of Elman networks whose file does not tell.
+    ignore : sequence of str
+        Names, or patterns, of tensors that do not act on the recurrence.
+    """
+
+    def __init__(self, path: Path, tensors: NamedTensors, nonlinearity: str | None, ignore: Sequence[str]) -> None:
+        self.path, self.nonlinearity = path, nonlinearity
+        self.ignore = [ignore] if isinstance(ignore, str) else list(ignore)
+        self.found: Found = find_modules(tensors)
+        self._notes = [*tensors.notes, *self.found.notes]
+
+    def chosen(self, prefix: str | None) -> tuple[Module, Recurrent | Network, Account]:
+        """Return the only recurrent module or the one of a prefix, its network, and the account seen from it."""
+        module = choose(self.found, prefix)
+        network = module.network(self.nonlinearity, source_of(self.path))
+        return module, network, account_of(self.found, module, network, self.ignore)
+
+    def system(self, prefix: str | None) -> Recurrent | Network:
+        """Return the only recurrent module, or the one of a prefix, as a system."""
+        module, network, account = self.chosen(prefix)
+        account.require_complete()
+        return self._finished(module, network, account)
+
+    def network(self, prefix: str | None, readout: str | None) -> Network:
+        """Return the only recurrent module, or the one of a prefix, with its readout."""
+        module, network, account = self.chosen(prefix)
+        if isinstance(network, Network):
+            account.require_complete()
+            return self._finished(module, network, account)
+        recurrent = network.pytorch_module()
+        head = find_readout(self.found.tensors, account, recurrent.proj_size or recurrent.hidden_size, readout)
+        account.require_complete("give the code of the module by module=, or --module")
+        with_readout = RecurrentNetwork(recurrent, head)
+        with_readout.source = network.source
+        return self._finished(module, with_readout, account)
+
+    def composition(self, prefixes: Sequence[str | None], embedding: str | None) -> Composition:
+        """Return recurrent modules in a row, from the input upwards, with an embedding in front if one is named."""
+        parts: list[tuple[str, object, int]] = []  # what it is called, part, and how many features it gives
+        if embedding is not None:
+            name, table = self._embedding(embedding)
+            self.ignore.append(name)
+            parts.append((name, table, table.size))
+        for prefix in prefixes:
+            module, network, account = self.chosen(prefix)
+            if parts:
+                below, _, size = parts[-1]
+                account.doubt_what_may_lie_between(self.found.tensors, below, module.prefix, size, network.input_size)
+            account.require_complete()
+            system = self._finished(module, network, account)
+            parts.append((module.prefix, system, sizes_of(system).outputs))
+        composition = Composition([part for _, part, _ in parts])
+        composition.source["composition"] = "; ".join(f"{a!r} drives {b!r}" for (a, *_), (b, *_) in pairwise(parts))
+        return composition
+
+    def _embedding(self, wanted: str) -> tuple[str, Embedding]:
+        """Return the full name of a table, and the table."""
+        tensors = self.found.tensors
+        for name in (wanted, f"{wanted.removesuffix('.')}.weight"):
+            if name in tensors:
+                weight = tensors[name]
+                return name, Embedding(weight.float() if weight.dtype.itemsize < 4 else weight)
+        tables = [name for name, tensor in tensors.items() if tensor.ndim == 2 and "weight_" not in name]
+        raise CheckpointError(f"holds no tensor {wanted!r}; tables are {', '.join(tables[:9]) or 'none'}")
+
+    def _finished(self, module: Module, network: Recurrent | Network, account: Account) -> Recurrent | Network:
+        """Return the network with what was assumed said."""
+        if account.doubtful:
+            warnings.warn(
+                f"{self.path}: {', '.join(account.doubtful)} are taken to act before the recurrent module "
+                f"{module.prefix!r} or after it, since they lie elsewhere in the model: inputs are to be given as "
+                "the recurrent module gets them; ignore= says that this is right",
+                CheckpointWarning,
+                stacklevel=4,
+            )
+        if notes := [*self._notes, *module.notes, *account.notes]:
+            network.source = {**network.source, "assumptions": "; ".join(notes)}
+        return network
+
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Name the file in what is wrong with it."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} {error}") from error
+    except (ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: {' '.join(str(error).split())}") from error
+
+
+def source_of(path: str | Path) -> dict[str, str]:
+    """Return what a result file says about where weights come from."""
+    return {"checkpoint": Path(path).name, "checkpoint_sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
+
+
+def sizes_of(network: Recurrent | Network) -> Sizes:
+    """Return what modules before and after a network must fit."""
+    if isinstance(network, Recurrent):
+        uppermost = network.layers[-1]
+        return Sizes(network.input_size, uppermost.sizes[0], uppermost.hidden_size)
+    units = getattr(network, "hidden_size", network.state_size)
+    return Sizes(network.input_size, units, units)
+
+
+def account_of(found: Found, module: Module, network: Recurrent | Network, ignore: Sequence[str] = ()) -> Account:
+    """Return what the tensors of a file are for, seen from one of its recurrent modules."""
+    return account_for(
+        found.tensors,
+        module.names(network),
+        module.prefix,
+        sizes_of(network),
+        is_cell=module.is_cell,
+        is_own=bool(module.own),
+        others=[prefix for prefix in found.modules if prefix != module.prefix],
+        ignore=ignore,
+    )
