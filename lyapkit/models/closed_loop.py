@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from lyapkit.models.compositions import Composition
-from lyapkit.models.modules import from_module
+from lyapkit.models.modules import from_module, recurrent_modules
 from lyapkit.models.network import Network, RecurrentNetwork
 from lyapkit.models.recurrent import Recurrent
+from lyapkit.models.rows import whole_of
 from lyapkit.models.signals import SignalMap
 from lyapkit.systems import System
 from lyapkit.systems.system import Stage, push_through_stages
@@ -29,8 +30,9 @@ def closed_loop(network: System | nn.Module, feedback: nn.Module | Callable[[Ten
     Parameters
     ----------
     network : System or nn.Module
-        A `Network` (its `read` is the output), a `Composition`, or a module of recurrent and other ones in a row, for
-        which see `from_module`. Without functions behind the last recurrent part the output is its hidden state.
+        A `Network` (its `read` is the output), a `Composition`, a recurrent module, or a module of recurrent and other
+        ones in a row: an `nn.Sequential`, or one whose forward, run on random inputs, proves to run them so. Without
+        functions behind the last recurrent part the output is its hidden state.
     feedback : nn.Module or callable, optional
         From outputs (B, O) to inputs (B, I), made of differentiable torch functions. Default: the output is the input.
 
@@ -42,11 +44,11 @@ def closed_loop(network: System | nn.Module, feedback: nn.Module | Callable[[Ten
     Raises
     ------
     ValueError
-        If outputs have not the size of inputs, inputs are tokens, or the feedback cannot be differentiated (argmax,
-        rounding, sampling).
+        If outputs have not the size of inputs, inputs are tokens, the feedback cannot be differentiated (argmax,
+        rounding, sampling), or it cannot be verified what a module makes of its inputs.
     """
     if not isinstance(network, System):
-        network = from_module(network)
+        network = _whole(network)
     if isinstance(network, Recurrent | RecurrentNetwork):
         network = Composition([network], network.source)
     if network.input_size is None:
@@ -57,6 +59,14 @@ def closed_loop(network: System | nn.Module, feedback: nn.Module | Callable[[Ten
             "is not differentiable, so the closed loop has no Lyapunov exponents; feed it a sequence of tokens"
         )
     return ClosedLoop(network, [] if feedback is None else [SignalMap(_as_module(feedback))])
+
+
+def _whole(module: nn.Module) -> System:
+    """Return a module with what it does in front of its recurrent modules and behind them."""
+    found = recurrent_modules(module)
+    if type(module) is nn.Sequential or not found or "" in found:
+        return from_module(module)
+    return whole_of(module, list(found))
 
 
 class ClosedLoop(System):

@@ -179,9 +179,14 @@ class Composition(System):
         tangents[index] = factor(below, tangents[index])
         return torch.cat(tangents, dim=-1)
 
+    def outputs(self, state: Tensor) -> list[Tensor]:
+        """Return the recurrent parts' outputs, from the input upwards."""
+        owned = state.split(self._sizes, dim=-1)
+        return [part.output(own) for part, own in zip(self._systems, owned, strict=True)]
+
     def output(self, state: Tensor) -> Tensor:
         """Return the last recurrent part's output."""
-        return self._systems[-1].output(state.split(self._sizes, dim=-1)[-1])
+        return self.outputs(state)[-1]
 
     def read(self, state: Tensor) -> Tensor:
         """Return what the functions behind the last recurrent part make of states (B, N)."""

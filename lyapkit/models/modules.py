@@ -28,10 +28,11 @@ def from_module(module: nn.Module, *, state_size: StateShape | None = None, inpu
     Parameters
     ----------
     module : nn.Module
-        An `nn.RNN`, `nn.GRU`, `nn.LSTM`, one of their cells, or of a subclass; a module that contains exactly one of
-        these, whose own loop over time, if it has one, must do nothing to the states; or, with `state_size`, a cell of
-        the user's own: ``forward(input, state) -> state``. Dropout is off, as in eval mode; `batch_first` does not
-        matter, inputs here are always (trajectory, time, feature).
+        An `nn.RNN`, `nn.GRU`, `nn.LSTM`, one of their cells, or of a subclass; a module that contains one of these,
+        whose own loop over time, if it has one, must do nothing to the states, or several, which are one system, with
+        what lies between them, if the module's forward, run on random inputs, proves to run them in a row; or, with
+        `state_size`, a cell of the user's own: ``forward(input, state) -> state``. Dropout is off, as in eval mode;
+        `batch_first` does not matter, inputs here are always (trajectory, time, feature).
     state_size : int, or tuple, list or dict of int, optional
         The user's cell's state: a tensor (B, N), or tuples, lists and dictionaries, nested or not, of tensors of these
         sizes.
@@ -41,8 +42,9 @@ def from_module(module: nn.Module, *, state_size: StateShape | None = None, inpu
     Raises
     ------
     ValueError
-        If the module is bidirectional, or contains no recurrent module or several; if the model around it does
-        something to its states between steps; or if the module's code cannot be split into steps, or differentiated.
+        If the module is bidirectional, or contains no recurrent module, or several that are in no row; if the model
+        around it does something to its states between steps; or if the module's code cannot be split into steps, or
+        differentiated.
 
     Warns
     -----
@@ -57,16 +59,16 @@ def from_module(module: nn.Module, *, state_size: StateShape | None = None, inpu
         from lyapkit.models.compositions import Composition  # which is made of what this function returns
 
         return Composition(list(module))
-    found = {name: part for name, part in module.named_modules() if is_recurrent(part)}
+    found = recurrent_modules(module)
     if not found:
         raise ValueError(
             f"{type(module).__name__} contains no nn.RNN, nn.GRU, nn.LSTM or cell of theirs; for a cell of your own, "
             "forward(input, state), give state_size= and input_size="
         )
     if len(found) > 1:
-        raise ValueError(
-            f"{type(module).__name__} contains several recurrent modules, {', '.join(found)}: pass one of them"
-        )
+        from lyapkit.models.rows import row_of  # which is made of what this function returns
+
+        return row_of(module, list(found))
     ((name, recurrent),) = found.items()
     if recurrent is not module:
         check_loop(module, name)
@@ -78,6 +80,15 @@ def from_module(module: nn.Module, *, state_size: StateShape | None = None, inpu
         sizes = (recurrent.hidden_size,) * n_parts if n_parts > 1 else recurrent.hidden_size
         return _checked(Cell(recurrent, sizes), must_run=True)
     return _checked(Stack(recurrent), must_run=True)
+
+
+def recurrent_modules(module: nn.Module) -> dict[str, nn.Module]:
+    """Return the outermost recurrent modules in a module by their names, itself by ""."""
+    found: dict[str, nn.Module] = {}
+    for name, part in module.named_modules():  # outer ones come first
+        if is_recurrent(part) and not any(not outer or name.startswith(f"{outer}.") for outer in found):
+            found[name] = part
+    return found
 
 
 class _OwnCode(System):

@@ -1,0 +1,110 @@
+"""What happens inside a user's model when it is run on random inputs: which submodules are called, with what."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+N_STEPS = 6
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a submodule.
+
+    Attributes
+    ----------
+    name : str
+        Of the submodule; "" for the model.
+    given : Tensor
+        Its first argument.
+    returned : Tensor
+        What it returned, the first of several things.
+    before, after : Tensor or None
+        Of a recurrent one, the state that it was given, if it was, and the one that it returned; flat.
+    """
+
+    name: str
+    given: Tensor
+    returned: Tensor
+    before: Tensor | None = None
+    after: Tensor | None = None
+
+
+@torch.no_grad()
+def recorded_calls(model: nn.Module, recurrent: Sequence[str], inputs: Tensor, *, moved: bool = False) -> list[Call]:
+    """Return the calls of a model's recurrent modules and of its outermost other ones; its own call comes last.
+
+    Parameters
+    ----------
+    model : nn.Module
+        It is copied, and put in eval mode and float64.
+    recurrent : sequence of str
+        Names of the recurrent modules.
+    inputs : Tensor
+        What the model is given.
+    moved : bool
+        Whether all that recurrent modules return is changed a little.
+    """
+    copied = copy.deepcopy(model).eval().to(torch.float64)
+    calls: list[Call] = []
+    running: list[str] = []
+
+    def hooked(name: str) -> None:
+        def enter(*_: object) -> None:
+            running.append(name)
+
+        def leave(module: nn.Module, arguments: tuple, options: dict, output: object) -> object:
+            running.remove(name)
+            if running:
+                return output
+            output = _moved(output) if moved and name in recurrent else output
+            given = [*arguments, *options.values()]
+            first = output[0] if isinstance(output, tuple) else output
+            if name in recurrent:
+                before = _flat(given[1]) if len(given) > 1 and given[1] is not None else None
+                after = _flat(output[1] if isinstance(module, nn.RNNBase) else output)
+                calls.append(Call(name, given[0].detach().clone(), first.detach().clone(), before, after))
+            elif given and isinstance(given[0], Tensor) and isinstance(first, Tensor):
+                calls.append(Call(name, given[0].detach().clone(), first.detach().clone()))
+            return output
+
+        copied.get_submodule(name).register_forward_pre_hook(enter)
+        copied.get_submodule(name).register_forward_hook(leave, with_kwargs=True)
+
+    for name, _ in copied.named_modules():
+        contains_one = any(one.startswith(f"{name}.") for one in recurrent) or not name
+        if name in recurrent or not contains_one:
+            hooked(name)
+    output = copied(inputs)
+    output = output[0] if isinstance(output, tuple | list) and output else output
+    return calls + ([Call("", inputs, output.detach())] if isinstance(output, Tensor) else [])
+
+
+def possible_inputs(model: nn.Module, recurrent: Sequence[str]) -> Iterator[Tensor]:
+    """Yield inputs that a model may take: sequences of features, of what its first layers take, or of tokens."""
+    generator = torch.Generator().manual_seed(0)
+    features = [model.get_submodule(name).input_size for name in recurrent]
+    features += [part.in_features for part in model.modules() if isinstance(part, nn.Linear)][:3]
+    if any(isinstance(part, nn.Embedding) for part in model.modules()):
+        yield torch.randint(0, 2, (2, N_STEPS), generator=generator)
+    for size in dict.fromkeys(features):
+        yield torch.randn(2, N_STEPS, size, generator=generator, dtype=torch.float64)
+
+
+def is_given(received: Tensor, inputs: Tensor) -> bool:
+    """Whether what a recurrent module received are the model's inputs, of all steps or of the first."""
+    layouts = (inputs, inputs.transpose(0, 1), inputs[:, 0], inputs[0])
+    return any(torch.equal(received, layout) for layout in layouts)
+
+
+def _moved(output: object) -> object:
+    return tuple(map(_moved, output)) if isinstance(output, tuple) else output + 0.1 * torch.cos(output)
+
+
+def _flat(state: Tensor | tuple) -> Tensor:
+    return torch.cat([part.detach().flatten() for part in (state if isinstance(state, tuple) else (state,))])
