@@ -6,6 +6,8 @@ Each case changes a sound file: bits, bytes, sizes, pieces, or the members of an
 right checksums; pickles also get calls of functions that must not run. Cases are read by a process that says before
 each which one it is, so that a crash or a hang is laid at its door. What the library answers with ValueError, OSError
 and the like is what the command line turns into one line and exit code 2; any other exception counts as a traceback.
+Memory is that of this process and of its children; their forks, which read HDF5 and netCDF, are refused more than 256
+MiB beyond what such a file can hold.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from lyapunov import machine
 from torch import nn
 
 import lyapkit as lk
-from lyapkit.files import netcdf_check
+from lyapkit.files.child import running_processes
 from lyapkit.provenance import provenance
 
 OUTPUT = Path(__file__).with_suffix(".json")
@@ -46,7 +48,7 @@ OUTCOMES = ("read", "refused", "code run", "traceback", "crash", "hang", "memory
 LONGEST, LARGEST = 5.0, 500 << 20  # seconds and bytes that a case may take
 EXPECTED = (ValueError, OSError, ArithmeticError, ImportError, MemoryError)  # one line and exit code 2
 FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "socket.connect", "subprocess.Popen", "os.mkdir")
-CHILDREN = ("netcdf_child.py", "hdf5_to_safetensors.py")  # lyapkit's own, which read files apart
+CHILDREN = ("child_server.py",)  # lyapkit's own, which read files apart
 CALLS = [  # pickles that run something when they are read
     b"cos\nsystem\n(X\x05\x00\x00\x00touchtR",
     b"cos\nmkdir\n(X\x08\x00\x00\x00code-rantR",
@@ -227,8 +229,7 @@ def read_cases(cases: range, seed: int, folder: Path) -> Iterator[dict]:
         path.write_bytes(mutated(samples[kind], generator))
         yield {"case": case, "kind": kind}
         audit.calls.clear()
-        child = netcdf_check._Child._one
-        processes = {name: _resident(name) for name in ("self", *([str(child.process.pid)] if child else []))}
+        processes = {name: _resident(name) for name in ("self", *map(str, running_processes()))}
         start, words = time.monotonic(), ""
         try:
             WRITERS[kind][1](path)

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import signal
-import subprocess
-import sys
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors
 from torch import Tensor
 
+from lyapkit.files.child import Child, ChildLostError
 from lyapkit.files.errors import CheckpointError
 from lyapkit.files.limits import maximum
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_EXPANSION = 100  # bytes of memory for a byte of the file, from which on it is taken for an attack
-_PROGRAM = Path(__file__).with_name("hdf5_to_safetensors.py")
+_READER = Path(__file__).with_name("hdf5_child.py")
 _CPU_SECONDS, _BYTES_PER_SECOND = 2, 20e6
+_PATIENCE = 20  # seconds of the clock for one of the processor, which may be busy with other things
+_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -49,27 +49,18 @@ def read_hdf5(path: Path) -> Hdf5:
         raise CheckpointError(f"{path}: reading Keras files needs h5py, pip install 'lyapkit[keras]'")
     size = path.stat().st_size
     seconds = _CPU_SECONDS + round(size / _BYTES_PER_SECOND)
-    limits = (maximum(), seconds, (256 << 20) + 3 * min(maximum(), MAX_EXPANSION * size))
-    with tempfile.TemporaryDirectory() as folder:
+    memory = (256 << 20) + 3 * min(maximum(), MAX_EXPANSION * size)
+    with tempfile.TemporaryDirectory() as folder, _lock:
         target = Path(folder) / "arrays.safetensors"
+        child = Child.running(_READER)
+        request = {"source": str(path.resolve()), "target": str(target), "max_bytes": maximum()}
         try:
-            done = subprocess.run(
-                [sys.executable, "-P", str(_PROGRAM), str(path), str(target), *map(str, limits)],
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=20 * seconds,  # of the clock: the processor may be busy with other things
-                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-            )
-        except subprocess.TimeoutExpired:
-            raise CheckpointError(f"{path} is damaged: the HDF5 library does not come back from it") from None
-        if done.returncode < 0:
-            too_long = -done.returncode == getattr(signal, "SIGXCPU", None)
-            how = f"takes more than {seconds} s for it" if too_long else "crashes on it"
-            raise CheckpointError(f"{path} is damaged: the HDF5 library {how}")
-        if done.returncode:
-            why = (done.stderr.strip().splitlines() or ["no reason was given"])[-1]
-            raise CheckpointError(f"{path} is not a readable HDF5 file: {why}")
+            child.send(request, memory=memory, seconds=seconds, patience=_PATIENCE * seconds)
+            child.answer(_PATIENCE * seconds)
+        except ChildLostError as error:
+            raise CheckpointError(f"{path} is damaged: the HDF5 library {error}") from None
+        except ValueError as error:
+            raise CheckpointError(f"{path} is not a readable HDF5 file: {error}") from None
         with safetensors.safe_open(target, "pt") as file:
             metadata = file.metadata()
             arrays = {name: file.get_tensor(name).clone() for name in sorted(file.keys())}

@@ -1,19 +1,12 @@
 """`read_netcdf`: a netCDF file, if the library survives it, which is found out in another process.
 
 The library can crash on a damaged file, or never come back, before Python sees anything. Nothing in a file proves that
-it is a sound one, so every file is read in a child process first. One child serves all files: the first costs a third
-of a second, and each a part of the time that reading takes anyway. Files that were read or written here are known.
+it is a sound one, so every file is read in a fork of a child process first. The first file costs a third of a second,
+and each a part of the time that reading takes anyway. Files that were read or written here are known.
 """
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import json
-import os
-import queue
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -21,10 +14,11 @@ import netCDF4
 import xarray as xr
 from xarray.backends import NetCDF4DataStore
 
-from lyapkit.files.limits import check_repetition, check_size, maximum
+from lyapkit.files.child import Child, ChildLostError
+from lyapkit.files.limits import COMPRESSION, SMALL, check_repetition, check_size, maximum
 
-TO_START = 120.0  # seconds; the time that a busy machine takes to import a library
-TO_OPEN = 3.0
+TO_OPEN = 3  # seconds
+READER = Path(__file__).with_name("netcdf_child.py")
 READING_RATE = 20e6  # bytes per second that any disk delivers
 
 _known: set[tuple[int, int, int, int]] = set()
@@ -43,16 +37,22 @@ def check_netcdf(path: Path) -> None:
     if identity in _known:
         return
     with _lock:
-        child = _Child.current()
+        child = Child.running(READER)
+        longest = TO_OPEN + int(maximum() / READING_RATE)
+        memory = (256 << 20) + 2 * min(maximum(), SMALL + COMPRESSION * path.stat().st_size)
+        request = {"path": str(path.resolve()), "patience_to_open": TO_OPEN, "rate": READING_RATE}
         try:
-            child.send(path, maximum() + (512 << 20))
+            child.send(request, memory=memory, seconds=longest, patience=TO_OPEN)
             n_bytes = child.answer(TO_OPEN)["bytes"]
-            check_size(path, n_bytes)
-            check_repetition(path, n_bytes)
+            try:
+                check_size(path, n_bytes)
+                check_repetition(path, n_bytes)
+            except ValueError:
+                child.stop()  # it is still reading
+                raise
             child.answer(TO_OPEN + n_bytes / READING_RATE)
-        except ValueError:
-            child.stop()  # it may still be reading
-            raise
+        except ChildLostError as error:
+            raise ValueError(f"the netCDF library {error}") from None
     _known.add(identity)
 
 
@@ -82,67 +82,3 @@ def remember(path: Path) -> None:
 def _identity(path: Path) -> tuple[int, int, int, int]:
     status = path.stat()
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-class _Child:
-    """The process that reads files first."""
-
-    _one: _Child | None = None
-
-    def __init__(self) -> None:
-        program = Path(__file__).with_name("netcdf_child.py")
-        self.owner = os.getpid()
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.answers: queue.SimpleQueue[str] = queue.SimpleQueue()
-        threading.Thread(target=self._listen, daemon=True).start()
-        self.answer(TO_START)
-
-    @classmethod
-    def current(cls) -> _Child:
-        """Return the running child of this process, or a new one."""
-        child = cls._one
-        if child is None or child.owner != os.getpid() or child.process.poll() is not None:
-            cls._one = child = cls()
-            atexit.register(child.stop)
-        return child
-
-    def send(self, path: Path, memory: int) -> None:
-        """Ask for a file to be read with so many bytes of memory at most."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"path": str(path.resolve()), "memory": memory}) + "\n")
-        self.process.stdin.flush()
-
-    def answer(self, seconds: float) -> dict:
-        """Return what the child says within some seconds; a crash, silence and errors are raised."""
-        try:
-            line = self.answers.get(timeout=seconds)
-        except queue.Empty:
-            self.stop()
-            raise ValueError(f"the netCDF library does not come back from it within {seconds:.0f} s") from None
-        if not line:
-            code = self.process.wait()
-            raise ValueError(f"the netCDF library crashes on it (exit code {code})")
-        content = json.loads(line)
-        if "error" in content:
-            raise ValueError(content["error"])
-        return content
-
-    def _listen(self) -> None:
-        assert self.process.stdout is not None
-        with contextlib.suppress(ValueError):  # closed meanwhile
-            for line in self.process.stdout:
-                self.answers.put(line)
-        self.answers.put("")
-
-    def stop(self) -> None:
-        """End the process."""
-        if self.owner != os.getpid():
-            return
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()

@@ -11,6 +11,7 @@ import xarray as xr
 
 import lyapkit as lk
 from lyapkit.files import netcdf_check
+from lyapkit.files.child import Child
 
 DAMAGED = Path(__file__).with_name("damaged")
 
@@ -25,7 +26,7 @@ def path(tmp_path):
 
 
 def _pid():
-    return netcdf_check._Child.current().process.pid
+    return Child.running(netcdf_check.READER).process.pid
 
 
 @pytest.mark.parametrize("read", [lk.load, lk.read_inputs])
@@ -43,8 +44,8 @@ def test_a_crash_or_hang_of_the_library_is_an_error(path, name, read):
 
 def test_a_crash_is_named(path, monkeypatch):
     """As if the library had crashed while it read: the child is gone without an answer."""
-    child = netcdf_check._Child.current()
-    monkeypatch.setattr(child, "send", lambda *_: child.process.kill())
+    child = Child.running(netcdf_check.READER)
+    monkeypatch.setattr(child, "send", lambda *_, **__: child.process.kill())
     with pytest.raises(ValueError, match=r"a\.nc is not a readable netCDF file: the netCDF library crashes on it"):
         lk.load(path)
     monkeypatch.undo()
@@ -56,12 +57,12 @@ def test_one_child_serves_all_and_what_is_known_needs_none(path, monkeypatch):
     lk.load(path)
     own = lk.save(lk.load(path), path.with_name("b.nc"))
     assert _pid() == first
-    monkeypatch.setattr(netcdf_check._Child, "current", None)
+    monkeypatch.setattr(Child, "running", None)
     lk.load(path)
     lk.load(own)
     monkeypatch.undo()
     os.utime(path, ns=(1, 1))  # another file, for all that is known
-    monkeypatch.setattr(netcdf_check._Child, "current", lambda: pytest.fail("asked"))
+    monkeypatch.setattr(Child, "running", lambda *_: pytest.fail("asked"))
     with pytest.raises(pytest.fail.Exception, match="asked"):
         lk.load(path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import warnings
 from collections.abc import Callable
@@ -42,7 +43,7 @@ def keras_of(seed: int) -> Any:
     pytest.importorskip("h5py", reason="h5py is not installed")
     if keras.backend.backend() != "torch":
         pytest.skip("Keras runs on another backend than torch")
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)  # which would take most of the time of these tests
     keras.utils.set_random_seed(seed)
     return keras
 
@@ -78,6 +79,7 @@ def cell_step(cells: list[Any]) -> tuple[Callable, int]:
         parts_of.sort()
     sizes = [cells[index].units for index, _ in parts_of]
     dtype = getattr(torch, cells[0].compute_dtype)
+    numerics = importlib.import_module("keras.src.backend").numpy  # of the backend in use
 
     @quietly
     def step(state: torch.Tensor, input: torch.Tensor) -> torch.Tensor:
@@ -85,7 +87,7 @@ def cell_step(cells: list[Any]) -> tuple[Callable, int]:
         signal = input[None].to(dtype)
         for index, cell in enumerate(cells):
             own = [(index, part) for part in range(1 + has_cell[index])]
-            with mock.patch("keras.src.backend.numpy.matmul", torch.matmul):
+            with mock.patch.object(numerics, "matmul", torch.matmul):
                 signal, ends = cell(signal, [parts[one] for one in own])
             parts |= dict(zip(own, ends, strict=True))
         return torch.cat([parts[one][0] for one in parts_of]).double()

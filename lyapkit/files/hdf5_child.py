@@ -1,14 +1,8 @@
-"""A program of its own: the arrays and attributes of an HDF5 file to a safetensors file.
+"""For `child_server`: the arrays and attributes of an HDF5 file to a safetensors file. Imports nothing of lyapkit."""
 
-The C library behind HDF5 can crash or hang on damaged files, so `lyapkit.files.keras_hdf5` runs this in another
-process, with limits on time and memory, and reads what it wrote. It imports nothing of lyapkit. What is wrong with the
-file is one line on stderr and exit code 1.
-"""
-
-import contextlib
 import json
 import math
-import sys
+from collections.abc import Iterator
 
 import h5py
 import numpy as np
@@ -18,7 +12,7 @@ MAX_OBJECTS, MAX_DEPTH, MAX_ATTRIBUTE = 10_000, 40, 50_000_000
 FREE_EXPANSION, MAX_EXPANSION = 64 * 2**20, 100  # bytes that may be declared however little is stored; else the ratio
 
 
-def convert(source: str, target: str, max_bytes: int) -> None:
+def answers(source: str, target: str, max_bytes: int) -> Iterator[dict]:
     """Write the arrays of an HDF5 file to a safetensors file, its attributes and what was left out as metadata."""
     arrays: dict[str, np.ndarray] = {}
     attributes: dict[str, dict] = {}
@@ -56,6 +50,7 @@ def convert(source: str, target: str, max_bytes: int) -> None:
                 arrays[path] = np.ascontiguousarray(values).reshape(dataset.shape)
     metadata = {"attributes": json.dumps(attributes), "left_out": json.dumps(left_out)}
     safetensors.numpy.save_file(arrays, target, metadata=metadata)
+    yield {"written": True}
 
 
 def check_sizes(datasets: dict[str, h5py.Dataset], max_bytes: int) -> None:
@@ -107,24 +102,3 @@ def read_attributes(item: h5py.Group) -> dict:
 def as_text(value: object) -> str:
     """Return text that may be bytes."""
     return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
-
-
-def limit(seconds: int, memory: int) -> None:
-    """Let this process be killed after so many seconds of work, and refuse it more memory (bytes), where that works."""
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
-
-        with open("/proc/self/statm") as file:
-            own = int(file.read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-        resource.setrlimit(resource.RLIMIT_AS, (own + memory, own + memory))
-
-
-if __name__ == "__main__":
-    try:
-        limit(*(int(argument) for argument in sys.argv[4:]))
-        convert(sys.argv[1], sys.argv[2], int(sys.argv[3]))
-    except Exception as error:  # a damaged file raises whatever its bytes suggest
-        print(" ".join((str(error) or type(error).__name__).split())[:500], file=sys.stderr)
-        sys.exit(1)
