@@ -1,13 +1,28 @@
-"""`OneArithmetic`: lets a user's torch function compute in the run's dtype, whatever constants it captured."""
+"""`arithmetic_of_run`: lets a user's torch function compute in the run's dtype, whatever constants it captured."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+
+@contextmanager
+def arithmetic_of_run(dtype: torch.dtype, helped: bool) -> Iterator[None]:
+    """Inside this context new tensors have the run's dtype; `helped` by `OneArithmetic`, mixed ones, too."""
+    before = torch.get_default_dtype()
+    if before != dtype:
+        torch.set_default_dtype(dtype)
+    try:
+        with OneArithmetic(dtype) if helped else nullcontext():
+            yield
+    finally:
+        if before != dtype:
+            torch.set_default_dtype(before)
 
 
 class OneArithmetic(TorchFunctionMode):

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from lyapkit.systems.explicit_time import JacobianWithTime, WithTime
+from lyapkit.systems.first_call import check_signature
 from lyapkit.systems.map import Map
 from lyapkit.systems.pilot import chosen_step
 from lyapkit.systems.step_errors import Stages, StepErrors
 from lyapkit.systems.system import System
-from lyapkit.systems.user_function import check_signature
 from lyapkit.systems.verification import visited_states
 
 KINKS_THAT_MATTER = 1e-3  # share of the field's evaluations

@@ -1,8 +1,9 @@
-"""Where automatic differentiation meets a kink exactly: found while a function runs, confirmed by differences.
+"""`KinkWatch`: finds, while a function runs, where automatic differentiation meets a kink exactly.
 
 At a kink, |x| at 0 or max(x, y) at x = y, automatic differentiation returns some number between the slopes of the two
 sides. An orbit that lands there, as orbits in binary floating point do, gets a slope that no neighbouring orbit has;
-for the tent map written with |x|, zero, and so an exponent of −∞.
+for the tent map written with |x|, zero, and so an exponent of −∞. What is found here is a candidate; differences
+confirm it (`kinks_met`).
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-
-DIFFERENCE = {torch.float64: 1e-6, torch.float32: 1e-3}  # of one-sided differences, relative to the state
 
 
 class KinkWatch(TorchFunctionMode):
@@ -55,51 +54,6 @@ class KinkWatch(TorchFunctionMode):
         else:
             at_kink = at_kink.any().expand(self.batch)
         self.met = at_kink if self.met is None else self.met | at_kink
-
-
-def are_kinks(
-    value: Callable[[Tensor, Tensor | None], Tensor],
-    push: Callable[[Tensor, Tensor | None, Tensor], Tensor],
-    state: Tensor,
-    input: Tensor | None,
-) -> Tensor:
-    """Return at which states (B, N) the automatic slope is not that of the function's surroundings, booleans (B,).
-
-    It is where the one-sided differences in some direction disagree with each other, and the automatic derivative in
-    that direction agrees with neither, or is zero where one of them is not.
-
-    Parameters
-    ----------
-    value : callable
-        The function, (B, N) -> (B, M).
-    push : callable
-        Its automatic derivative, tangent vectors (B, k, N) -> (B, k, M).
-    state, input : Tensor
-        (B, N) and (B, I) or None.
-    """
-    batch, size = state.shape
-    generator = torch.Generator().manual_seed(0)
-    directions = torch.randn(4, size, generator=generator, dtype=torch.float64)
-    directions /= directions.norm(dim=-1, keepdim=True)
-    if size <= 8:
-        directions = torch.cat([directions, torch.eye(size, dtype=torch.float64)])
-    directions = directions.to(state)
-    centre = value(state, input)
-    automatic = push(state, input, directions.expand(batch, -1, -1).contiguous())
-    scale = state.abs().amax(-1, keepdim=True)
-    length = DIFFERENCE[state.dtype] * torch.where(scale > 0, scale, 1.0)
-    noise = 20 * torch.finfo(state.dtype).eps * centre.abs().amax(-1, keepdim=True) / length
-    found = torch.zeros(batch, dtype=torch.bool, device=state.device)
-    for index, direction in enumerate(directions):
-        ahead = (value(state + length * direction, input) - centre) / length
-        behind = (centre - value(state - length * direction, input)) / length
-        slope = automatic[:, index]
-        size_of_slopes = torch.maximum(ahead.abs(), behind.abs())
-        tolerance = 10 * noise + 1e-3 * size_of_slopes + 1e-6 * size_of_slopes.amax(-1, keepdim=True)
-        depends_on_side = (ahead - behind).abs() > 2 * tolerance
-        is_neither = ((slope - ahead).abs() > tolerance) & ((slope - behind).abs() > tolerance)
-        found |= (depends_on_side & (is_neither | (slope == 0))).any(-1)
-    return found
 
 
 def _at_kink(name: str, args: tuple, kwargs: dict) -> Tensor | None:

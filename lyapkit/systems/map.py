@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from lyapkit.systems.complex_states import JacobianOfParts, OfParts
+from lyapkit.systems.function_values import not_a_function, same_numbers
 from lyapkit.systems.system import System
-from lyapkit.systems.user_function import UserFunction, not_a_function, same_numbers
+from lyapkit.systems.user_function import UserFunction
 from lyapkit.systems.verification import MOST_TRAJECTORIES, check_jacobian, check_repeatable, visited_states
 
 _ADVICE = "give jacobian=, or write {role} with torch (torch.stack instead of np.array or torch.tensor)"
@@ -169,7 +170,7 @@ class Map(System):
 
     def _check_derivative(self, points: tuple[Tensor, Tensor | None]) -> None:
         self._step(*points)
-        rough = bool(self._step.losses) or (self._jacobian is not None and bool(self._jacobian.losses))
+        rough = self._step.loses_digits or (self._jacobian is not None and self._jacobian.loses_digits)
         message = self._wrong_differentiation if self._jacobian is None else self._wrong_jacobian
         check_jacobian(self._step, self.pushed, points, message, rough)
 
@@ -233,7 +234,7 @@ class Map(System):
         """
         for function in (self._step, self._jacobian):
             if function is not None:
-                function.is_pure = True
+                function.trust()
         return self
 
     def initial_state(self, n_trajectories: int, generator: torch.Generator) -> Tensor:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lyapkit.systems.user_function import NUMPY, UserFunction, not_a_function, same_numbers
+from lyapkit.systems.function_values import not_a_function, same_numbers
+from lyapkit.systems.user_function import UserFunction
 
 MOST_TRAJECTORIES = 4  # that are looked at
 VISITED = (0, 1, 2, 5)  # steps after which a state is looked at
@@ -66,7 +67,7 @@ def check_repeatable(function: UserFunction, points: Points) -> None:
     alone = torch.cat(
         [function(state[row : row + 1], None if input is None else input[row : row + 1]) for row in range(len(state))]
     )
-    exact = function.manner == NUMPY and not function.batched
+    exact = not function.is_torch
     for other in (reversed_order, alone):
         if same_numbers(other, value):
             continue
