@@ -46,6 +46,11 @@ class Course:
         inputs = self.inputs[:, start:end]
         return inputs if len(members) == len(inputs) else inputs[members]
 
+    def input_of(self, members: Tensor, time: int) -> Tensor | None:
+        """Return the input (b, I) of some of the trajectories at one step."""
+        inputs = self.inputs_of(members, time, time + 1)
+        return None if inputs is None else inputs[:, 0]
+
     def advance(self, bundle: Bundle, n_steps: int) -> tuple[Tensor, Tensor]:
         """Return a bundle's state and frame after `n_steps`."""
         state, frame = bundle.state, bundle.frame

@@ -46,6 +46,10 @@ class Pace(ABC):
     def add_rounding(self, error: Tensor, grown: Tensor, condition: Tensor) -> None:  # noqa: B027 nothing to add
         """Add what rounding of log-growths (B, k) may be to the rows' errors (B, k), where no accuracy bounds it."""
 
+    def remedy(self, dtype: torch.dtype) -> str:
+        """Return what may turn bounds into numbers."""
+        return "inputs of a smaller scale" if dtype == torch.float64 else "dtype='float64'"
+
     def for_stragglers(self) -> Pace:
         """Return the pace of those for which this one is too fast; it remembers how far they came."""
         if self._slower is None:
@@ -76,6 +80,12 @@ class FixedPace(Pace):
     def add_rounding(self, error: Tensor, grown: Tensor, condition: Tensor) -> None:
         """Add machine epsilon times the condition, which is that of the smallest growth."""
         error += self._epsilon * condition[:, None] * (grown.amin(1, keepdim=True) - grown).exp()
+
+    def remedy(self, dtype: torch.dtype) -> str:
+        """Return what may turn bounds into numbers: shorter intervals, if they can be."""
+        if self.interval > 1:
+            return "a shorter interval, or reorthonormalize='adaptive'"
+        return super().remedy(dtype)
 
 
 class AdaptivePace(Pace):

@@ -91,8 +91,7 @@ class Propagation:
             return bundle
         behind = bundle.select(is_over)
         self._accept(bundle, length, state, factors.new_frame(), grown, condition)
-        typical = strain <= OUTLYING
-        if bool(typical.any()):
+        if bool((typical := strain <= OUTLYING).any()):
             pace.went(length, is_last, float(strain[typical].max()), condition[typical])
         return self._joined(bundle, behind, length, is_last, closes, worst)
 
@@ -142,10 +141,8 @@ class Propagation:
         self.n_reorthonormalizations += 1
         if length == 1:
             course, members = self.course, bundle.members
-            inputs = course.inputs_of(members, bundle.time, bundle.time + 1)
-            input = None if inputs is None else inputs[:, 0]
             systems = course.system_of(members), course.precise_system_of(members)
-            step = careful_step(*systems, bundle, input, self.accuracy, closes)
+            step = careful_step(*systems, bundle, course.input_of(members, bundle.time), self.accuracy, closes)
             self.casualties.diverge(bundle, ~step.is_finite, bundle.time, step.state)
         else:
             step = end_of_overlong_interval(self.course, self.casualties, bundle, length)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from lyapkit.systems.system import System
 from lyapkit.tangent.bundle import Bundle
 from lyapkit.tangent.course import Course
-from lyapkit.tangent.pacing import AdaptivePace, FixedPace, Pace
+from lyapkit.tangent.pacing import AdaptivePace, FixedPace
 from lyapkit.tangent.propagation import Propagation
 from lyapkit.tangent.self_check import SelfCheck
 
@@ -133,7 +133,7 @@ def propagate(
                 intervals.append((length, growth.cpu(), condition.cpu()))
                 bar.update(length)
     losses = run.casualties.conclude(everyone, UNCERTAIN[state.dtype] * n_steps)
-    losses.report(system, _remedy(pace, state.dtype), on_divergence)
+    losses.report(system, pace.remedy(state.dtype), on_divergence)
     steps, growths, conditions = zip(*intervals, strict=True)
     return VariationalTerm(
         log_growth=losses.mark(torch.stack(growths, dim=1)),
@@ -146,10 +146,3 @@ def propagate(
         n_reorthonormalizations=run.n_reorthonormalizations,
         n_reconditionings=run.n_reconditionings,
     )
-
-
-def _remedy(pace: Pace, dtype: torch.dtype) -> str:
-    """Return what may turn bounds into numbers."""
-    if isinstance(pace, FixedPace) and pace.interval > 1:
-        return "a shorter interval, or reorthonormalize='adaptive'"
-    return "inputs of a smaller scale" if dtype == torch.float64 else "dtype='float64'"
