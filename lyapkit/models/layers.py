@@ -332,10 +332,10 @@ class LSTMLayer(Layer):
         output, f, a, into_h, into_c = self._gains(input, state)
         combined = self._combined(self.weight_hh, [into_h, into_c])
         combined[:, 0].addcmul_(combined[:, 1], a[:, :, None])
-        pushed = tangent[:, :, :n] @ combined.flatten(1, 2).mT
-        cells = tangent[:, :, n:]
-        pushed[:, :, n:].addcmul_(cells, f[:, None])
-        pushed[:, :, :n].addcmul_(cells, (a * f)[:, None])
+        cells, pushed = tangent[:, :, n:], torch.empty_like(tangent)
+        torch.mul(cells, f[:, None], out=pushed[:, :, n:])
+        torch.mul(cells, (a * f)[:, None], out=pushed[:, :, :n])
+        pushed.baddbmm_(tangent[:, :, :n], combined.flatten(1, 2).mT)
         return output, pushed
 
     def stages(self, input: Tensor, state: State) -> tuple[State, list[Stage]]:

@@ -8,10 +8,10 @@ and they stay zero.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from scipy.linalg.lapack import dlaswp
 from torch import Tensor
+
+from lyapkit.tangent import lapack
 
 CANCELLED = 0.1  # of the longest row, what a shorter one is taken for
 SMALL = 32  # rows up to which a QR is cheaper than an LU
@@ -53,7 +53,8 @@ class HouseholderQR(Factors):
 
     def __init__(self, frame: Tensor, is_alive: Tensor | None = None) -> None:
         self._frame = frame
-        self._lower = torch.geqrf(frame.mT)[0][:, : frame.shape[1]].mT
+        is_large_on_cpu = frame.device.type == "cpu" and frame.shape[1] > SMALL
+        self._lower = lapack.lower_of_qr(frame) if is_large_on_cpu else torch.geqrf(frame.mT)[0][:, : frame.shape[1]].mT
         self.diagonal = _neutral_where_dead(self._lower.diagonal(dim1=-2, dim2=-1).abs(), is_alive)
         self.is_trusted = _all_positive(self.diagonal)
         self._is_alive = is_alive
@@ -84,19 +85,12 @@ class CholeskyQR(Factors):
 class PivotedLU(Factors):
     """V = L W with columns pivoted: rows W that are not orthonormal but well conditioned, entries at most 1.
 
-    A third of the work of a QR. On a CPU one matrix at a time: LAPACK's LU of batches is wrong there with several
-    threads (PyTorch issue 141358).
+    A third of the work of a QR.
     """
 
     def __init__(self, frame: Tensor, is_alive: Tensor | None = None) -> None:
-        batch, k, n = frame.shape
         if frame.device.type == "cpu":
-            self._factors = torch.empty(batch, k, n, dtype=frame.dtype)  # LAPACK's factors, transposed: L and W
-            self._pivots = torch.empty(batch, k, dtype=torch.int32)
-            info = torch.empty(batch, dtype=torch.int32)
-            places = zip(self._factors.mT, self._pivots, info, strict=True)
-            for columns, place in zip(frame.mT, places, strict=True):
-                torch.linalg.lu_factor_ex(columns, out=place)
+            self._factors, self._pivots, info = lapack.lu(frame)  # the factors transposed: L and W
         else:
             factors, self._pivots, info = torch.linalg.lu_factor_ex(frame.mT)
             self._factors = factors.mT.contiguous()
@@ -112,7 +106,10 @@ class PivotedLU(Factors):
         """Return W."""
         rows = self._factors.triu_(1)
         rows.diagonal(dim1=1, dim2=2).fill_(1.0)
-        rows = rows.gather(2, self.columns().argsort(1)[:, None].expand_as(rows))
+        if rows.device.type == "cpu":
+            lapack.swap_back(rows, self._pivots)
+        else:
+            rows = rows.gather(2, self.columns().argsort(1)[:, None].expand_as(rows))
         return rows if self._is_alive is None else rows.where(self._is_alive[:, :, None], 0.0)
 
     def columns(self) -> Tensor:
@@ -121,9 +118,7 @@ class PivotedLU(Factors):
         if self._pivots.device.type != "cpu":
             unpacked = torch.lu_unpack(self._factors.mT, self._pivots, unpack_data=False)[0]
             return unpacked.argmax(1)
-        in_order = np.arange(n, dtype=np.float64)[:, None]
-        swapped = [dlaswp(in_order, pivots) for pivots in self._pivots.numpy() - 1]
-        return torch.from_numpy(np.stack(swapped)[:, :, 0]).long()
+        return lapack.columns_in_order_of_pivoting(self._pivots, n)
 
 
 def _solved(lower: Tensor, frame: Tensor, is_alive: Tensor | None) -> Tensor:

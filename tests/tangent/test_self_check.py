@@ -7,7 +7,7 @@ from torch import nn
 import lyapkit as lk
 from lyapkit.models.recurrent import Recurrent
 from lyapkit.systems.classical import RandomNetwork
-from lyapkit.tangent import factorizations
+from lyapkit.tangent import factorizations, lapack
 
 
 def _network(cls=Recurrent, n=12):
@@ -79,13 +79,13 @@ def test_wrong_factorization_is_found(monkeypatch, name, part):
 
 
 def test_wrong_lapack_is_found(monkeypatch):
-    right = torch.linalg.lu_factor_ex
+    right = lapack.lu
 
-    def wrong(matrix, out):
-        right(matrix, out=out)
-        out[0].copy_(out[0].roll(1, dims=-1))
+    def wrong(frame):
+        factors, pivots, info = right(frame)
+        return factors.roll(1, dims=-1), pivots, info
 
-    monkeypatch.setattr(torch.linalg, "lu_factor_ex", wrong)
+    monkeypatch.setattr(lapack, "lu", wrong)
     with pytest.raises(lk.SelfCheckError):
         lk.lyapunov_spectrum(_network(n=40), INPUTS)
 
