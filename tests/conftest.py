@@ -1,6 +1,7 @@
 import os
 import sys
 
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin stop tests that run side by side
 import matplotlib
 import matplotlib.pyplot
 import pytest
