@@ -74,7 +74,7 @@ def _check(seed, dtype, n_systems):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_random_products(dtype):
-    _check(0, dtype, 25)
+    _check(0, dtype, 12)
 
 
 @pytest.mark.slow
