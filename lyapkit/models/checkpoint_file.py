@@ -17,6 +17,7 @@ from lyapkit.models.readouts import find_readout
 from lyapkit.models.recognition import Found, Module, choose, find_modules
 from lyapkit.models.recurrent import Recurrent
 from lyapkit.models.signals import Embedding
+from lyapkit.models.wild_values import warn_of_wild_values
 
 
 class CheckpointFile:
@@ -40,10 +41,10 @@ class CheckpointFile:
         self.found: Found = find_modules(tensors)
         self._notes = [*tensors.notes, *self.found.notes]
 
-    def chosen(self, prefix: str | None) -> tuple[Module, Recurrent | Network, Account]:
+    def chosen(self, prefix: str | None, *, needs_readout: bool = False) -> tuple[Module, Recurrent | Network, Account]:
         """Return the only recurrent module or the one of a prefix, its network, and the account seen from it."""
         module = choose(self.found, prefix)
-        network = module.network(self.nonlinearity, source_of(self.path))
+        network = module.network(self.nonlinearity, source_of(self.path), needs_readout=needs_readout)
         return module, network, account_of(self.found, module, network, self.ignore)
 
     def system(self, prefix: str | None) -> Recurrent | Network:
@@ -54,7 +55,7 @@ class CheckpointFile:
 
     def network(self, prefix: str | None, readout: str | None) -> Network:
         """Return the only recurrent module, or the one of a prefix, with its readout."""
-        module, network, account = self.chosen(prefix)
+        module, network, account = self.chosen(prefix, needs_readout=True)
         if isinstance(network, Network):
             account.require_complete()
             return self._finished(module, network, account)
@@ -95,7 +96,9 @@ class CheckpointFile:
         raise CheckpointError(f"holds no tensor {wanted!r}; tables are {', '.join(tables[:9]) or 'none'}")
 
     def _finished(self, module: Module, network: Recurrent | Network, account: Account) -> Recurrent | Network:
-        """Return the network with what was assumed said."""
+        """Return the network with what was assumed, and what is doubtful, said."""
+        used = [*account.recurrent, *account.readout]
+        warn_of_wild_values(self.path, {name: self.found.tensors[name] for name in used})
         if account.doubtful:
             warnings.warn(
                 f"{self.path}: {', '.join(account.doubtful)} are taken to act before the recurrent module "

@@ -14,6 +14,7 @@ from lyapkit.models.compositions import Composition
 from lyapkit.models.network import RecurrentNetwork
 from lyapkit.models.recurrent import Recurrent
 from lyapkit.models.signals import Embedding
+from lyapkit.models.wild_values import warn_of_wild_values
 
 
 def described_system(
@@ -60,6 +61,8 @@ def described_system(
     if embedding is not None:
         table = network.embedding_of(stack[0], embedding)
         system = Composition([Embedding(table.weight), system], {"composition": f"{table.name!r} gives the inputs"})
+    of_layers = {f"{name} of {layer}": tensor for layer in stack for name, tensor in layer.weights.items()}
+    warn_of_wild_values((source or {}).get("checkpoint", "the file"), of_layers)
     for assumption in assumptions:
         warnings.warn(assumption, CheckpointWarning, stacklevel=3)
     return system

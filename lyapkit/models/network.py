@@ -83,6 +83,14 @@ class Network(nn.Module, System):
         network.source = dict(source or {})
         return network
 
+    @classmethod
+    def recurrence(cls, parameters: Mapping[str, Tensor], source: Mapping[str, str] | None = None) -> System:
+        """Return the network of a state dict as a system, for which its readout need not be known.
+
+        Arguments and errors are those of `from_parameters`.
+        """
+        return cls.from_parameters(parameters, source)
+
     def get_extra_state(self) -> Tensor:
         """Return what a state dict has to hold beside the tensors: which network it is of, and its settings."""
         try:
@@ -246,6 +254,16 @@ class RecurrentNetwork(Network):
                     "dict into the network itself, or give module="
                 )
         return cls(stored_modules.built(settings["recurrent"]), stored_modules.built(settings["readout"]))
+
+    @classmethod
+    def recurrence(cls, parameters: Mapping[str, Tensor], source: Mapping[str, str] | None = None) -> System:
+        """Return the network of a state dict; without its readout, if only its own code can compute that."""
+        settings = extra_state.decoded(parameters[extra_state.NAME]).get("settings")
+        if not isinstance(settings, dict) or settings.get("readout") is not None or not settings.get("recurrent"):
+            return cls.from_parameters(parameters, source)
+        own = {name.removeprefix("recurrent."): t for name, t in parameters.items() if name.startswith("recurrent.")}
+        nonlinearity = getattr(stored_modules.built(settings["recurrent"]), "nonlinearity", None)
+        return Recurrent.from_parameters(own, nonlinearity, source)
 
     def _system(self) -> Recurrent:
         parameters = dict(self.recurrent.named_parameters())

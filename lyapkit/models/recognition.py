@@ -18,6 +18,7 @@ from lyapkit.models.stored_weights import stored_weights, widened
 _RECURRENT = re.compile(
     r"^(?P<prefix>(?:.*\.)?)(?P<name>(?:weight_(?:ih|hh|hr)|bias_(?:ih|hh))(?:_l\d+)?(?:_reverse)?)$"
 )
+_PARTS = ("recurrent.", "readout.", extra_state.NAME)  # of a RecurrentNetwork
 
 
 @dataclass
@@ -49,8 +50,10 @@ class Module:
         """Whether it is a cell of PyTorch's, whose user wrote the loop over time."""
         return not self.own and not any(re.search(r"_l\d+(_reverse)?$", name) for name in self.parameters)
 
-    def network(self, nonlinearity: str | None, source: Mapping[str, str] | None = None) -> Recurrent | Network:
-        """Return the network.
+    def network(
+        self, nonlinearity: str | None, source: Mapping[str, str] | None = None, *, needs_readout: bool = False
+    ) -> Recurrent | Network:
+        """Return the network; if its readout is needed, one of lyapkit's own must not be without.
 
         Raises
         ------
@@ -67,13 +70,15 @@ class Module:
                 f"it is a {self.own}, a network that is not registered here: import the module of yours that calls "
                 "lyapkit.register for it first"
             )
-        network = kind.from_parameters(self.parameters, source)
-        if extra_state.NAME in self.parameters:
+        network = (kind.from_parameters if needs_readout else kind.recurrence)(self.parameters, source)
+        if isinstance(network, Network) and extra_state.NAME in self.parameters:
             network.every_step = bool(extra_state.decoded(self.parameters[extra_state.NAME]).get("every_step"))
         return network
 
     def names(self, network: Recurrent | Network) -> set[str]:
         """Return the names in the file of the tensors that make the network."""
+        if self.own and not isinstance(network, Network):  # its recurrent module; what else it has is its readout
+            return {self.prefix + name for name in self.parameters if name.startswith(_PARTS)}
         names = network.state_dict() if self.own else self.parameters
         return {self.prefix + name for name in names}
 

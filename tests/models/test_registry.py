@@ -114,6 +114,24 @@ def test_a_readout_of_code_of_its_own_is_named(tmp_path):
         lk.load_network(tmp_path / "m.pt")
 
 
+@pytest.mark.parametrize("prefix", ["", "net."])
+def test_a_spectrum_needs_no_readout(tmp_path, prefix):
+    class Head(nn.Linear):
+        def forward(self, states):
+            return super().forward(states).exp()
+
+    recurrent = nn.RNN(3, 6, nonlinearity="relu")
+    network = lk.RecurrentNetwork(recurrent, nn.Sequential(Head(6, 6), nn.LayerNorm(6)))
+    with torch.no_grad():
+        for parameter in recurrent.parameters():
+            parameter.abs_().add_(0.1)
+    torch.save({prefix + name: tensor for name, tensor in network.state_dict().items()}, tmp_path / "m.pt")
+    inputs = torch.rand(1, 30, 3)
+    spectra = [lk.lyapunov_spectrum(one, inputs).lyapunov_exponent for one in (tmp_path / "m.pt", recurrent)]
+    np.testing.assert_array_equal(*spectra)
+    assert "relu RNN (3 inputs, 6 units, state size 6)" in lk.inspect_checkpoint(tmp_path / "m.pt")[prefix]
+
+
 def test_state_dicts_from_before_networks_said_what_they_are(tmp_path):
     for name in ("ur-lstm", "s4", "lstm"):
         network = lk.build_network(name, 3, 6, 2)
