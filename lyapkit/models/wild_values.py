@@ -11,12 +11,12 @@ from torch import Tensor
 from lyapkit.arguments import ReliabilityWarning
 
 LARGE = 1e2  # from which on a weight, next to others that are far smaller, is no weight
-FAR = 1e4  # from the median of those that are not zero
+FAR = 1e3  # from the median of those that are not zero
 _STATISTICS = ("running_mean", "running_var")  # which are as large as what they are of
 
 
 def warn_of_wild_values(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
-    """Warn of tensors with a value above 100 that is more than 10 000 times the median of the others.
+    """Warn of tensors with a value above 100 that is more than 1000 times the median of the others.
 
     Most formats keep no checksums, and a bit that flips in an exponent makes such values, or not (then nothing tells).
 
