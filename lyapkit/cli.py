@@ -15,6 +15,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import numpy as np
     import xarray as xr
     from matplotlib.axes import Axes
 
@@ -115,7 +116,12 @@ def spectrum(
     if rows and pixels:
         raise ValueError("give --rows or --pixels, not both")
     options = {"nonlinearity": nonlinearity, "key": key, "ignore": ignore or ()}
+    if readout is not None and not closed_loop:
+        raise ValueError("--readout says what --closed-loop feeds back; without that, no readout acts on a spectrum")
     if module is not None:
+        _refuse_with_module(
+            prefix=prefix, embedding=embedding, readout=readout, nonlinearity=nonlinearity, ignore=ignore
+        )
         loaded = load_module(module, checkpoint, key)
         system = lk.closed_loop(loaded) if closed_loop else lk.from_module(loaded)
     elif closed_loop:
@@ -123,11 +129,13 @@ def spectrum(
         system = lk.closed_loop(lk.load_network(checkpoint, prefix=one, readout=readout, **options))
     else:
         system = lk.load_system(checkpoint, prefix=prefix or None, embedding=embedding, **options)
-    sequences = None if inputs is None else lk.read_inputs(inputs)
+    sequences = None
     if rows or pixels:
-        if sequences is None:
+        if inputs is None:
             raise ValueError("--rows and --pixels say how images are read: give them by --inputs")
-        sequences = lk.as_sequences(sequences, "rows" if rows else "pixels")
+        sequences = lk.as_sequences(_of_one_length(inputs), "rows" if rows else "pixels")
+    elif inputs is not None:
+        sequences = lk.read_inputs(inputs)
     ds = lk.lyapunov_spectrum(
         system,
         sequences,
@@ -165,7 +173,7 @@ def validate(
     system = lk.load_system(checkpoint, prefix=prefix, nonlinearity="tanh", key=key)
     if not isinstance(system, lk.WCRNN):
         raise ValueError(f"{checkpoint} holds a network without a residual, {system}: only a WCRNN can be validated")
-    ds = lk.validate_weak_coupling(system, lk.read_inputs(inputs), n_transient=n_transient, progress=not quiet)
+    ds = lk.validate_weak_coupling(system, _of_one_length(inputs), n_transient=n_transient, progress=not quiet)
     _finish(ds, lambda ds: f"{lk.spectrum_table(ds)}\n\n{ds.attrs['verdict']}", output, plot, lk.plot_weak_coupling)
 
 
@@ -274,8 +282,25 @@ def _learning_problem(
         chosen = {"prefix": prefix, "readout": readout, "nonlinearity": nonlinearity, "key": key}
         model = lk.load_network(checkpoint, **chosen, ignore=ignore or ())
     else:
+        _refuse_with_module(prefix=prefix, readout=readout, nonlinearity=nonlinearity, ignore=ignore)
         model = load_module(module, checkpoint, key)
-    return model, lk.read_inputs(inputs), read_targets(targets), named_loss(loss)
+    return model, _of_one_length(inputs), read_targets(targets), named_loss(loss)
+
+
+def _refuse_with_module(**given: object) -> None:
+    """Refuse options that say what a file's tensors mean, where --module says it."""
+    if said := [f"--{name}" for name, value in given.items() if value]:
+        raise ValueError(f"--module says what the tensors mean: leave out {', '.join(said)}")
+
+
+def _of_one_length(path: Path) -> np.ndarray | xr.DataArray:
+    """Return the input sequences in a file, which must not differ in length."""
+    import lyapkit as lk
+
+    sequences = lk.read_inputs(path)
+    if isinstance(sequences, list):
+        raise ValueError(f"{path}: its sequences differ in length: pad them, and in Python give their lengths=")
+    return sequences
 
 
 def _check_paths(output: Path | None, plot: Path | None, *inputs: str | Path | None) -> None:

@@ -59,13 +59,56 @@ def test_damaged_files(tmp_path, suffix, damage):
         ("a,b\n", "a header and no rows"),
         ("1,2\n3\n", "not a readable"),
         ("1,2\n3,x\n", "not a readable"),
-        ("trajectory,a\n0,1\n0,2\n1,3\n", "its trajectories differ in length"),
+        ("1,2\n3,4\n5\n", "row 3 has 1 columns where the first has 2.*several sequences need a header with a column"),
+        ("1,2\n3,4\n\n5,6\n", "line 3 is empty, and more follows: several sequences need a header with a column"),
+        ("time,a\n0,1\n1,2\n0,3\n1,4\n", "time does not increase at row 3: several sequences need a header"),
+        ("trajectory,time,a\n0,0,1\n0,1,2\n1,5,3\n1,4,4\n", "time does not increase at row 2 of trajectory 1"),
+        ("trajectory,Trajectory,a\n0,1,1\n", "several columns called trajectory"),
+        ("trajectory,time\n0,1\n0,2\n", "no column that is a feature"),
+        ("1;2\n3;4\n", "not a readable"),
+        ("1,2\n,4\n", "not a readable"),
     ],
 )
 def test_bad_csv(tmp_path, text, message):
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
         lk.read_inputs(tmp_path / "a.csv")
+
+
+def test_sequences_of_different_lengths(tmp_path, run):
+    """Rows may be in any order of trajectories; each is measured along its own steps."""
+    text = "Trajectory,Time,a,b\n2,0,0.1,0.2\n1,0,0.3,0.4\n2,1,0.5,0.6\n1,1,0.7,0.8\n2,2,0.9,1.0\n\n\n"
+    (tmp_path / "a.csv").write_text(text)
+    first, second = lk.read_inputs(tmp_path / "a.csv")
+    np.testing.assert_array_equal(first, [[0.1, 0.2], [0.5, 0.6], [0.9, 1.0]])
+    np.testing.assert_array_equal(second, [[0.3, 0.4], [0.7, 0.8]])
+    gru = torch.nn.GRU(2, 3)
+    torch.save(gru.state_dict(), tmp_path / "m.pt")
+    options = ("--inputs", tmp_path / "a.csv", "--output", tmp_path / "x.nc", "-q")
+    code, _, err = run("spectrum", tmp_path / "m.pt", *options)
+    assert code == 0, err
+    got = lk.load(tmp_path / "x.nc")
+    assert got["n_steps"].values.tolist() == [3, 2]
+    for index, sequence in enumerate((first, second)):
+        alone = lk.lyapunov_spectrum(gru, sequence[None])["lyapunov_exponent"].values[0]
+        np.testing.assert_allclose(got["lyapunov_exponent"].values[index], alone, atol=1e-12)
+    for option in ("--rows", "--lengths"):
+        extra = (tmp_path / "a.csv",) if option == "--lengths" else ()
+        code, _, err = run("spectrum", tmp_path / "m.pt", *options, option, *extra)
+        assert code == 2
+        assert "differ" in err or "lengths of their own" in err
+
+
+def test_learning_refuses_sequences_of_different_lengths(tmp_path, run):
+    model = torch.nn.ModuleDict({"rnn": torch.nn.GRU(1, 3), "fc": torch.nn.Linear(3, 2)})
+    torch.save(model.state_dict(), tmp_path / "m.pt")
+    (tmp_path / "a.csv").write_text("trajectory,a\n0,1\n0,2\n1,3\n")
+    (tmp_path / "y.csv").write_text("0\n1\n")
+    code, out, err = run(
+        "gradients", tmp_path / "m.pt", "--inputs", tmp_path / "a.csv", "--targets", tmp_path / "y.csv"
+    )
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "differ in length" in err
 
 
 def test_pickled_objects_are_not_read(tmp_path):

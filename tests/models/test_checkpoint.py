@@ -175,3 +175,19 @@ def test_inspect_names_what_is_not_usable(tmp_path):
     found = lk.inspect_checkpoint(tmp_path / "a.pt")
     assert found["a."].startswith("not usable: the network is bidirectional")
     assert found["b."] == "RNN (3 inputs, 4 units, state size 4)"
+
+
+def test_the_old_name_of_load_system_warns_and_works(tmp_path):
+    torch.save({f"a.{name}": tensor for name, tensor in nn.RNN(3, 4).state_dict().items()}, tmp_path / "m.pt")
+    options = {"prefix": "a", "nonlinearity": "relu"}
+    with pytest.warns(DeprecationWarning, match="load_checkpoint is called load_system now") as warned:
+        old = lk.load_checkpoint(tmp_path / "m.pt", **options)
+    assert warned[0].filename == __file__
+    new = lk.load_system(tmp_path / "m.pt", **options)
+    assert str(old) == str(new) == "relu RNN (3 inputs, 4 units, state size 4)"
+    assert torch.equal(old.layers[0].weight_hh, new.layers[0].weight_hh)
+    with (
+        pytest.warns(DeprecationWarning, match="load_system"),
+        pytest.raises(lk.CheckpointError, match="no recurrent module with prefix 'b'"),
+    ):
+        lk.load_checkpoint(tmp_path / "m.pt", prefix="b")

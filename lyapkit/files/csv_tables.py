@@ -1,0 +1,96 @@
+"""Tables in `.csv` files: one row per time step or per sample; several sequences only where the table says so."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from lyapkit.files.limits import check_size
+
+_SEVERAL = (
+    "several sequences need a header with a column 'trajectory', a number for each, and may then differ in length"
+)
+
+
+def csv_rows(path: Path) -> np.ndarray:
+    """Return the rows of a table, (row, column); a single column of whole numbers as classes (row,)."""
+    _, values = _table(path)
+    if values.shape[1] == 1 and (values == values.round()).all():
+        return values[:, 0].astype(np.int64)
+    return values
+
+
+def csv_sequences(path: Path) -> np.ndarray | list[np.ndarray]:
+    """Return the sequences of a table, (trajectory, time, feature), or a list of (time, feature) if lengths differ.
+
+    Raises
+    ------
+    ValueError
+        If it is no table of numbers, or its times do not increase.
+    """
+    header, values = _table(path)
+    names = [] if header is None else [name.lower() for name in header]
+    if twice := {name for name in ("trajectory", "time") if names.count(name) > 1}:
+        raise ValueError(f"it has several columns called {', '.join(twice)}")
+    owners = values[:, names.index("trajectory")] if "trajectory" in names else np.zeros(len(values))
+    is_feature = [name not in ("trajectory", "time") for name in names] or slice(None)
+    trajectories = []
+    for owner in dict.fromkeys(owners):
+        own = values[owners == owner]
+        if "time" in names:
+            steps = np.diff(own[:, names.index("time")])
+            if not (steps > 0).all():
+                row = int(np.argmin(steps > 0)) + 2
+                known = f" of trajectory {owner:g}" if "trajectory" in names else f": {_SEVERAL}"
+                raise ValueError(f"its time does not increase at row {row}{known}")
+        trajectories.append(own[:, is_feature])
+    if trajectories[0].shape[1] == 0:
+        raise ValueError("it has no column that is a feature")
+    return np.stack(trajectories) if len({len(own) for own in trajectories}) == 1 else trajectories
+
+
+def _table(path: Path) -> tuple[list[str] | None, np.ndarray]:
+    """Return header, if there is one, and values."""
+    check_size(path, path.stat().st_size)
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = _rows(file)
+        first = next(rows, None)
+        if first is None:
+            raise ValueError("it is empty")
+        header = None if _is_number(first[0]) else [name.strip() for name in first]
+        values = array("d")  # not a list of lists, which would take many times the memory
+        for number, row in enumerate(rows if header else itertools.chain([first], rows), start=1):
+            if len(row) != len(first):
+                raise ValueError(
+                    f"its row {number} has {len(row)} columns where the first has {len(first)}: a row is one time "
+                    f"step, with all features; {_SEVERAL}"
+                )
+            values.extend(map(float, row))
+    if not values:
+        raise ValueError("it has a header and no rows")
+    return header, np.array(values).reshape(-1, len(first))
+
+
+def _rows(file: Iterator[str]) -> Iterator[list[str]]:
+    """Yield rows; empty lines may only come at the end, since elsewhere they would mean that something ends."""
+    ended = 0
+    for number, row in enumerate(csv.reader(file), start=1):
+        if not any(cell.strip() for cell in row):
+            ended = ended or number
+        elif ended and number > ended > 1:
+            raise ValueError(f"its line {ended} is empty, and more follows: {_SEVERAL}")
+        else:
+            yield row
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
