@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: spectrum test lint figures paper benchmark clean
+.PHONY: spectrum test test-slow lint figures paper benchmark clean
 
 spectrum: $(VENV)/.installed  ## the Lyapunov spectrum of a trained LSTM driven by handwritten digits
 	@mkdir -p output
@@ -14,8 +14,11 @@ spectrum: $(VENV)/.installed  ## the Lyapunov spectrum of a trained LSTM driven 
 		--output output/digits.nc
 	$(BIN)/lyapkit plot output/digits.nc
 
-test: $(VENV)/.installed-dev  ## all tests
-	$(BIN)/python -m pytest -n 2 -q
+test: $(VENV)/.installed-dev  ## the tests, but for the slow ones
+	$(BIN)/python -m pytest -n 2 -q -m 'not slow'
+
+test-slow: $(VENV)/.installed-dev  ## the slow ones: long runs against extended precision, mean-field theory, killed runs
+	$(BIN)/python -m pytest -n 2 -q -m slow
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
