@@ -25,7 +25,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Lyapunov spectra of recurrent networks, from their checkpoint files, and what they mean for learning.",
 )
-Checkpoint = Annotated[Path, typer.Argument(help="The network: safetensors, PyTorch, Keras, ONNX, told by content.")]
+
+
+def _there(path: Path) -> Path:
+    """Refuse a file that does not exist before anything is loaded that takes time."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    return path
+
+
+Checkpoint = Annotated[
+    Path, typer.Argument(callback=_there, help="The network: safetensors, PyTorch, Keras, ONNX, told by content.")
+]
 Inputs = Annotated[Path, typer.Option(help="Input sequences (trajectory, time, feature): .npy .npz .nc .pt .csv")]
 Prefix = Annotated[str | None, typer.Option(help="Which recurrent module, if the file has several.")]
 Transient = Annotated[int, typer.Option("--transient", help="Leading steps that are not counted.")]
@@ -525,9 +536,7 @@ class _Unread:
 
 def main() -> None:
     """Run the command line; what the user can mend is one line on stderr and exit code 2."""
-    import matplotlib
-
-    matplotlib.use("Agg")
+    os.environ["MPLBACKEND"] = "Agg"
     warnings.showwarning = lambda message, *_, **__: _complain(f"warning: {message}")
     out, err = (_Unread(stream or io.StringIO()) for stream in (sys.stdout, sys.stderr))  # None: it was closed
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from scipy.stats import ortho_group
 from torch import Tensor, nn
 
 
@@ -157,6 +156,8 @@ def heterogeneous(n: int, r: float, spread: float, rng: np.random.Generator | in
 def orthogonal(n: int, rng: np.random.Generator | int, r: float = 1.0) -> Residual:
     """Return r times an orthogonal matrix drawn from the Haar distribution with `rng`, a generator or a seed."""
     n = _checked_size(n)
+    from scipy.stats import ortho_group  # takes a second to load
+
     return Residual(r * (ortho_group.rvs(n, random_state=np.random.default_rng(rng)) if n > 1 else np.eye(1)))
 
 
