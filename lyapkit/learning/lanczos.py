@@ -7,7 +7,7 @@ anything larger is left; if so, block Lanczos iteration, from as many vectors as
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import scipy.linalg
@@ -16,7 +16,9 @@ from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator
 Product = Callable[[np.ndarray], np.ndarray]
 WHICH = {"magnitude": "LM", "largest": "LA", "smallest": "SA"}
 ROUNDING = 1e-13  # of residuals, relative to the largest eigenvalue
-BLOCKS, GUARDS = 8, 2  # block Lanczos iteration restarts after so many blocks, of so many vectors more than asked for
+LEAST_CHECKED = 16  # steps before nothing is said to be missing
+BLOCKS, GUARDS = 8, 2  # block Lanczos iteration restarts after so many blocks, of so many vectors more than asked for,
+MOST_VECTORS, MOST_NUMBERS = 300, 20_000_000  # or, if that is later, after so many vectors, of so many numbers in all
 
 
 def in_order(values: np.ndarray, which: str) -> np.ndarray:
@@ -47,7 +49,8 @@ def leading_eigenpairs(
     rng = np.random.default_rng(seed)
     start = rng.standard_normal(size)
     operator = LinearOperator((size, size), matvec=multiply, dtype=np.float64)
-    n_restarts = max(1, (max_products - n_basis) // (n_basis - k))
+    # half of the products are left for the check and for blocks
+    n_restarts = max(1, (max_products // 2 - n_basis) // (n_basis - k))
     try:
         # ARPACK's own estimate of the residual is a little optimistic
         options = {"v0": start, "ncv": n_basis, "tol": tolerance / 2, "maxiter": n_restarts}
@@ -60,7 +63,7 @@ def leading_eigenpairs(
     values, vectors = values[chosen], vectors[:, chosen].T
     is_complete = len(values) == k
     if multiply.n_products >= max_products or (
-        is_complete and not _lacks(multiply, values, vectors, which, tolerance, rng)
+        is_complete and not _lacks(multiply, values, vectors, which, tolerance, max_products, rng)
     ):
         return values, vectors
     more_values, more_vectors = _block_lanczos(multiply, size, k, which, tolerance, max_products, rng)
@@ -73,6 +76,14 @@ def lanczos(multiply: Product, start: np.ndarray, n_steps: int) -> tuple[np.ndar
     Every vector is orthogonalised against all. The iteration ends early where the start lies in an invariant subspace.
     What is beside the diagonal has its length: the last entry is the residual's.
     """
+    *_, last = _lanczos_steps(multiply, start, n_steps)
+    return last
+
+
+def _lanczos_steps(
+    multiply: Product, start: np.ndarray, n_steps: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield what `lanczos` returns after every step."""
     basis = np.empty((n_steps, len(start)))
     diagonal, beside = [], []
     vector = start / np.linalg.norm(start)
@@ -84,21 +95,27 @@ def lanczos(multiply: Product, start: np.ndarray, n_steps: int) -> tuple[np.ndar
         for _ in range(2):  # twice is enough
             image = image - basis[: step + 1].T @ (basis[: step + 1] @ image)
         length = np.linalg.norm(image)
-        if length <= 1e-12 * max(extent, *np.abs(diagonal)):
-            beside.append(0.0)
-            break
-        beside.append(length)
+        is_invariant = length <= 1e-12 * max(extent, *np.abs(diagonal))
+        beside.append(0.0 if is_invariant else length)
+        yield np.array(diagonal), np.array(beside), basis[: step + 1]
+        if is_invariant:
+            return
         vector = image / length
-    return np.array(diagonal), np.array(beside), basis[: len(diagonal)]
 
 
 def _lacks(
-    multiply: Product, values: np.ndarray, vectors: np.ndarray, which: str, tolerance: float, rng: np.random.Generator
+    multiply: Product,
+    values: np.ndarray,
+    vectors: np.ndarray,
+    which: str,
+    tolerance: float,
+    max_products: int,
+    rng: np.random.Generator,
 ) -> bool:
     """Return whether there are eigenvalues before the last one beside those that were found.
 
     Lanczos iteration in the space orthogonal to their eigenvectors goes on until its first Ritz value passes the last
-    one found, or all but stands still below it.
+    one found, or has come so close to an eigenvalue behind it that nothing before it can be left.
     """
 
     def deflated(vector: np.ndarray) -> np.ndarray:
@@ -107,21 +124,19 @@ def _lacks(
 
     rank = {"magnitude": np.abs, "largest": lambda v: v, "smallest": lambda v: -v}[which]
     # what is left may have the rounding errors of what was taken out
-    margin = 10 * tolerance * np.abs(values[-1]) + ROUNDING * np.abs(values).max()
+    limit = rank(values[-1]) + tolerance * np.abs(values[-1]) + ROUNDING * np.abs(values).max()
     start = rng.standard_normal(vectors.shape[1])
     start -= vectors.T @ (vectors @ start)
-    limit = rank(values[-1]) + margin
-    for n_steps in (16, 40):
-        diagonal, beside, _ = lanczos(deflated, start, min(n_steps, len(start) - len(values)))
-        half = len(diagonal) // 2
-        before, largest = (
-            rank(scipy.linalg.eigvalsh_tridiagonal(diagonal[:n], beside[: n - 1])).max()
-            for n in (half or 1, len(diagonal))
-        )
-        if largest > limit:
+    for diagonal, beside, _ in _lanczos_steps(deflated, start, len(start) - len(values)):
+        ritz, mixtures = scipy.linalg.eigh_tridiagonal(diagonal, beside[:-1])
+        first = np.argmax(rank(ritz))
+        if rank(ritz[first]) > limit:
             return True
-        if beside[-1] == 0 or largest - before < (limit - largest) / 4:
+        residual = beside[-1] * abs(mixtures[-1, first])
+        if len(diagonal) >= LEAST_CHECKED and residual < (limit - rank(ritz[first])) / 4:
             return False
+        if multiply.n_products >= max_products:
+            break
     return False
 
 
@@ -135,6 +150,7 @@ def _block_lanczos(
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the k leading eigenpairs by block Lanczos iteration, restarted; those that converged."""
+    n_most = max(BLOCKS * (k + GUARDS), min(MOST_VECTORS, MOST_NUMBERS // size))
     basis = images = np.empty((0, size))
     block = _orthonormal(rng.standard_normal((k + GUARDS, size)), basis)
     while True:
@@ -148,7 +164,7 @@ def _block_lanczos(
         is_found = residuals <= allowed
         if is_found.all() or len(basis) == size or multiply.n_products >= max_products:
             return values[chosen[:k]][is_found], (leading @ basis)[is_found]
-        if len(basis) > BLOCKS * (k + GUARDS):
+        if len(basis) > n_most:
             kept = mixture[:, chosen[: 2 * (k + GUARDS)]].T
             basis, images = kept @ basis, kept @ images
             following = images - (images @ basis.T) @ basis

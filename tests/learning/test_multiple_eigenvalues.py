@@ -55,6 +55,17 @@ def test_matrices_of_prescribed_spectrum(name, k, which):
     np.testing.assert_allclose(vectors @ matrix.dense, values[:, None] * vectors, atol=1e-7 * scale)
 
 
+@pytest.mark.parametrize("tolerance", [1e-4, 1e-8])
+@pytest.mark.parametrize("gap", [1e-5, 1e-6, 1e-7])
+@pytest.mark.parametrize("end", [1.0, 1e-3, -1e-3])
+def test_neighbours_at_the_dense_end(end, gap, tolerance):
+    """Two eigenvalues close to each other, small beside the largest, with others in a row behind them."""
+    spectrum = np.r_[end, end + gap, end + abs(end) * np.linspace(0.2, 3, 20), np.linspace(1.5, 30, 80)]
+    for which, sign in (("smallest", 1), ("largest", -1)):
+        values, _ = leading_eigenpairs(_Matrix(sign * spectrum), len(spectrum), 2, which, tolerance, 2000, seed=2)
+        np.testing.assert_allclose(sign * values, spectrum[:2], atol=2 * tolerance * abs(end) + 1e-11)
+
+
 def test_lanczos_is_a_similarity():
     """QᵀAQ = T with orthonormal Q."""
     matrix = _Matrix(np.linspace(-1, 2, 30))
