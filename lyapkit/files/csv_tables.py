@@ -37,6 +37,14 @@ def csv_sequences(path: Path) -> np.ndarray | list[np.ndarray]:
     names = [] if header is None else [name.lower() for name in header]
     if twice := {name for name in ("trajectory", "time") if names.count(name) > 1}:
         raise ValueError(f"it has several columns called {', '.join(twice)}")
+    if "" in names:
+        raise ValueError(
+            f"its column {names.index('') + 1} has no name (an index, as pandas writes it?): leave it out, or name it"
+        )
+    if header is None and _counts_columns(values):
+        raise ValueError(
+            "its first row counts the columns, as pandas writes it where they have no names: leave it out, or name them"
+        )
     owners = values[:, names.index("trajectory")] if "trajectory" in names else np.zeros(len(values))
     is_feature = [name not in ("trajectory", "time") for name in names] or slice(None)
     trajectories = []
@@ -52,6 +60,13 @@ def csv_sequences(path: Path) -> np.ndarray | list[np.ndarray]:
     if trajectories[0].shape[1] == 0:
         raise ValueError("it has no column that is a feature")
     return np.stack(trajectories) if len({len(own) for own in trajectories}) == 1 else trajectories
+
+
+def _counts_columns(values: np.ndarray) -> bool:
+    """Whether the first row is 0, 1, 2, …, and not all others are whole numbers, too."""
+    first, others = values[0], values[1:]
+    is_count = len(first) > 1 and (first == np.arange(len(first))).all()
+    return bool(is_count and (others != others.round()).any())
 
 
 def _table(path: Path) -> tuple[list[str] | None, np.ndarray]:

@@ -88,7 +88,10 @@ class CheckpointFile:
     def _embedding(self, wanted: str) -> tuple[str, Embedding]:
         """Return the full name of a table, and the table."""
         tensors = self.found.tensors
+        recurrent = {prefix + own for prefix, module in self.found.modules.items() for own in module.parameters}
         for name in (wanted, f"{wanted.removesuffix('.')}.weight"):
+            if name in recurrent:
+                raise CheckpointError(f"holds {name!r} as a weight of a recurrent module, not as an embedding")
             if name in tensors:
                 weight = tensors[name]
                 return name, Embedding(weight.float() if weight.dtype.itemsize < 4 else weight)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lyapkit.models.loops import check_loop
-from lyapkit.models.pytorch_modules import computed_weights, is_plain, is_quantized, is_recurrent
+from lyapkit.models.pytorch_modules import computed_weights, is_plain, is_quantized, is_recurrent, nonlinearity_of
 from lyapkit.models.recurrent import Recurrent
 from lyapkit.systems import System
 
@@ -74,7 +74,7 @@ def from_module(module: nn.Module, *, state_size: StateShape | None = None, inpu
         check_loop(module, name)
     if is_quantized(recurrent) or is_plain(recurrent):
         weights = computed_weights(recurrent)
-        return Recurrent.from_parameters(weights, getattr(recurrent, "nonlinearity", None))
+        return Recurrent.from_parameters(weights, nonlinearity_of(recurrent))
     if isinstance(recurrent, nn.RNNCellBase):
         n_parts = 2 if isinstance(recurrent, nn.LSTMCell) else 1
         sizes = (recurrent.hidden_size,) * n_parts if n_parts > 1 else recurrent.hidden_size

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lyapkit.models import extra_state, stored_modules
-from lyapkit.models.pytorch_modules import is_plain
+from lyapkit.models.pytorch_modules import is_plain, nonlinearity_of
 from lyapkit.models.recurrent import PARAMETER, Recurrent
 from lyapkit.systems import System
 
@@ -222,7 +222,7 @@ class RecurrentNetwork(Network):
         self.recurrent = recurrent
         self.readout = readout
         self.source: dict[str, str] = {}
-        nonlinearity = getattr(recurrent, "nonlinearity", None)
+        nonlinearity = nonlinearity_of(recurrent)
         system = Recurrent.from_parameters(dict(recurrent.named_parameters()), nonlinearity)
         in_stack = isinstance(recurrent, nn.RNNBase)
         self._layers = [

@@ -37,13 +37,22 @@ def is_plain(module: nn.Module) -> bool:
     if parametrize.is_parametrized(module):
         kind = kind.__bases__[0]  # parametrize derives a class for each module
     base = next((base for base in PYTORCH if issubclass(kind, base)), None)
-    if base is None or module._forward_hooks:
+    if base is None or module._forward_hooks or "forward" in vars(module):  # which someone has put into the instance
         return False
     if any(not isinstance(hook, _WEIGHT_HOOKS) for hook in module._forward_pre_hooks.values()):
         return False
     own = {name for ancestor in kind.__mro__[: kind.__mro__.index(base)] for name in vars(ancestor)}
     own = {name for name in own - _HARMLESS if not name.startswith("__") or name in _SPECIAL}
     return not any(hasattr(base, name) for name in own)
+
+
+def nonlinearity_of(module: nn.Module) -> str | None:
+    """Return the activation function that an Elman module computes with; None for others.
+
+    Of `nn.RNN`, that is what its mode says: its attribute `nonlinearity` only says with what it was made.
+    """
+    modes = {"RNN_TANH": "tanh", "RNN_RELU": "relu"}
+    return modes.get(getattr(module, "mode", None), getattr(module, "nonlinearity", None))
 
 
 def computed_weights(module: nn.Module) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from lyapkit.models.recurrent import Recurrent
 from lyapkit.models.stored_weights import stored_weights, widened
 
 _RECURRENT = re.compile(
-    r"^(?P<prefix>(?:.*\.)?)(?P<name>(?:weight_(?:ih|hh|hr)|bias_(?:ih|hh))(?:_l\d+)?(?:_reverse)?)$"
+    r"^(?P<prefix>(?:.*\.)?)(?P<name>(?:weight_(?:ih|hh|hr)|bias_(?:ih|hh))(?:_l(?:0|[1-9]\d*))?(?:_reverse)?)$"
 )
 _PARTS = ("recurrent.", "readout.", extra_state.NAME)  # of a RecurrentNetwork
 

@@ -16,7 +16,7 @@ from lyapkit.systems import System
 from lyapkit.systems.system import Stage, push_through_stages
 
 PARAMETER = re.compile(
-    r"^(?P<name>weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)(_l(?P<layer>\d+))?(?P<reverse>_reverse)?$"
+    r"^(?P<name>weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)(_l(?P<layer>0|[1-9]\d*))?(?P<reverse>_reverse)?$"
 )
 _ELMAN_LAYERS = {"tanh": TanhLayer, "relu": ReluLayer}
 

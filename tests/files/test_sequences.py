@@ -66,6 +66,8 @@ def test_damaged_files(tmp_path, suffix, damage):
         ("trajectory,Trajectory,a\n0,1,1\n", "several columns called trajectory"),
         ("trajectory,time\n0,1\n0,2\n", "no column that is a feature"),
         ("1;2\n3;4\n", "not a readable"),
+        (",a\n0,0.5\n1,0.7\n", "column 1 has no name"),
+        ("0,1\n0.5,0.2\n0.7,0.1\n", "first row counts the columns"),
         ("1,2\n,4\n", "not a readable"),
     ],
 )

@@ -280,3 +280,18 @@ def test_what_stands_in_front_of_the_recurrent_module_is_said():
     with pytest.warns(lk.ReliabilityWarning, match="_NotAsExpected could not be run on random inputs"):
         lk.from_module(_NotAsExpected())
     lk.from_module(_OnlyRecurrent())
+
+
+def test_a_forward_put_into_an_instance_is_no_plain_module():
+    cell = nn.GRUCell(N_INPUTS, H)
+    forward = cell.forward
+    cell.forward = lambda input, state=None: 0.5 * forward(input, state)
+    expected = autograd_exponents(lambda state, input: cell(input[None], state[None])[0], H)(INPUTS)
+    np.testing.assert_allclose(_exponents(cell), expected, atol=1e-9)
+
+
+def test_the_mode_of_an_rnn_says_what_it_computes():
+    module = nn.RNN(N_INPUTS, H)
+    module.nonlinearity = "relu"  # which changes nothing
+    np.testing.assert_allclose(_exponents(module), _of_forward(module, [H]), atol=1e-9)
+    assert "tanh RNN" in str(lk.RecurrentNetwork(module, nn.Linear(H, 2)))

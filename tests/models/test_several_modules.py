@@ -91,3 +91,13 @@ def test_embeddings_are_what_their_modules_make_of_tokens():
         np.testing.assert_allclose(got, expected, atol=1e-12)
     with pytest.raises(ValueError, match="WithPlaces makes of a token more"):
         lk.from_module(nn.Sequential(WithPlaces(7, 4), nn.GRU(4, 5)))
+
+
+def test_odd_names_of_layers_and_embeddings_are_refused(tmp_path):
+    state = nn.LSTM(3, 4).state_dict()
+    torch.save(state | {"weight_hh_l00": state["weight_hh_l0"] * 2}, tmp_path / "a.pt")
+    with pytest.raises(lk.CheckpointError, match="weight_hh_l00"):
+        lk.load_system(tmp_path / "a.pt")
+    torch.save(state, tmp_path / "a.pt")
+    with pytest.raises(lk.CheckpointError, match="as a weight of a recurrent module, not as an embedding"):
+        lk.load_system(tmp_path / "a.pt", embedding="weight_ih_l0")
