@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lyapkit.arguments import ReliabilityWarning
-from lyapkit.models.recording import Call, is_given, possible_inputs, recorded_calls
+from lyapkit.models.recording import Call, check_weights, is_given, possible_inputs, recorded_calls
 
 _ADVICE = "give the whole step as a cell of your own, forward(input, state) -> state, with state_size="
 
@@ -52,6 +52,7 @@ def check_loop(model: nn.Module, name: str) -> None:
             )
         say_what_is_driven(f"{type(model).__name__} could not be run on random inputs", name, recurrent.input_size)
         return
+    check_weights(model, recorded)
     if not is_given(recorded[0].given, inputs):
         reason = f"{type(model).__name__} does something to its inputs before {name} gets them"
         say_what_is_driven(reason, name, recurrent.input_size)

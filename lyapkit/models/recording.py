@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-N_STEPS = 6
+from lyapkit.models.pytorch_modules import computed_weights, is_plain
+
+N_STEPS = 33
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Call:
         What it returned, the first of several things.
     before, after : Tensor or None
         Of a recurrent one, the state that it was given, if it was, and the one that it returned; flat.
+    weights : mapping or None
+        Of a recurrent one, those that it had then, by PyTorch's names.
     """
 
     name: str
@@ -33,6 +37,7 @@ class Call:
     returned: Tensor
     before: Tensor | None = None
     after: Tensor | None = None
+    weights: Mapping[str, Tensor] | None = None
 
 
 @torch.no_grad()
@@ -68,7 +73,9 @@ def recorded_calls(model: nn.Module, recurrent: Sequence[str], inputs: Tensor, *
             if name in recurrent:
                 before = _flat(given[1]) if len(given) > 1 and given[1] is not None else None
                 after = _flat(output[1] if isinstance(module, nn.RNNBase) else output)
-                calls.append(Call(name, given[0].detach().clone(), first.detach().clone(), before, after))
+                held = {leaf: getattr(module, leaf, None) for leaf in getattr(module, "_flat_weights_names", ())}
+                weights = {leaf: weight.detach().clone() for leaf, weight in held.items() if weight is not None}
+                calls.append(Call(name, given[0].detach().clone(), first.detach().clone(), before, after, weights))
             elif given and isinstance(given[0], Tensor) and isinstance(first, Tensor):
                 calls.append(Call(name, given[0].detach().clone(), first.detach().clone()))
             return output
@@ -96,9 +103,24 @@ def possible_inputs(model: nn.Module, recurrent: Sequence[str]) -> Iterator[Tens
         yield torch.randn(2, N_STEPS, size, generator=generator, dtype=torch.float64)
 
 
+def check_weights(model: nn.Module, calls: Sequence[Call]) -> None:
+    """Raise a ValueError if a model gives a recurrent module other weights, when it is run, than that module holds."""
+    for call in calls:
+        module = model.get_submodule(call.name)
+        if not call.weights or not is_plain(module):
+            continue
+        own = computed_weights(module)
+        for name, weight in call.weights.items():
+            if not torch.allclose(weight, own[name].to(weight), rtol=1e-12, atol=0):
+                raise ValueError(
+                    f"{type(model).__name__} changes {name} of {call.name} when it is run (weight drop?): run it once "
+                    "in eval mode, and if it still changes, give it without what does so"
+                )
+
+
 def is_given(received: Tensor, inputs: Tensor) -> bool:
     """Whether what a recurrent module received are the model's inputs, of all steps or of the first."""
-    layouts = (inputs, inputs.transpose(0, 1), inputs[:, 0], inputs[0])
+    layouts = (inputs, inputs.transpose(0, 1), inputs[:, 0], inputs[0], inputs[:, :1], inputs.transpose(0, 1)[:1])
     return any(torch.equal(received, layout) for layout in layouts)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lyapkit.models.compositions import Composition
 from lyapkit.models.loops import say_what_is_driven
-from lyapkit.models.recording import Call, is_given, possible_inputs, recorded_calls
+from lyapkit.models.recording import Call, check_weights, is_given, possible_inputs, recorded_calls
 
 SCALES = (1.0, 20.0)  # of inputs: large ones meet what clips
 TOLERANCE = 1e-9
@@ -99,6 +99,7 @@ class _Run:
         self.model, self.names = model, names
         self.inputs, self.calls = _run(model, names)
         self.order = list(dict.fromkeys(call.name for call in self.calls if call.name in names))
+        check_weights(model, [call for call in self.calls if call.name in names])
         if idle := [name for name in names if name not in self.order]:
             raise ValueError(f"its forward does not use {', '.join(idle)}")
 

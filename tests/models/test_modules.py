@@ -295,3 +295,25 @@ def test_the_mode_of_an_rnn_says_what_it_computes():
     module.nonlinearity = "relu"  # which changes nothing
     np.testing.assert_allclose(_exponents(module), _of_forward(module, [H]), atol=1e-9)
     assert "tanh RNN" in str(lk.RecurrentNetwork(module, nn.Linear(H, 2)))
+
+
+class _WeightDrop(_OnlyRecurrent):
+    """As fastai's: the weight lies outside, and a copy that dropout masks is put into the module when it is run."""
+
+    def __init__(self):
+        super().__init__()
+        self.raw = nn.Parameter(self.gru.weight_hh_l0.detach().clone())
+
+    def forward(self, x):
+        with torch.no_grad():
+            self.gru.weight_hh_l0.copy_(nn.functional.dropout(self.raw, 0.5, self.training))
+        return super().forward(x)
+
+
+def test_weights_that_a_model_changes_when_it_is_run_are_refused():
+    model = _WeightDrop().train()
+    model(torch.zeros(1, 2, N_INPUTS))
+    with pytest.raises(ValueError, match="_WeightDrop changes weight_hh_l0 of gru when it is run"):
+        lk.from_module(model)
+    model.eval()(torch.zeros(1, 2, N_INPUTS))
+    np.testing.assert_array_equal(_exponents(model), _exponents(model.gru))
