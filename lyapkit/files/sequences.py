@@ -82,7 +82,8 @@ def _read_pt(path: Path) -> np.ndarray:
     content = read_torch(path)
     if not isinstance(content, torch.Tensor):
         raise ValueError(f"it holds a {type(content).__name__}, expected a tensor")
-    return plain(path, {"it": content}, path.stat().st_size)[0]["it"].numpy()
+    values = plain(path, {"it": content}, path.stat().st_size)[0]["it"]
+    return (values.float() if values.is_floating_point() and values.dtype.itemsize < 4 else values).numpy()
 
 
 def _only(names: list[str], preferred: str) -> str:

@@ -63,7 +63,10 @@ class Module:
         for name, reason in self.refusals.items():
             raise ValueError(f"{self.prefix}{name} cannot be computed: {reason}")
         if not self.own:
-            return Recurrent.from_parameters(self.parameters, nonlinearity, source)
+            network = Recurrent.from_parameters(self.parameters, nonlinearity, source)
+            if nonlinearity == "relu" and "RNN" not in str(network):
+                raise ValueError(f"nonlinearity='relu' is for an RNN, and this is a {network}")
+            return network
         kind = network_class(self.own)
         if kind is None:
             raise ValueError(

@@ -150,3 +150,8 @@ def test_what_would_not_fit_into_memory_is_not_read(tmp_path):
     (tmp_path / "a.csv").write_text("1,2\n" * 100)
     with lk.maximum_size(100), pytest.raises(ValueError, match=r"a\.csv would take 400 bytes"):
         lk.read_inputs(tmp_path / "a.csv")
+
+
+def test_bfloat16_inputs(tmp_path):
+    torch.save(torch.from_numpy(VALUES).bfloat16(), tmp_path / "a.pt")
+    np.testing.assert_allclose(lk.read_inputs(tmp_path / "a.pt"), VALUES, rtol=1e-2)

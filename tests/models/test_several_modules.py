@@ -101,3 +101,9 @@ def test_odd_names_of_layers_and_embeddings_are_refused(tmp_path):
     torch.save(state, tmp_path / "a.pt")
     with pytest.raises(lk.CheckpointError, match="as a weight of a recurrent module, not as an embedding"):
         lk.load_system(tmp_path / "a.pt", embedding="weight_ih_l0")
+
+
+def test_an_activation_function_is_for_an_rnn(tmp_path):
+    torch.save(nn.LSTM(3, 4).state_dict(), tmp_path / "a.pt")
+    with pytest.raises(lk.CheckpointError, match="nonlinearity='relu' is for an RNN, and this is a LSTM"):
+        lk.load_system(tmp_path / "a.pt", nonlinearity="relu")
