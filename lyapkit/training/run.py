@@ -121,7 +121,8 @@ def train(
         Iterations at which each network is written to a file that `load_network` reads, besides the last one.
     resume : bool
         Go on with the run in `folder`, if there is one. On a CPU the result is the same, bit for bit, as if it had
-        not been stopped. `n_iterations` may be larger than it was; the evaluation at the old end remains.
+        not been stopped: it goes on with as many of torch's threads as it began with. `n_iterations` may be
+        larger than it was; the evaluation at the old end remains.
     time_budget : float, optional
         Seconds after which to save everything and return.
     dtype, device : optional
@@ -178,6 +179,7 @@ def train(
         if kept_in is not None:
             run.open(resume, n_iterations, wanted)
         stack.enter_context(_flushing_denormals())
+        stack.enter_context(_threads(run.n_threads))
         bar = stack.enter_context(_bar(run, n_iterations, progress))
         is_finished = run.go(n_iterations, wanted | {n_iterations}, time_budget, bar)
         return Training(run.networks(), run.metrics(), is_finished)
@@ -223,7 +225,7 @@ class _Run:
         self.test_lengths = lengths[0] if task.has_lengths else None
         self._check()
         self.history = History(len(population), task, settings["minimal_performance"])
-        self.spent = 0.0
+        self.spent, self.n_threads = 0.0, torch.get_num_threads()
         copies = [population.network(index) for index in range(len(population))]
         self.configuration = {
             "task": task.description,
@@ -344,6 +346,7 @@ class _Run:
         self.population.restore(state)
         self.history.restore(state)
         self.spent = float(state["spent"])
+        self.n_threads = int(state.get("n_threads", self.n_threads))
         done, late = self.iteration, []
         if n_iterations < done:
             late.append(f"n_iterations={n_iterations}")
@@ -359,8 +362,8 @@ class _Run:
     def keep(self) -> None:
         """Write state and metrics to the folder, if there is one."""
         if self.folder is not None:
-            spent = {"spent": torch.tensor(self.spent, dtype=torch.float64)}
-            state = self.population.state | self.history.tensors() | spent
+            own = {"spent": torch.tensor(self.spent, dtype=torch.float64), "n_threads": torch.tensor(self.n_threads)}
+            state = self.population.state | self.history.tensors() | own
             self.folder.write(state, self.configuration, self.metrics())
 
     def write_checkpoints(self, iteration: int) -> None:
@@ -376,6 +379,7 @@ class _Run:
         made |= {
             "n_iterations": self.iteration,
             "device": str(self.population.device),
+            "n_threads": self.n_threads,
             "system": "; ".join(dict.fromkeys(ensemble.description for ensemble in self.population.ensembles)),
         }
         return self.history.metrics(self.population.diverged_at).assign_attrs(made)
@@ -395,6 +399,17 @@ def _flushing_denormals() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(False)
+
+
+@contextlib.contextmanager
+def _threads(n_threads: int) -> Iterator[None]:
+    """Compute on so many threads: sums over samples may be rounded in another order on more of them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _bar(run: _Run, n_iterations: int, progress: bool) -> tqdm:

@@ -212,6 +212,25 @@ def test_other_runs_are_not_continued(tmp_path):
         train(_networks(), AddingTask(20), 10, **OPTIONS, folder=tmp_path, resume=True)
 
 
+def test_a_run_goes_on_with_the_threads_it_began_with(tmp_path):
+    """A GRU's gradients are rounded differently on other numbers of threads."""
+    networks, options = [build_network("gru", 2, 100, 1, seed=0)], OPTIONS | {"batch_size": 128, "dtype": torch.float32}
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        expected = train(networks, AddingTask(60), 4, **options | {"evaluate_every": 2})
+        train(networks, AddingTask(60), 2, **options | {"evaluate_every": 2, "folder": tmp_path})
+        torch.set_num_threads(1)
+        result = train(
+            networks, AddingTask(60), 4, **options | {"evaluate_every": 2, "folder": tmp_path, "resume": True}
+        )
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+    assert result.metrics.attrs["n_threads"] == 2
+    _same(result, expected)
+
+
 def test_a_full_disk_keeps_what_was_there(tmp_path, monkeypatch):
     options = OPTIONS | {"folder": tmp_path, "resume": True}
     train(_networks(), AddingTask(20), 10, **options)
