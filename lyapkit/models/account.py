@@ -225,7 +225,8 @@ def _role(name: str, tensors: Sequence[Tensor], sizes: Sizes, is_cell: bool) -> 
     if matrices:
         takes_states = any(matrix.ndim == 2 and matrix.shape[1] == sizes.outputs for matrix in matrices)
         role = "what reads the states" if takes_states else "something before or after the recurrent module"
-        return role, takes_states or bool(_BACK.fullmatch(name) or _FRONT.fullmatch(name))
+        is_square = any(matrix.shape[:2] == (sizes.outputs, sizes.outputs) for matrix in matrices)  # may act on them
+        return role, (takes_states and not is_square) or bool(_BACK.fullmatch(name) or _FRONT.fullmatch(name))
     acting = {sizes.outputs, sizes.units} | {gates * sizes.units for gates in (1, 2, 3, 4)} | {1}
     if {tensor.numel() for tensor in tensors} & acting:
         return None, False

@@ -145,3 +145,12 @@ def test_a_state_dict_is_loaded_into_the_module_that_is_given(tmp_path, name, wr
     assert torch.equal(loaded(inputs), model(inputs))
     with pytest.raises(lk.CheckpointError, match="does not fit the module Linear"):
         lk.load_network(tmp_path / "m.pt", module=nn.Linear(2, 2))
+
+
+def test_a_square_matrix_beside_the_recurrent_module_is_doubtful(tmp_path):
+    state = {f"rnn.{name}": tensor for name, tensor in nn.GRU(3, 4).state_dict().items()}
+    torch.save(state | {"gate.weight": torch.ones(4, 4)}, tmp_path / "m.pt")
+    with pytest.warns(lk.CheckpointWarning, match="gate are taken to act before the recurrent module 'rnn.' or after"):
+        lk.load_system(tmp_path / "m.pt")
+    torch.save(state | {"fc.weight": torch.ones(4, 4)}, tmp_path / "m.pt")
+    lk.load_system(tmp_path / "m.pt")  # as its name says, it reads the states
