@@ -73,14 +73,17 @@ class CheckpointFile:
             name, table = self._embedding(embedding)
             self.ignore.append(name)
             parts.append((name, table, table.size))
+        chosen = []
         for prefix in prefixes:
             module, network, account = self.chosen(prefix)
             if parts:
                 below, _, size = parts[-1]
                 account.doubt_what_may_lie_between(self.found.tensors, below, module.prefix, size, network.input_size)
             account.require_complete()
-            system = self._finished(module, network, account)
-            parts.append((module.prefix, system, sizes_of(system).outputs))
+            parts.append((module.prefix, network, sizes_of(network).outputs))
+            chosen.append((module, network, account))
+        for one in chosen:  # what is refused is not warned of before
+            self._finished(*one)
         composition = Composition([part for _, part, _ in parts])
         composition.source["composition"] = "; ".join(f"{a!r} drives {b!r}" for (a, *_), (b, *_) in pairwise(parts))
         return composition
