@@ -1,5 +1,6 @@
 """What `import lyapkit` gives; each is loaded when it is first used."""
 
+from . import examples as examples
 from . import learning as learning
 from . import models as models
 from . import plots as plots
