@@ -1,6 +1,6 @@
 """Write figures/README.md: every figure and table with its data and what they cost, and what became of each claim.
 
-The README's sentences on what the data show are written, too.
+The sentences of docs/paper.md on what the data show are written, too.
 
 python figures/gallery.py                # from the data in data/
 python figures/gallery.py --draw         # draw all figures and tables first, as `make figures` does
@@ -51,7 +51,7 @@ def sources_of(name: str) -> list[Source]:
 
 
 def all_sources() -> list[Source]:
-    """Return what all figures, tables, claims and the README's sentences read."""
+    """Return what all figures, tables, claims and the sentences of docs/paper.md read."""
     drawn = [source for name in (*FIGURES, *TABLES) for source in sources_of(name)]
     asked = [SOURCES[name] for claim in CLAIMS for name in claim.needs]
     return [*drawn, *asked, *summary.SOURCES.values()]
@@ -135,10 +135,10 @@ def main() -> None:
     path = ROOT / "figures" / "README.md"
     with replacing(path) as temporary:
         temporary.write_text(page(OUTPUT, ROOT / "data"))
-    readme = ROOT / "README.md"
-    with replacing(readme) as temporary:
-        temporary.write_text(summary.inserted(readme.read_text(), read(summary.SOURCES, ROOT / "data")[0]))
-    print(f"wrote {path.relative_to(ROOT)}, and sentences with numbers into {readme.relative_to(ROOT)}")
+    paper = ROOT / "docs" / "paper.md"
+    with replacing(paper) as temporary:
+        temporary.write_text(summary.inserted(paper.read_text(), read(summary.SOURCES, ROOT / "data")[0]))
+    print(f"wrote {path.relative_to(ROOT)}, and sentences with numbers into {paper.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the data show before and after training, in sentences with numbers: the parts of README.md between two marks.
+"""What the data show before and after training, in sentences with numbers: parts of docs/paper.md, between marks.
 
 `gallery.py` puts them there. A sentence whose data are missing is left out.
 """

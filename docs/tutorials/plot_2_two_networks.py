@@ -32,8 +32,8 @@ ax.legend()
 #
 # Over a training
 # ---------------
-# `train` keeps checkpoints at the iterations that are named, and `over_training` applies any of lyapkit's functions to
-# all of them.
+# `train` keeps checkpoints at the iterations that are named, and `over_training` applies any of lyapkit's
+# functions to all of them.
 
 import tempfile  # noqa: E402
 

@@ -2,8 +2,8 @@
 What growth does to learning
 ============================
 
-Gradients travel backwards along the same trajectory on which perturbations travel forwards. So the exponents decide how
-gradients fade, and with them how curved the loss is.
+Gradients travel backwards along the same trajectory on which perturbations travel forwards. So the exponents
+decide how gradients fade, and with them how curved the loss is.
 """
 
 import matplotlib.pyplot as plt
@@ -16,12 +16,13 @@ torch.manual_seed(0)
 inputs, labels = lk.task("digits").test_samples(100)
 radii = (0.95, 1.0, 1.05)
 models = {
-    r: lk.WCRNN(1, 40, 10, residual=lk.residuals.scaled_identity(40, r), coupling=0.01, dtype=torch.float64) for r in radii
+    r: lk.WCRNN(1, 40, 10, residual=lk.residuals.scaled_identity(40, r), coupling=0.01, dtype=torch.float64)
+    for r in radii
 }
 
 # %%
-# Networks with the residual r·I read 8×8 digits pixel by pixel, 64 steps. Their exponents lie close to log r (Eq. 13 of
-# Dubinin & Effenberger 2024), and log ‖∂L/∂h_t‖ falls or grows at that rate.
+# Networks with the residual r·I read 8×8 digits pixel by pixel, 64 steps. Their exponents lie close to log r (Eq.
+# 13 of Dubinin & Effenberger 2024), and log ‖∂L/∂h_t‖ falls or grows at that rate.
 
 fig, ax = plt.subplots(figsize=(7, 4.5))
 for r, model in models.items():
@@ -38,8 +39,8 @@ ax.legend()
 # %%
 # Curvature
 # ---------
-# The largest eigenvalue of the Hessian with respect to the recurrent weights bounds the learning rate, 2/λ for plain gradient
-# descent. It grows with r by orders of magnitude.
+# The largest eigenvalue of the Hessian with respect to the recurrent weights bounds the learning rate, 2/λ for
+# plain gradient descent. It grows with r by orders of magnitude.
 
 for r, model in models.items():
     hessian = lk.hessian_eigenvalues(model, inputs, labels, cross_entropy, k=3)

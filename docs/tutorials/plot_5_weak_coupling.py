@@ -2,9 +2,9 @@
 Does the residual set the exponents of my model?
 ================================================
 
-A weakly coupled residual network is h ← R h + α tanh(W h + V x + b). The claim, Eq. 13 of Dubinin & Effenberger (2024): its
-exponents are the logs of the moduli of R's eigenvalues. `validate_weak_coupling` measures how far that holds for a model of
-yours, on your inputs.
+A weakly coupled residual network is h ← R h + α tanh(W h + V x + b). The claim, Eq. 13 of Dubinin & Effenberger
+(2024): its exponents are the logs of the moduli of R's eigenvalues. `validate_weak_coupling` measures how far
+that holds for a model of yours, on your inputs.
 """
 
 import matplotlib.pyplot as plt
@@ -25,5 +25,5 @@ for ax, coupling in zip(axes, (0.01, 0.2), strict=True):
     ax.set_title(f"α = {coupling}")
 
 # %%
-# At α = 0.01 the exponents are those of the residual, to a few thousandths. At α = 0.2 the coupling is no longer weak, and the
-# verdict says so. Why, and how the deviation depends on α and on time: :doc:`/weak_coupling`.
+# At α = 0.01 the exponents are those of the residual, to a few thousandths. At α = 0.2 the coupling is no longer
+# weak, and the verdict says so. Why, and how the deviation depends on α and on time: :doc:`/weak_coupling`.

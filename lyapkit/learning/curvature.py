@@ -69,7 +69,7 @@ def hessian_eigenvalues(
     lengths : array of int, optional
         (sample,): how many steps of each sequence count, where what follows is padding. Default: all.
     tolerance : float
-        Largest residual ‖H v − μ v‖ / |μ| of an eigenvalue that counts as converged. Default 1e-4.
+        Largest residual `‖H v − μ v‖ / |μ|` of an eigenvalue that counts as converged. Default 1e-4.
     max_products : int
         Products after which to give up; eigenvalues not found by then are NaN.
     eigenvectors : bool

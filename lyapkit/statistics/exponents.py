@@ -118,7 +118,7 @@ def _of_one_length(ds: xr.Dataset) -> xr.Dataset:
 def kaplan_yorke_dimension(ds: xr.Dataset) -> xr.DataArray:
     """Return the Kaplan–Yorke (Lyapunov) dimension of each trajectory, (trajectory,).
 
-    D = j + (λ_1 + … + λ_j) / |λ_{j+1}|, j the largest number of leading exponents whose sum is not negative. 0 if
+    `D = j + (λ_1 + … + λ_j) / |λ_{j+1}|`, j the largest number of leading exponents whose sum is not negative. 0 if
     λ_1 < 0, N if all N exponents add up to 0 or more, NaN if more exponents than were computed would be needed.
 
     If the spectrum says which exponents are only upper bounds (`is_bound`), the coordinate `is_bound` (trajectory,)

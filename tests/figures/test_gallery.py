@@ -235,10 +235,10 @@ def test_every_claim_has_a_verdict_on_the_committed_data():
         assert (missing, what.startswith("missing: ")) == (claims.NOT_YET, True)
 
 
-def test_the_readme_says_what_the_data_say():
+def test_the_page_says_what_the_data_say():
     summary = importlib.import_module("summary")
     datasets, _ = script("figures", "drawing").read(summary.SOURCES, ROOT / "data")
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "docs" / "paper.md").read_text()
     assert summary.inserted(text, datasets) == text, "run `python figures/gallery.py`"
     assert summary.block("trainings", {}).splitlines() == [m.format("trainings") for m in (summary.BEGIN, summary.END)]
     with pytest.raises(ValueError, match="marks"):
@@ -305,14 +305,15 @@ def test_recompute(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(gallery, "sources_of", lambda name: sources[:1])
     (tmp_path / "figures").mkdir()
     marks = [f"{gallery.summary.BEGIN} old {gallery.summary.END}".format(part, part) for part in gallery.summary.PARTS]
-    (tmp_path / "README.md").write_text(f"before {' between '.join(marks)} after")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "paper.md").write_text(f"before {' between '.join(marks)} after")
     monkeypatch.setattr("sys.argv", ["gallery.py", "--recompute"])
     gallery.main()
     computed = [command[1] for command in commands[:3]]
     assert computed == [source.command.split()[1] for source in sources[:3]]
     assert len(commands) == 3 + len(gallery.FIGURES) + len(gallery.TABLES)
     assert (tmp_path / "figures" / "README.md").is_file()
-    text = (tmp_path / "README.md").read_text()
+    text = (tmp_path / "docs" / "paper.md").read_text()
     assert (text.startswith("before"), text.endswith("after"), "old" in text) == (True, True, False)
 
 
