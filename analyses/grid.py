@@ -38,6 +38,7 @@ ORDER = (  # sweep and task, the most wanted first
     *((sweep, "smnist") for sweep in ("radius-clipped", "spread-critical", "residual-a", "residual-b")),
     *(("architecture", name) for name in ("smnist", "psmnist", "add100", "scifar10")),
     ("radius", "scifar10"),
+    ("radius-slower", "smnist"),
 )
 
 
@@ -75,6 +76,7 @@ QUICK_RADII = (0.95, 0.97, 0.98, 0.99, 0.995, 1.0, 1.005, 1.01)
 QUICK_MULTIPLES = (0.0, 0.5, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5)
 LONG_MULTIPLES = (0.0, 1.0, 1.5)  # at the scale quick: none, the characteristic one, and one that does harm
 N_NETWORKS = {"quick": 3, "full-length": 3, "paper": 5}  # weight seeds
+SLOWER = {"quick": 0.1}  # learning rate of the sweep "radius-slower", at which supercritical networks learn, too
 _MNIST = Settings("smnist/2", 4 * 468, 128, 0.3, 117, 2000)
 _ADD = Settings("add100", 12_000, 64, 0.05, 250, 1000)
 OWN_RATES = {  # learning rates of architectures, by task, where that of others does not suit; see `learning_rate.py`
@@ -124,6 +126,8 @@ def settings_of(scale: str, task_name: str, sweep: str) -> Settings:
         factor = 0.5 if halved else 4.0 if sweep == "frequency-long" else 1.0
     elif sweep.startswith("frequency") and sweep != "frequency-long":
         factor = 0.25
+    if sweep.endswith("-slower"):
+        settings = dataclasses.replace(settings, learning_rate=SLOWER.get(scale, settings.learning_rate / 3))
     return dataclasses.replace(settings, n_iterations=int(factor * settings.n_iterations))
 
 
@@ -209,9 +213,10 @@ def options_of(sweep: str, value: float | str, settings: Settings) -> dict:
 
 def cells_of(sweep: str, settings: Settings, scale: str) -> list[Cell]:
     """Return the cells of a sweep, all values for one weight seed before the next seed."""
+    n_networks = 5 if sweep.endswith("-slower") else N_NETWORKS[scale]
     return [
         {"sweep": sweep, "value": value, "network": seed, "scale": scale, "settings": as_pairs(own(value, settings))}
-        for seed in range(N_NETWORKS[scale])
+        for seed in range(n_networks)
         for value in values(sweep, settings, scale)
     ]
 
@@ -230,6 +235,8 @@ def as_pairs(settings: Settings) -> list[list]:
 def measured_at(cell: Cell) -> list[int]:
     """Return the iterations at which the network of a cell is analysed; none for most cells."""
     settings = Settings(**dict(cell["settings"]))
+    if cell["sweep"] == "radius-slower" and cell["network"] < 3:
+        return [0, settings.n_iterations]
     is_chosen = (cell["sweep"], settings.task.partition("/")[0]) in MEASURED and cell["scale"] in N_MEASURED
     if cell["network"] or not is_chosen:
         return []
