@@ -11,6 +11,7 @@ from . import tasks as tasks
 from . import testing as testing
 from . import training as training
 from .arguments import ReliabilityWarning, as_sequences
+from .comparison import compare, comparison_table, in_words
 from .files.datasets import load, open, save
 from .files.errors import CheckpointError, CheckpointWarning
 from .files.limits import maximum_size
@@ -46,6 +47,7 @@ from .models import (
     weakly_coupled_init,
 )
 from .plots import (
+    plot_comparison,
     plot_convergence,
     plot_gradient_norms,
     plot_hessian_density,
@@ -103,6 +105,8 @@ __all__ = [
     "classical",
     "closed_loop",
     "coarsen",
+    "compare",
+    "comparison_table",
     "elman_with_identity_residual",
     "ensemble_mean",
     "entropy_rate",
@@ -112,6 +116,7 @@ __all__ = [
     "gradient_norms",
     "hessian_density",
     "hessian_eigenvalues",
+    "in_words",
     "inspect_checkpoint",
     "kaplan_yorke_dimension",
     "learning_rate_modulation",
@@ -124,6 +129,7 @@ __all__ = [
     "memory_timescale",
     "open",
     "over_training",
+    "plot_comparison",
     "plot_convergence",
     "plot_gradient_norms",
     "plot_hessian_density",

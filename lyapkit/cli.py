@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -19,12 +20,44 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
+
+class _Commands(typer.core.TyperGroup):
+    """The commands, of which an interrupted one ends with exit code 130."""
+
+    def invoke(self, ctx: typer.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            kept = ctx.find_object(str) or "nothing was written"
+            _complain(f"interrupted: {kept}")
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Lyapunov spectra of recurrent networks, from their checkpoint files, and what they mean for learning.",
+    epilog="Exit codes: 0, done; 2, something that you can mend, said in one line; 130, interrupted.",
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from lyapkit import __version__
+
+        print(f"lyapkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, and leave.")
+    ] = False,
+) -> None:
+    pass
 
 
 def _there(path: Path) -> Path:
@@ -36,6 +69,13 @@ def _there(path: Path) -> Path:
 
 Checkpoint = Annotated[
     Path, typer.Argument(callback=_there, help="The network: safetensors, PyTorch, Keras, ONNX, told by content.")
+]
+Checkpoints = Annotated[
+    list[Path],
+    typer.Argument(
+        callback=lambda paths: [_there(path) for path in paths],
+        help="The networks: safetensors, PyTorch, Keras, ONNX, told by content.",
+    ),
 ]
 Inputs = Annotated[Path, typer.Option(help="Input sequences (trajectory, time, feature): .npy .npz .nc .pt .csv")]
 Prefix = Annotated[str | None, typer.Option(help="Which recurrent module, if the file has several.")]
@@ -68,7 +108,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 
 @app.command()
 def spectrum(
-    checkpoint: Checkpoint,
+    checkpoints: Checkpoints,
     inputs: Annotated[
         Path | None, typer.Option(help="Input sequences (trajectory, time, feature), or tokens: .npy .npz .nc .pt .csv")
     ] = None,
@@ -111,12 +151,15 @@ def spectrum(
     max_size: MaxSize = "2GiB",
     quiet: Quiet = False,
 ) -> None:
-    """Compute the Lyapunov spectrum of the recurrent network in CHECKPOINT along --inputs, or without."""
+    """Compute the Lyapunov spectrum of the recurrent network in each of CHECKPOINTS along --inputs, or without.
+
+    Several are compared, in one table, picture and file.
+    """
     import lyapkit as lk
     from lyapkit.files.sequences import read_targets
     from lyapkit.hooks import load_module
 
-    given = [path for path in (checkpoint, inputs, lengths) if path is not None]
+    given = [path for path in (*checkpoints, inputs, lengths) if path is not None]
     _check_paths(output, plot, *given, module)
     if closed_loop and (inputs is not None or embedding is not None or len(prefix or ()) > 1):
         raise ValueError("--closed-loop makes the inputs itself: leave out --inputs, --embedding and a second --prefix")
@@ -133,13 +176,17 @@ def spectrum(
         _refuse_with_module(
             prefix=prefix, embedding=embedding, readout=readout, nonlinearity=nonlinearity, ignore=ignore
         )
-        loaded = load_module(module, checkpoint, key)
-        system = lk.closed_loop(loaded) if closed_loop else lk.from_module(loaded)
-    elif closed_loop:
-        one = prefix[0] if prefix else None
-        system = lk.closed_loop(lk.load_network(checkpoint, prefix=one, readout=readout, **options))
-    else:
-        system = lk.load_system(checkpoint, prefix=prefix or None, embedding=embedding, **options)
+
+    def system_in(checkpoint: Path) -> lk.System:
+        if module is not None:
+            loaded = load_module(module, checkpoint, key)
+            return lk.closed_loop(loaded) if closed_loop else lk.from_module(loaded)
+        if closed_loop:
+            one = prefix[0] if prefix else None
+            return lk.closed_loop(lk.load_network(checkpoint, prefix=one, readout=readout, **options))
+        return lk.load_system(checkpoint, prefix=prefix or None, embedding=embedding, **options)
+
+    systems = {_name_among(checkpoints, path): system_in(path) for path in checkpoints}
     sequences = None
     if rows or pixels:
         if inputs is None:
@@ -147,9 +194,9 @@ def spectrum(
         sequences = lk.as_sequences(_of_one_length(inputs), "rows" if rows else "pixels")
     elif inputs is not None:
         sequences = lk.read_inputs(inputs)
-    ds = lk.lyapunov_spectrum(
-        system,
-        sequences,
+    measured = partial(
+        lk.lyapunov_spectrum,
+        inputs=sequences,
         n_steps=steps,
         lengths=None if lengths is None else read_targets(lengths),
         n_transient=n_transient,
@@ -162,7 +209,11 @@ def spectrum(
         check=not no_check,
         progress=not quiet,
     )
-    _finish(ds, lk.spectrum_table, output, plot, lk.plot_spectrum)
+    spectra = {name: measured(system) for name, system in systems.items()}
+    if len(spectra) > 1:
+        _finish(lk.compare(spectra), lk.comparison_table, output, plot, lk.plot_comparison)
+    else:
+        _finish(*spectra.values(), _table_and_words, output, plot, lk.plot_spectrum)
 
 
 @app.command()
@@ -314,6 +365,17 @@ def _of_one_length(path: Path) -> np.ndarray | xr.DataArray:
     return sequences
 
 
+def _name_among(paths: list[Path], path: Path) -> str:
+    """Return a name that tells a file from the others: its own, or with its folder."""
+    return str(path) if [other.stem for other in paths].count(path.stem) > 1 else path.stem
+
+
+def _table_and_words(ds: xr.Dataset) -> str:
+    import lyapkit as lk
+
+    return f"{lk.spectrum_table(ds)}\n\n{lk.in_words(ds)}"
+
+
 def _check_paths(output: Path | None, plot: Path | None, *inputs: str | Path | None) -> None:
     """Find out before the work starts whether its results can be written, and would not replace what it reads."""
     from lyapkit.files.datasets import check_ending
@@ -356,6 +418,7 @@ def _finish(
 
 @app.command()
 def train(
+    context: typer.Context,
     task: Annotated[
         str, typer.Argument(help="digits, smnist, psmnist, scifar10, add100, add200, …, or a .npz file of arrays.")
     ],
@@ -396,6 +459,8 @@ def train(
     from lyapkit.training import network_grid
 
     _check_paths(output, plot, task)
+    if folder is not None:
+        context.find_root().obj = f"what {folder} holds goes on with --resume"
     the_task = lk.task(task, downsample=downsample)
     if epochs is not None and iterations is not None:
         raise ValueError("give epochs or iterations, not both")

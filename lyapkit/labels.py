@@ -38,6 +38,10 @@ LABELS = {
     "variational_deviation": ("1", "‖V_T − R^T‖ / ‖R^T‖"),
     "singular_exponent": (_RATE, "log(singular value of V_T)/T"),
     "time": (_TIME, "T"),
+    "kaplan_yorke_dimension": ("1", "Kaplan–Yorke dimension"),
+    "entropy_rate": (_RATE, "sum of the positive exponents"),
+    "n_exponents": ("1", "number of exponents"),
+    "model": ("1", "model"),
 }
 
 Variable = tuple[tuple[str, ...], np.ndarray, dict[str, str]]

@@ -5,7 +5,6 @@ Two networks, and a training, compared
 Does training change how a network remembers? Two untrained networks and one over its training, along the same inputs.
 """
 
-import matplotlib.pyplot as plt
 import torch
 
 import lyapkit as lk
@@ -19,16 +18,14 @@ networks = {
     "LSTM, as PyTorch makes it": torch.nn.LSTM(8, 64),
     "GRU, as PyTorch makes it": torch.nn.GRU(8, 64),
 }
-fig, ax = plt.subplots(figsize=(7, 4.5))
-for name, network in networks.items():
-    mean = lk.ensemble_mean(lk.lyapunov_spectrum(network, inputs, n_transient=40))
-    ax.errorbar(mean.exponent, mean.lyapunov_exponent, mean.standard_error, fmt=".", label=name)
-ax.axhline(0, color="0.6", linewidth=0.8)
-ax.set(xlabel="exponent number", ylabel="Lyapunov exponent (nats per step)", ylim=(-6, 0.5))
-ax.legend()
+spectra = {name: lk.lyapunov_spectrum(network, inputs, n_transient=40) for name, network in networks.items()}
+together = lk.compare(spectra)
+print(lk.comparison_table(together))
+lk.plot_comparison(together)
 
 # %%
 # The untrained networks forget within a few steps. Training brought the slow half of the spectrum up to zero.
+# From a shell the same is `lyapkit spectrum A.pt B.pt C.pt --inputs x.npy --plot all.png`.
 #
 # Over a training
 # ---------------

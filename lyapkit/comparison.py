@@ -1,0 +1,166 @@
+"""`compare`: the mean spectra of several networks, side by side; `in_words`: what a spectrum says."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import xarray as xr
+
+from lyapkit.labels import index, variable
+from lyapkit.provenance import provenance
+from lyapkit.statistics import ensemble_mean, entropy_rate, kaplan_yorke_dimension
+
+CLEAR = 2.0  # standard errors by which a number differs from 0
+
+
+def compare(spectra: Mapping[str, xr.Dataset]) -> xr.Dataset:
+    """Return the mean spectra of several systems in one dataset, with a dimension `model`.
+
+    Parameters
+    ----------
+    spectra : mapping
+        Name to what `lyapunov_spectrum` returned. They may differ in the number of exponents and trajectories.
+
+    Returns
+    -------
+    xarray.Dataset
+        `lyapunov_exponent` and `standard_error` (model, exponent), means over each model's trajectories in nats per
+        step or unit of time, NaN behind a model's last exponent; `is_bound` (model, exponent), upper bounds;
+        `kaplan_yorke_dimension` and `entropy_rate` (model,), means over those trajectories of which they are known.
+
+    Raises
+    ------
+    ValueError
+        If there are no spectra, something else is among them, or some are per step and others per unit of time.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> maps = {f"a = {a}": lk.classical.henon(a) for a in (1.2, 1.4)}
+    >>> ds = lk.compare({name: lk.lyapunov_spectrum(map, n_steps=200) for name, map in maps.items()})
+    >>> ds.lyapunov_exponent.shape
+    (2, 2)
+    """
+    if not spectra:
+        raise ValueError("there are no spectra to compare: give a mapping of names to what lyapunov_spectrum returned")
+    for name, ds in spectra.items():
+        _require_spectrum(ds, f"compare got for {name!r}")
+    units = {ds["end_time"].attrs["units"] for ds in spectra.values()}
+    if len(units) > 1:
+        raise ValueError(f"spectra per {' and per '.join(sorted(units))} cannot be compared: are some of them flows?")
+    means = [ensemble_mean(ds) for ds in spectra.values()]
+    k = max(mean.sizes["exponent"] for mean in means)
+    unit = units.pop()
+
+    def together(name: str, missing: float | bool) -> np.ndarray:
+        values = np.full((len(means), k), missing)
+        for row, mean in zip(values, means, strict=True):
+            row[: mean.sizes["exponent"]] = mean[name].values
+        return values
+
+    def over_trajectories(quantity: xr.DataArray) -> float:
+        return float(quantity.mean()) if bool(quantity.notnull().any()) else math.nan
+
+    dimensions = [over_trajectories(kaplan_yorke_dimension(ds)) for ds in spectra.values()]
+    rates = [over_trajectories(entropy_rate(ds)) for ds in spectra.values()]
+    systems = {name: ds.attrs.get("system", "") for name, ds in spectra.items()}
+    return xr.Dataset(
+        variable("lyapunov_exponent", ("model", "exponent"), together("lyapunov_exponent", math.nan), unit)
+        | variable("standard_error", ("model", "exponent"), together("standard_error", math.nan), unit)
+        | variable("is_bound", ("model", "exponent"), together("is_bound", False))
+        | variable("kaplan_yorke_dimension", ("model",), np.array(dimensions))
+        | variable("entropy_rate", ("model",), np.array(rates), unit)
+        | variable("n_exponents", ("model",), np.array([mean.sizes["exponent"] for mean in means])),
+        coords=index("exponent", k, first=1) | variable("model", ("model",), np.array(list(spectra))),
+        attrs=provenance() | {"systems": json.dumps(systems), "time_unit": unit},
+    )
+
+
+def comparison_table(ds: xr.Dataset) -> str:
+    """Return what `compare` returned as a table: the leading exponents of every model, memory and dimension."""
+    unit = ds.attrs["time_unit"]
+    short = "step" if unit == "step" else "time unit"
+    width = max(len("model"), *(len(str(name)) for name in ds["model"].values))
+    shown = min(3, ds.sizes["exponent"])
+    head = "".join(f"{'λ' + str(i + 1):>20}" for i in range(shown))
+    lines = [
+        f"{'model':<{width}} {'exponents':>10}{head} {'memory':>10} {'dimension':>10}",
+        f"{'':<{width}} {'':>10}{'nats/' + short:>20}{'':>{20 * (shown - 1)}} {short + 's':>10} {'':>10}",
+    ]
+    for name in ds["model"].values:
+        one = ds.sel(model=name)
+        first = float(one["lyapunov_exponent"][0])
+        memory = "∞" if first >= 0 else "n/a" if math.isnan(first) else f"{-1 / first:.3g}"
+        numbers = "".join(f"{_with_error(one, i):>20}" for i in range(shown))
+        dimension = float(one["kaplan_yorke_dimension"])
+        lines.append(
+            f"{name!s:<{width}} {int(one['n_exponents']):>10}{numbers} {memory:>10} "
+            f"{'n/a' if math.isnan(dimension) else f'{dimension:.4g}':>10}"
+        )
+    return "\n".join(lines)
+
+
+def in_words(ds: xr.Dataset) -> str:
+    """Return one plain sentence on what a spectrum says: whether perturbations grow or fade, and how fast.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        What `lyapunov_spectrum` returned.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    _require_spectrum(ds, "in_words got")
+    mean = ensemble_mean(ds)
+    unit = ds["end_time"].attrs["units"]
+    times = "steps" if unit == "step" else "units of time"
+    value, error = float(mean["lyapunov_exponent"][0]), float(mean["standard_error"][0])
+    number = f"λ₁ = {_with_error(mean, 0)} nats per {unit}"
+    if math.isnan(value):
+        return "The largest exponent is not known."
+    if value == -math.inf:
+        return "All perturbations are mapped to zero exactly: nothing is remembered."
+    if bool(mean["is_bound"][0]) if "is_bound" in mean else False:
+        return f"Of the largest exponent only an upper bound is known, {value:.3g} nats per {unit}."
+    if math.isnan(error):
+        doubt = "; the run is too short for an error"
+        error = 0.0
+    else:
+        doubt = ""
+    if value > CLEAR * error:
+        values, errors = mean["lyapunov_exponent"].values, mean["standard_error"].fillna(0.0).values
+        n_growing = int((values > CLEAR * errors).sum())
+        directions = "one direction" if n_growing == 1 else f"{n_growing} directions"
+        return (
+            f"Perturbations grow in {directions}: {number}, twice as large after {math.log(2) / value:.3g} {times}"
+            f"{doubt}. On a trajectory that stays bounded this is chaos."
+        )
+    if value < -CLEAR * error:
+        return f"All directions fade: {number}; the slowest memory is {-1 / value:.3g} {times}{doubt}."
+    return f"The largest exponent cannot be told from 0: {number}, as at the edge of chaos, or on a closed orbit."
+
+
+def _with_error(mean: xr.Dataset, rank: int) -> str:
+    """Return an exponent with its error, to the digits that the error leaves."""
+    value, error = float(mean["lyapunov_exponent"][rank]), float(mean["standard_error"][rank])
+    if math.isnan(value):
+        return "–"
+    if value == -math.inf:
+        return "−∞"
+    sign = "≤ " if "is_bound" in mean and bool(mean["is_bound"][rank]) else ""
+    if not math.isfinite(error) or error == 0:
+        return f"{sign}{value:.4g}"
+    digits = min(12, max(0, 1 - math.floor(math.log10(error))))
+    return f"{sign}{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def _require_spectrum(ds: object, what: str) -> None:
+    if not isinstance(ds, xr.Dataset) or "lyapunov_exponent" not in ds or "trajectory" not in ds.dims:
+        held = f"a dataset of {', '.join(map(str, ds.data_vars))}" if isinstance(ds, xr.Dataset) else type(ds).__name__
+        raise ValueError(f"{what} {held}, expected a spectrum, as lyapunov_spectrum returns")

@@ -1,0 +1,58 @@
+"""The spectra of several models in one picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import seaborn as sns
+import xarray as xr
+from matplotlib.axes import Axes
+
+from lyapkit.plots.drawing import FEW, axes_or_new, finite, styled
+
+MOST_MODELS = 10  # that can be told apart by their colours
+
+
+@styled
+def plot_comparison(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Plot the exponents of several models against their rank, each a line with a band of ± standard error.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        What `compare` returned.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw. Default: a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        If the dataset is another, or holds more than ten models.
+    """
+    if "model" not in ds.dims or "lyapunov_exponent" not in ds:
+        raise ValueError(f"plot_comparison got a dataset of {', '.join(map(str, ds.data_vars))}, expected compare's")
+    if ds.sizes["model"] > MOST_MODELS:
+        raise ValueError(
+            f"{ds.sizes['model']} models cannot be told apart in one picture: select {MOST_MODELS} at most"
+        )
+    ax = axes_or_new(ax)
+    rank = ds["exponent"].values
+    few = len(rank) <= FEW
+    for name, colour in zip(ds["model"].values, sns.color_palette("colorblind", ds.sizes["model"]), strict=True):
+        one = ds.sel(model=name)
+        values, errors = finite(one["lyapunov_exponent"]), one["standard_error"].fillna(0.0).values
+        ax.plot(rank, values, color=colour, marker="o" if few else None, markersize=4, label=str(name))
+        ax.fill_between(rank, values - errors, values + errors, color=colour, alpha=0.25, linewidth=0)
+        bounds = one["is_bound"].values.astype(bool) & np.isfinite(values)
+        if bounds.any():
+            ax.plot(rank[bounds], values[bounds], "o", color=colour, markerfacecolor="white", markersize=3.5)
+    ax.axhline(0.0, color="black", linewidth=0.8, linestyle="--")
+    unit = ds["lyapunov_exponent"].attrs["units"]
+    ax.set(xlabel="exponent (rank)", ylabel=f"Lyapunov exponent ({unit})")
+    if few:
+        ax.set_xticks(rank)
+    ax.legend(title="mean ± standard error" + (", open: upper bound" if bool(ds["is_bound"].any()) else ""))
+    return ax
