@@ -12,6 +12,7 @@ from . import testing as testing
 from . import training as training
 from .arguments import ReliabilityWarning, as_sequences
 from .comparison import compare, comparison_table, in_words
+from .covariant import covariant_vectors
 from .files.datasets import load, open, save
 from .files.errors import CheckpointError, CheckpointWarning
 from .files.limits import maximum_size
@@ -107,6 +108,7 @@ __all__ = [
     "coarsen",
     "compare",
     "comparison_table",
+    "covariant_vectors",
     "elman_with_identity_residual",
     "ensemble_mean",
     "entropy_rate",

@@ -273,21 +273,28 @@ def checked_lengths(
     return rows, given
 
 
-def checked_steps(inputs: np.ndarray | None, n_steps: int | None, n_transient: int) -> int:
-    """Return the number of counted steps."""
-    if n_transient < 0:
-        raise ValueError(f"n_transient must not be negative, got {n_transient}")
+def checked_steps(
+    inputs: np.ndarray | None, n_steps: int | None, n_transient: int, n_backward_transient: int = 0
+) -> int:
+    """Return the number of counted steps, between a transient and one that comes after them."""
+    for name, number in (("n_transient", n_transient), ("n_backward_transient", n_backward_transient)):
+        if number < 0:
+            raise ValueError(f"{name} must not be negative, got {number}")
     if inputs is None:
         if n_steps is None:
             raise ValueError("n_steps is needed: an autonomous system has no inputs that would tell how long to run")
     else:
-        available = inputs.shape[1] - n_transient
+        available = inputs.shape[1] - n_transient - n_backward_transient
+        left_out = f"n_transient={n_transient}"
+        if n_backward_transient:
+            left_out += f" and n_backward_transient={n_backward_transient}"
         if available < 1:
-            raise ValueError(f"n_transient={n_transient} leaves no step to count: the inputs have {inputs.shape[1]}")
+            verb = "leave" if n_backward_transient else "leaves"
+            raise ValueError(f"{left_out} {verb} no step to count: the inputs have {inputs.shape[1]}")
         n_steps = available if n_steps is None else n_steps
         if n_steps > available:
             raise ValueError(
-                f"n_steps={n_steps} after n_transient={n_transient} need {n_steps + n_transient} inputs, "
+                f"n_steps={n_steps} after {left_out} need {n_steps + inputs.shape[1] - available} inputs, "
                 f"only {inputs.shape[1]} are given"
             )
     if n_steps < 1:

@@ -58,7 +58,13 @@ def require_memory(
 
 @torch.no_grad()
 def announcement(
-    system: System, state: Tensor, frame: Tensor, inputs: Tensor | None, n_steps: int, memory: float
+    system: System,
+    state: Tensor,
+    frame: Tensor,
+    inputs: Tensor | None,
+    n_steps: int,
+    memory: float,
+    what: str = "this spectrum",
 ) -> str:
     """Return how long a run of `n_steps` will take and what would make it faster, or nothing if it is short.
 
@@ -69,11 +75,11 @@ def announcement(
     total = _seconds(system, state, frame, inputs) * n_steps
     if total < LONG:
         return ""
-    message = f"this spectrum will take about {_duration(total)} and {gibibytes(memory)} of memory"
+    message = f"{what} will take about {_duration(total)} and {gibibytes(memory)} of memory"
     if frame.shape[1] <= FEW:
         return message
     fewer = _seconds(system, state, frame[:, :FEW].contiguous(), inputs) * n_steps
-    return f"{message}; its {FEW} largest exponents alone, n_exponents={FEW}, about {_duration(fewer)}"
+    return f"{message}; the {FEW} largest exponents alone, n_exponents={FEW}, about {_duration(fewer)}"
 
 
 def _seconds(system: System, state: Tensor, frame: Tensor, inputs: Tensor | None) -> float:

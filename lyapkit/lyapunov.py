@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from lyapkit.arguments import (
     Array,
     ReliabilityWarning,
-    available_device,
     checked_dtype,
     checked_inputs,
     checked_lengths,
@@ -29,6 +28,7 @@ from lyapkit.labels import index, variable
 from lyapkit.models.given import as_system
 from lyapkit.provenance import provenance, sha256
 from lyapkit.sequence_lengths import by_length
+from lyapkit.starts import as_tensor, chosen_device, in_real_parts, start_states
 from lyapkit.statistics import time_average_standard_error
 from lyapkit.systems import System
 from lyapkit.tangent import DEFAULT_ACCURACY, N_INTERVALS, VariationalTerm, propagate
@@ -146,14 +146,9 @@ def lyapunov_spectrum(
     LongRunWarning
         Before a run of more than a minute: how long it will take, how much memory, and what would make it faster.
     """
-    system = as_system(system, **reading)
-    if initial_state is not None and np.iscomplexobj(initial_state):
-        system = system.split_into_real_parts()
-        initial_state = np.concatenate([np.real(initial_state), np.imag(initial_state)], axis=-1)
+    system, initial_state = in_real_parts(as_system(system, **reading), initial_state)
     dtype = checked_dtype(dtype)
-    if device is None:
-        device = inputs.device if isinstance(inputs, Tensor) and inputs.device.type != "cpu" else system.device
-    device = available_device(device)
+    device = chosen_device(device, inputs, system)
     measured = partial(
         _measured,
         system,
@@ -175,13 +170,13 @@ def lyapunov_spectrum(
             raise ValueError("give n_steps= or lengths=, not both: lengths say how many steps each trajectory has")
         values = [checked_inputs(row[None], system, trajectory=index)[0] for index, row in enumerate(sequences)]
         warn_of_doubtful_inputs(np.concatenate(values)[None], inputs, system, stacklevel=2)
-        state = _start(system, values, initial_state, n_trajectories, torch.Generator().manual_seed(seed))
+        state = start_states(system, values, initial_state, n_trajectories, torch.Generator().manual_seed(seed))
         return by_length(measured, values, state)
     values = checked_inputs(inputs, system, None if n_steps is None else n_transient + n_steps)
     if values is not None and inputs is not None and np.ndim(inputs) > 1:
         warn_of_doubtful_inputs(values, inputs, system, stacklevel=2)
     generator = torch.Generator().manual_seed(seed)
-    state = _start(system, values, initial_state, n_trajectories, generator)
+    state = start_states(system, values, initial_state, n_trajectories, generator)
     n_steps = checked_steps(values, n_steps, n_transient)
     return measured(values, state, n_steps, generator=generator)
 
@@ -226,7 +221,7 @@ def _measured(
     all_steps = n_transient + n_steps
     memory = require_memory(len(state), all_steps, n_intervals, k, system, dtype, device)
     frame = _first_frame(system.state_size, k, initial_frame, generator).to(device, dtype)
-    inputs = None if input_values is None else _as_tensor(input_values, device, dtype)
+    inputs = None if input_values is None else as_tensor(input_values, device, dtype)
     running = system.converted(dtype, device).prepared(state, inputs)
     frame = frame.expand(len(state), -1, -1).contiguous()
     if notice := announcement(running, state, frame, inputs, all_steps, memory):
@@ -263,12 +258,6 @@ def _measured(
         if is_constant(input_values):  # one input for all steps
             attributes["inputs"] = f"constant, {input_values[0, 0].tolist()}" if input_values.any() else "none: zero"
     return _dataset(term, running, attributes)
-
-
-def _as_tensor(values: np.ndarray, device: torch.device, dtype: torch.dtype) -> Tensor:
-    if is_constant(values):
-        return torch.tensor(values[0, 0], device=device, dtype=dtype).expand(values.shape)
-    return torch.from_numpy(values).to(device, dtype)
 
 
 def _dataset(term: VariationalTerm, system: System, attributes: dict[str, str]) -> xr.Dataset:
@@ -310,38 +299,6 @@ def _dataset(term: VariationalTerm, system: System, attributes: dict[str, str]) 
             "references": "Dubinin & Effenberger 2024, Eq. 4 and Appendix A; Benettin et al. 1980",
         },
     )
-
-
-def _start(
-    system: System,
-    inputs: Sequence[np.ndarray] | None,
-    initial_state: Array | None,
-    n_trajectories: int | None,
-    generator: torch.Generator,
-) -> Tensor:
-    """Return the initial states (B, N), B agreed upon by everything that says how many trajectories there are."""
-    given = None if initial_state is None else torch.as_tensor(np.asarray(initial_state, dtype=np.float64))
-    counts = {
-        "inputs": None if inputs is None else len(inputs),
-        "initial_state": len(given) if given is not None and given.ndim == 2 else None,
-        "n_trajectories": n_trajectories,
-    }
-    counts = {name: count for name, count in counts.items() if count is not None}
-    if len(set(counts.values())) > 1:
-        said = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise ValueError(f"the number of trajectories is not clear: {said}")
-    batch = next(iter(counts.values()), 1)
-    if batch < 1:
-        raise ValueError(f"the number of trajectories must be at least 1, got {batch}")
-    state = system.initial_state(batch, generator) if given is None else given
-    if state.ndim not in (1, 2) or state.shape[-1] != system.state_size:
-        raise ValueError(
-            f"initial_state has shape {tuple(state.shape)}, expected ({system.state_size},) or "
-            f"({batch}, {system.state_size}), the state size of {system}"
-        )
-    if not bool(state.isfinite().all()):
-        raise ValueError("initial_state holds values that are not finite")
-    return state.expand(batch, system.state_size).clone()
 
 
 def _first_frame(n: int, k: int, initial_frame: str | Array, generator: torch.Generator) -> Tensor:

@@ -80,15 +80,7 @@ class Losses:
             warnings.warn(message, LostDirectionWarning, stacklevel=5)
 
     def _about_divergence(self, system: object) -> list[str]:
-        if not self.casualties.diverged:
-            return []
-        named = [f"trajectory {b} at step {t}" for b, t in sorted(self.casualties.diverged.items())]
-        message = f"{system} gave non-finite values: {_some(named)}; their exponents are NaN"
-        if self.casualties.overflowed:
-            n_overflowed = len(self.casualties.overflowed)
-            message += f". In {n_overflowed} of them the state stayed finite: a Jacobian overflowed or is not a number"
-        hint = getattr(system, "divergence_hint", "")
-        return [f"{message}. {hint}" if hint else message]
+        return about_divergence(system, self.casualties.diverged, self.casualties.overflowed, "exponents")
 
     def _about_unresolved(self) -> list[str]:
         if not bool(self.is_unresolved.any()):
@@ -120,6 +112,18 @@ class Losses:
             f"{system}: {_counted(self.is_bound)} {how}; their exponents are upper bounds (is_bound). "
             f"The remedy: {remedy}"
         ]
+
+
+def about_divergence(system: object, diverged: dict[int, int], overflowed: set[int], what: str) -> list[str]:
+    """Return which trajectories diverged at which steps, so that their `what` are NaN; nothing if none did."""
+    if not diverged:
+        return []
+    named = [f"trajectory {b} at step {t}" for b, t in sorted(diverged.items())]
+    message = f"{system} gave non-finite values: {_some(named)}; their {what} are NaN"
+    if overflowed:
+        message += f". In {len(overflowed)} of them the state stayed finite: a Jacobian overflowed or is not a number"
+    hint = getattr(system, "divergence_hint", "")
+    return [f"{message}. {hint}" if hint else message]
 
 
 def _counted(lost: Tensor) -> str:
