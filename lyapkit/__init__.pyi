@@ -13,6 +13,7 @@ from . import training as training
 from .arguments import ReliabilityWarning, as_sequences
 from .comparison import compare, comparison_table, in_words
 from .covariant import covariant_vectors
+from .covariant_table import covariant_table
 from .files.datasets import load, open, save
 from .files.errors import CheckpointError, CheckpointWarning
 from .files.limits import maximum_size
@@ -48,8 +49,12 @@ from .models import (
     weakly_coupled_init,
 )
 from .plots import (
+    plot_angle_histogram,
+    plot_angles,
     plot_comparison,
     plot_convergence,
+    plot_covariant_vectors,
+    plot_directions,
     plot_gradient_norms,
     plot_hessian_density,
     plot_hessian_eigenvalues,
@@ -108,6 +113,7 @@ __all__ = [
     "coarsen",
     "compare",
     "comparison_table",
+    "covariant_table",
     "covariant_vectors",
     "elman_with_identity_residual",
     "ensemble_mean",
@@ -131,8 +137,12 @@ __all__ = [
     "memory_timescale",
     "open",
     "over_training",
+    "plot_angle_histogram",
+    "plot_angles",
     "plot_comparison",
     "plot_convergence",
+    "plot_covariant_vectors",
+    "plot_directions",
     "plot_gradient_norms",
     "plot_hessian_density",
     "plot_hessian_eigenvalues",

@@ -1,4 +1,4 @@
-"""The command line: `lyapkit spectrum`, `validate`, `gradients`, `curvature`, `train`, `fetch`, `inspect`, `plot`."""
+"""The command line: `lyapkit spectrum`, `covariant`, `validate`, `gradients`, `curvature`, `train` and others."""
 
 from __future__ import annotations
 
@@ -214,6 +214,55 @@ def spectrum(
         _finish(lk.compare(spectra), lk.comparison_table, output, plot, lk.plot_comparison)
     else:
         _finish(*spectra.values(), _table_and_words, output, plot, lk.plot_spectrum)
+
+
+@app.command()
+def covariant(
+    checkpoint: Checkpoint,
+    inputs: Annotated[
+        Path | None, typer.Option(help="Input sequences (trajectory, time, feature), or tokens: .npy .npz .nc .pt .csv")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the vectors to this .nc or .csv file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw angles and directions to this file: .png .pdf .svg")] = None,
+    n_exponents: Annotated[
+        int | None, typer.Option("-k", "--n-exponents", help="Only the k largest exponents. Default: all.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="How many steps count. Without --inputs the input is zero.")] = None,
+    n_transient: Annotated[
+        int | None, typer.Option("--transient", help="Steps before those that count. Default: a quarter of the inputs.")
+    ] = None,
+    n_backward_transient: Annotated[
+        int | None, typer.Option("--backward-transient", help="Steps after those that count. Default: likewise.")
+    ] = None,
+    prefix: Annotated[list[str] | None, typer.Option(help="Which recurrent modules, as in spectrum.")] = None,
+    embedding: Annotated[str | None, typer.Option(help="The tensor whose rows are the inputs of tokens.")] = None,
+    nonlinearity: Nonlinearity = None,
+    key: Key = None,
+    ignore: Ignore = None,
+    dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
+    seed: Annotated[int, typer.Option(help="Seeds frames and coordinates to start with.")] = 0,
+    max_size: MaxSize = "2GiB",
+    quiet: Quiet = False,
+) -> None:
+    """Compute the covariant Lyapunov vectors of the network in CHECKPOINT: the directions behind its exponents."""
+    import lyapkit as lk
+
+    _check_paths(output, plot, checkpoint, inputs)
+    if inputs is None and steps is None:
+        raise ValueError("give --inputs, or --steps for a network whose input is zero at every step")
+    reading = {"prefix": prefix or None, "embedding": embedding, "nonlinearity": nonlinearity, "key": key}
+    ds = lk.covariant_vectors(
+        lk.load_system(checkpoint, **reading, ignore=ignore or ()),
+        None if inputs is None else _of_one_length(inputs),
+        n_steps=steps,
+        n_transient=n_transient,
+        n_backward_transient=n_backward_transient,
+        n_exponents=n_exponents,
+        dtype=dtype,
+        seed=seed,
+        progress=not quiet,
+    )
+    _finish(ds, lk.covariant_table, output, plot, lk.plot_covariant_vectors)
 
 
 @app.command()
@@ -546,6 +595,7 @@ def plot(
     ds = lk.load(file)
     known = {
         "log_growth": {"spectrum": lk.plot_spectrum, "convergence": lk.plot_convergence},
+        "covariant_vector": {"covariant_vectors": lk.plot_covariant_vectors},
         "predicted_exponent": {"weak_coupling": lk.plot_weak_coupling},
         "gradient_norm": {"gradients": lk.plot_gradient_norms},
         "hessian_eigenvalue": {"eigenvalues": lk.plot_hessian_eigenvalues},

@@ -33,13 +33,13 @@ def spectrum_table(ds: xr.Dataset) -> str:
         f"{'':>5} {'nats/' + _short(unit):>13} {'':>12} {'of the trajectories':>25} {_short(unit) + 's':>10}",
     ]
     previous = -1
-    for index in _shown_rows(k):
+    for index in shown_rows(k):
         if index > previous + 1:
             lines.append(f"{'…':>5}")
-        value = _number(float(mean["lyapunov_exponent"][index]), bool(mean_is_bound[index]))
-        error = _number(float(mean["standard_error"][index]))
+        value = number(float(mean["lyapunov_exponent"][index]), bool(mean_is_bound[index]))
+        error = number(float(mean["standard_error"][index]))
         smallest, largest = _extent(exponents[:, index], bounds[:, index])
-        time = _number(float(memory[index]), bool(mean_is_bound[index] and memory[index] > 0), ".3g")
+        time = number(float(memory[index]), bool(mean_is_bound[index] and memory[index] > 0), ".3g")
         lines.append(f"{index + 1:>5} {value:>13} {error:>12} {smallest:>12} {largest:>12} {time:>10}")
         previous = index
     lines += [
@@ -68,7 +68,7 @@ def training_table(ds: xr.Dataset) -> str:
         one = ds.sel(network=index)
         numbers = (one["iterations_to_minimal_performance"], one["divergence_iteration"])
         reached, diverged = ("–" if np.isnan(number) else f"{int(number)}" for number in numbers)
-        last, best = (_number(float(value)) for value in (one["test_score"][-1], one["best_score"]))
+        last, best = (number(float(value)) for value in (one["test_score"][-1], one["best_score"]))
         lines.append(
             f"{index:>7}" + "".join(f"{float(one[name]):>11.5g}" for name in settings) + f"{last:>10}{best:>10}"
             f"{reached:>22}{diverged:>14}"
@@ -82,7 +82,8 @@ def _lengths(ds: xr.Dataset) -> str:
     return f"{ends.min():g}" if ends.min() == ends.max() else f"{ends.min():g} to {ends.max():g}"
 
 
-def _shown_rows(k: int) -> list[int]:
+def shown_rows(k: int) -> list[int]:
+    """Return which of k rows of a table to show: all of a few; of many the first, the last, and some between."""
     if k <= MAX_ROWS:
         return list(range(k))
     middle = np.linspace(6, k - 4, MAX_ROWS - 8).round().astype(int)
@@ -111,10 +112,10 @@ def _extent(exponents: np.ndarray, bounds: np.ndarray) -> tuple[str, str]:
     """
     valid = ~np.isnan(exponents)
     if not valid.any():
-        return _number(math.nan), _number(math.nan)
+        return number(math.nan), number(math.nan)
     exponents, bounds = exponents[valid], bounds[valid]
     largest = exponents.max()
-    return _number(exponents.min(), bounds.any()), _number(largest, bounds[exponents == largest].all())
+    return number(exponents.min(), bounds.any()), number(largest, bounds[exponents == largest].all())
 
 
 def _losses(ds: xr.Dataset, mean: xr.Dataset) -> list[str]:
@@ -147,7 +148,7 @@ def _losses(ds: xr.Dataset, mean: xr.Dataset) -> list[str]:
     return lines
 
 
-def _number(value: float, is_bound: bool = False, form: str = ".5f") -> str:
+def number(value: float, is_bound: bool = False, form: str = ".5f") -> str:
     """Return a number as text, with "≤" if it is only an upper bound; nothing is below −inf."""
     if math.isnan(value):
         return "n/a"
@@ -160,4 +161,4 @@ def _mean_text(values: xr.DataArray) -> str:
     valid = values.notnull().values
     if not valid.any():
         return "n/a"
-    return _number(values.values[valid].mean(), bool(_bounds(values)[valid].any()), ".4g")
+    return number(values.values[valid].mean(), bool(_bounds(values)[valid].any()), ".4g")

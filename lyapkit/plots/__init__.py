@@ -1,6 +1,7 @@
 """Pictures of datasets: functions of a dataset that return matplotlib axes."""
 
 from lyapkit.plots.comparison import plot_comparison
+from lyapkit.plots.covariant import plot_angle_histogram, plot_angles, plot_covariant_vectors, plot_directions
 from lyapkit.plots.drawing import STYLE, check_drawable, save_figure
 from lyapkit.plots.exponents import plot_convergence, plot_spectrum, plot_weak_coupling
 from lyapkit.plots.learning import (
@@ -14,8 +15,12 @@ from lyapkit.plots.training import plot_learning_curves, plot_power_spectrum, pl
 __all__ = [
     "STYLE",
     "check_drawable",
+    "plot_angle_histogram",
+    "plot_angles",
     "plot_comparison",
     "plot_convergence",
+    "plot_covariant_vectors",
+    "plot_directions",
     "plot_gradient_norms",
     "plot_hessian_density",
     "plot_hessian_eigenvalues",

@@ -1,0 +1,51 @@
+"""Covariant vectors as text."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import xarray as xr
+
+from lyapkit.covariant_dataset import CONVERGED
+from lyapkit.tables import number, shown_rows
+
+
+def covariant_table(ds: xr.Dataset) -> str:
+    """Return a table of covariant vectors: rate, angle to the next, participation, and how far each converged.
+
+    Participation is 1 / Σ pᵢ² of the mean squared components pᵢ: how many state variables carry the direction.
+    """
+    shares = (ds["covariant_vector"].astype(float) ** 2).mean(["trajectory", "time"])
+    participation = (1 / (shares**2).sum("state")).where(shares.notnull().all("state")).values
+    exponents = ds["lyapunov_exponent"].mean("trajectory", skipna=True).values
+    smallest = np.degrees(ds["angle"].min(["trajectory", "time"]).values)
+    residual = np.fmax(ds["forward_residual"], ds["backward_residual"]).max("trajectory").values
+    n_trajectories, unit = ds.sizes["trajectory"], ds["lyapunov_exponent"].attrs["units"]
+    lines = [
+        ds.attrs["system"],
+        f"{n_trajectories} {'trajectory' if n_trajectories == 1 else 'trajectories'}, {ds.sizes['time']} steps, "
+        f"exponents in {unit}",
+        "",
+        f"{'rank':>5} {'exponent':>13} {'smallest angle':>16} {'participation':>14} {'not converged':>14}",
+        f"{'':>5} {'':>13} {'to the next':>16} {'of variables':>14} {'sine of angle':>14}",
+    ]
+    previous = -1
+    for row in shown_rows(len(exponents)):
+        if row > previous + 1:
+            lines.append(f"{'…':>5}")
+        angle = f"{smallest[row]:.3g}°" if row < len(smallest) and not math.isnan(smallest[row]) else "–"
+        part = f"{participation[row]:.1f}"
+        lines.append(f"{row + 1:>5} {number(exponents[row]):>13} {angle:>16} {part:>14} {residual[row]:>14.1e}")
+        previous = row
+    lines.append("")
+    for pair in ds["pair"].values if "pair" in ds.coords else ():
+        angles = np.degrees(ds["subspace_angle"].sel(pair=pair))
+        lines.append(f"angle between {pair}: from {float(angles.min()):.3g}° to {float(angles.max()):.3g}°")
+    lines.append(
+        f"{int((residual < CONVERGED).sum())} of {len(residual)} vectors converged to {CONVERGED:g}; covariant to "
+        f"{float(ds['covariance_residual'].max()):.1e} of the largest growth"
+    )
+    if n_diverged := int(ds["divergence_step"].notnull().sum()):
+        lines.append(f"{n_diverged} of {n_trajectories} trajectories diverged and are left out")
+    return "\n".join(lines)

@@ -1,0 +1,138 @@
+"""Pictures of covariant vectors: angles between spaces, and which state variables carry which direction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+import xarray as xr
+from matplotlib.axes import Axes
+
+from lyapkit.plots.drawing import FEW, axes_or_new, styled, title
+
+N_BINS = 60
+RIGHT = 90.0  # degrees
+
+
+@styled
+def plot_covariant_vectors(ds: xr.Dataset) -> Axes:
+    """Plot angles along time, their histogram, and the state variables that carry each direction, one above the other.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        What `covariant_vectors` returned.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The first of the three.
+    """
+    axes = plt.subplots(3, figsize=(6.4, 10.0), layout="constrained", height_ratios=(2, 2, 3))[1]
+    for draw, ax in zip((plot_angles, plot_angle_histogram, plot_directions), axes, strict=True):
+        draw(ds, ax)
+        ax.set_title("")
+    axes[0].set_title(title(ds))
+    return axes[0]
+
+
+@styled
+def plot_angles(ds: xr.Dataset, ax: Axes | None = None, trajectory: int = 0) -> Axes:
+    """Plot the angles between named subspaces along one trajectory; without any, between neighbouring vectors.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        What `covariant_vectors` returned.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw. Default: a new figure.
+    trajectory : int
+        Which one.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = axes_or_new(ax)
+    for label, angles, colour in _angles(ds.sel(trajectory=trajectory)):
+        ax.plot(ds["time"], angles, color=colour, linewidth=0.9, label=label)
+    unit = ds["time"].attrs["units"]
+    ax.set(xlabel=f"time ({'steps' if unit == 'step' else unit})", ylabel="angle (degrees)", title=title(ds))
+    ax.set_ylim(0.0, None)
+    ax.margins(x=0)
+    ax.legend()
+    return ax
+
+
+@styled
+def plot_angle_histogram(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Plot how often angles between named subspaces, or neighbouring vectors, take each value.
+
+    A density that vanishes towards 0 speaks for hyperbolicity: the spaces never touch.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        What `covariant_vectors` returned.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw. Default: a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = axes_or_new(ax)
+    for label, angles, colour in _angles(ds):
+        known = angles[np.isfinite(angles)]
+        smallest = f", smallest {known.min():.3g}°" if known.size else ""
+        style = {"color": colour, "histtype": "stepfilled", "alpha": 0.45, "label": label + smallest}
+        ax.hist(known, bins=np.linspace(0.0, RIGHT, N_BINS + 1), density=True, **style)
+    ax.set(xlabel="angle (degrees)", ylabel="density (per degree)", title=title(ds), xlim=(0.0, RIGHT))
+    ax.legend()
+    return ax
+
+
+@styled
+def plot_directions(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Plot which state variables carry each direction: mean squared components, each row adding up to 1.
+
+    The states of networks come layer by layer; an LSTM's outputs h before its cells c.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        What `covariant_vectors` returned.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw. Default: a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = axes_or_new(ax)
+    shares = (ds["covariant_vector"].astype(float) ** 2).mean(["trajectory", "time"])
+    k, size = shares.shape
+    extent = (-0.5, size - 0.5, k + 0.5, 0.5)
+    image = ax.imshow(
+        shares, aspect="auto", cmap="viridis", vmin=0, extent=extent, vmax=np.nanquantile(shares, 0.995) or None
+    )
+    ax.figure.colorbar(image, ax=ax, label="mean squared component")
+    ax.set(xlabel="state variable", ylabel="exponent (rank)", title=title(ds))
+    if k <= FEW:
+        ax.set_yticks(ds["exponent"])
+    if size <= FEW:
+        ax.set_xticks(ds["state"])
+    return ax
+
+
+def _angles(ds: xr.Dataset) -> Iterator[tuple[str, np.ndarray, tuple]]:
+    """Yield label, angles in degrees, and colour, of pairs of subspaces; without any of the first neighbours."""
+    if "subspace_angle" in ds:
+        named = [(str(pair), ds["subspace_angle"].sel(pair=pair)) for pair in ds["pair"].values]
+    else:
+        few = ds["neighbour"].values[:4]
+        named = [(f"vectors {one} and {one + 1}", ds["angle"].sel(neighbour=one)) for one in few]
+    for (label, angles), colour in zip(named, sns.color_palette("colorblind", len(named)), strict=True):
+        yield label, np.degrees(angles.values), colour
