@@ -19,6 +19,7 @@ from .files.errors import CheckpointError, CheckpointWarning
 from .files.limits import maximum_size
 from .files.sequences import read_inputs
 from .forecast import LongRunWarning
+from .html_report import report
 from .learning import (
     ggn_eigenvalues,
     gradient_norms,
@@ -155,6 +156,7 @@ __all__ = [
     "power_spectrum",
     "read_inputs",
     "register",
+    "report",
     "residuals",
     "running_exponents",
     "save",

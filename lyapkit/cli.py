@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shlex
 import sys
 import warnings
 from functools import partial
@@ -263,6 +264,48 @@ def covariant(
         progress=not quiet,
     )
     _finish(ds, lk.covariant_table, output, plot, lk.plot_covariant_vectors)
+
+
+def report(
+    checkpoint: Checkpoint,
+    inputs: Inputs,
+    targets: Annotated[Path | None, typer.Option(help="One target per sample, for gradients and curvature.")] = None,
+    output: Annotated[Path, typer.Option(help="The page, .html; data go into a .nc file beside it.")] = Path(
+        "report.html"
+    ),
+    n_transient: Transient = 0,
+    n_eigenvalues: Annotated[int, typer.Option("-k", help="How many Hessian eigenvalues.")] = 10,
+    loss: LossName = "cross-entropy",
+    module: ModuleHook = None,
+    prefix: Prefix = None,
+    readout: Readout = None,
+    nonlinearity: Nonlinearity = None,
+    key: Key = None,
+    ignore: Ignore = None,
+    max_size: MaxSize = "2GiB",
+    quiet: Quiet = False,
+) -> None:
+    """Measure the network in CHECKPOINT along --inputs, and write all of it into one HTML page."""
+    import lyapkit as lk
+    from lyapkit.hooks import load_module
+
+    _check_paths(output.with_suffix(".nc"), None, checkpoint, inputs, targets, module)
+    options = {"prefix": prefix, "nonlinearity": nonlinearity, "key": key, "ignore": ignore or ()}
+    if module is None:
+        system = lk.load_system(checkpoint, **options)
+    else:
+        system = lk.from_module(load_module(module, checkpoint, key))
+    sequences = lk.read_inputs(inputs)
+    measured = {"spectrum": lk.lyapunov_spectrum(system, sequences, n_transient=n_transient, progress=not quiet)}
+    if targets is not None:
+        problem = _learning_problem(
+            checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity, key, ignore
+        )
+        measured["gradients"] = lk.gradient_norms(*problem, progress=not quiet)
+        measured["curvature"] = lk.hessian_eigenvalues(*problem, k=n_eigenvalues, progress=not quiet)
+    command = shlex.join(["lyapkit", *sys.argv[1:]])
+    written = lk.report(measured, output, title=f"{checkpoint.name}: {system}", command=command)
+    print(_table_and_words(measured["spectrum"]), "", *(f"wrote {path}" for path in written), sep="\n")
 
 
 @app.command()
@@ -589,31 +632,13 @@ def plot(
 ) -> None:
     """Draw what is in FILE, a spectrum, gradients, eigenvalues or learning curves: pictures beside it."""
     import lyapkit as lk
-    from lyapkit.plots import save_figure
-    from lyapkit.plots.training import swept_parameter
+    from lyapkit.plots import pictures_of, save_figure
 
     ds = lk.load(file)
-    known = {
-        "log_growth": {"spectrum": lk.plot_spectrum, "convergence": lk.plot_convergence},
-        "covariant_vector": {"covariant_vectors": lk.plot_covariant_vectors},
-        "predicted_exponent": {"weak_coupling": lk.plot_weak_coupling},
-        "gradient_norm": {"gradients": lk.plot_gradient_norms},
-        "hessian_eigenvalue": {"eigenvalues": lk.plot_hessian_eigenvalues},
-        "ggn_eigenvalue": {"eigenvalues": lk.plot_hessian_eigenvalues},
-        "density": {"density": lk.plot_hessian_density},
-        "modulation": {"modulation": lk.plot_modulation},
-        "power": {"power_spectrum": lk.plot_power_spectrum},
-    }
-    pictures = {name: draw for variable, draws in known.items() if variable in ds for name, draw in draws.items()}
-    if "test_score" in ds:  # a sweep's exponents and eigenvalues have dimensions of their own
-        pictures = {"learning_curves": lk.plot_learning_curves}
-        if swept_parameter(ds) is not None:
-            pictures["scores"] = lk.plot_scores
-    elif not pictures or "network" in ds.dims:
-        raise ValueError(
-            f"{file} holds no spectrum, gradient norms, eigenvalues, density or modulation of one network, and no "
-            "learning curves"
-        )
+    try:
+        pictures = pictures_of(ds)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
     folder = file.parent if folder is None else folder
     for name, draw in pictures.items():
         ax, path = draw(ds), folder / f"{file.stem}_{name}.{suffix}"

@@ -10,11 +10,13 @@ from lyapkit.plots.learning import (
     plot_hessian_eigenvalues,
     plot_modulation,
 )
+from lyapkit.plots.of_dataset import pictures_of
 from lyapkit.plots.training import plot_learning_curves, plot_power_spectrum, plot_scores
 
 __all__ = [
     "STYLE",
     "check_drawable",
+    "pictures_of",
     "plot_angle_histogram",
     "plot_angles",
     "plot_comparison",

@@ -6,6 +6,7 @@ import functools
 import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -44,10 +45,16 @@ def save_figure(ax: Axes, path: str | Path, style: Path = STYLE) -> Path:
         If the file cannot be written.
     """
     path = check_drawable(path)
-    with replacing(path) as temporary, plt.style.context(style):
-        ax.figure.savefig(temporary, metadata=_METADATA[path.suffix])
-    plt.close(ax.figure)
+    with replacing(path) as temporary:
+        savefig(ax, temporary, path.suffix, style)
     return path
+
+
+def savefig(ax: Axes, target: Path | BinaryIO, suffix: str = ".png", style: Path = STYLE) -> None:
+    """Write the figure that `ax` is on to a file or a stream, and close it. The same data give the same bytes."""
+    with plt.style.context(style):
+        ax.figure.savefig(target, format=suffix[1:], metadata=_METADATA[suffix])
+    plt.close(ax.figure)
 
 
 def check_drawable(path: str | Path, inputs: Iterable[str | Path] = ()) -> Path:
