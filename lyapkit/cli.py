@@ -266,6 +266,7 @@ def covariant(
     _finish(ds, lk.covariant_table, output, plot, lk.plot_covariant_vectors)
 
 
+@app.command()
 def report(
     checkpoint: Checkpoint,
     inputs: Inputs,
