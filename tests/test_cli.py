@@ -248,7 +248,7 @@ def test_file_without_a_spectrum(run, files):
     import xarray as xr
 
     xr.Dataset({"a": ("x", [1.0])}).to_netcdf(files / "a.nc")
-    _is_one_line_error(run("plot", files / "a.nc"), "holds no spectrum", "gradient norms")
+    _is_one_line_error(run("plot", files / "a.nc"), "there is no spectrum", "gradient norms")
 
 
 def test_usage_errors(run, files):
