@@ -49,6 +49,7 @@ from .models import (
     residuals,
     weakly_coupled_init,
 )
+from .parameter_sweeps import sweep
 from .plots import (
     plot_angle_histogram,
     plot_angles,
@@ -64,6 +65,7 @@ from .plots import (
     plot_power_spectrum,
     plot_scores,
     plot_spectrum,
+    plot_sweep,
     plot_weak_coupling,
 )
 from .statistics import (
@@ -152,6 +154,7 @@ __all__ = [
     "plot_power_spectrum",
     "plot_scores",
     "plot_spectrum",
+    "plot_sweep",
     "plot_weak_coupling",
     "power_spectrum",
     "read_inputs",
@@ -161,6 +164,7 @@ __all__ = [
     "running_exponents",
     "save",
     "spectrum_table",
+    "sweep",
     "task",
     "train",
     "validate_weak_coupling",

@@ -32,6 +32,8 @@ LABELS = {
     "covariance_residual": ("1", "largest distance of a vector from the image of the one before, of largest growth"),
     "forward_residual": ("1", "sine of the angle between spaces from two random starts, at the first time"),
     "backward_residual": ("1", "sine of the angle between vectors from two random starts, at the last time"),
+    "orbit": ("1", "state after the transient"),
+    "orbit_step": ("1", "step after the transient"),
     "neighbour": ("1", "rank of the first of two neighbours"),
     "pair": ("1", "pair of spaces"),
     "state": ("1", "state variable"),

@@ -111,13 +111,20 @@ def join_cells(paths: list[Path], dims: list[str]) -> xr.Dataset:
         for name, variable in part.data_vars.items():
             if name not in joined:
                 shape = [len(values[dim]) for dim in dims] + [len(inner[dim]) for dim in variable.dims]
-                joined[name] = ([*dims, *variable.dims], np.full(shape, np.nan, variable.dtype), variable.attrs)
+                joined[name] = ([*dims, *variable.dims], _blank(shape, variable.dtype), variable.attrs)
             within = [np.searchsorted(inner[dim], part[dim].values) for dim in variable.dims]
             joined[name][1][np.ix_(*place, *within)] = variable.values
     coords = {dim: (dim, values[dim], {"long_name": dim.replace("_", " "), "units": "1"}) for dim in dims}
     within = {dim: (dim, inner[dim], attributes[dim]) for dim in inner}
     commits = sorted({part.attrs["git_commit"] for _, part in parts})
     return xr.Dataset(joined, coords | within, {"git_commit": ", ".join(commits), "n_cells": len(parts)})
+
+
+def _blank(shape: list[int], dtype: np.dtype) -> np.ndarray:
+    """Return an array of what stands where there is nothing: NaN, False, or no text."""
+    if dtype.kind in "UO":  # texts differ in length
+        return np.full(shape, "", object)
+    return np.zeros(shape, bool) if dtype.kind == "b" else np.full(shape, np.nan, dtype)
 
 
 def save_cell(cell: Cell, ds: xr.Dataset, path: Path) -> None:

@@ -11,6 +11,7 @@ from lyapkit.plots.learning import (
     plot_modulation,
 )
 from lyapkit.plots.of_dataset import pictures_of
+from lyapkit.plots.sweep import plot_sweep
 from lyapkit.plots.training import plot_learning_curves, plot_power_spectrum, plot_scores
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "plot_power_spectrum",
     "plot_scores",
     "plot_spectrum",
+    "plot_sweep",
     "plot_weak_coupling",
     "save_figure",
 ]

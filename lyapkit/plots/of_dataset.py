@@ -11,6 +11,7 @@ from lyapkit.plots.comparison import plot_comparison
 from lyapkit.plots.covariant import plot_covariant_vectors
 from lyapkit.plots.exponents import plot_convergence, plot_spectrum, plot_weak_coupling
 from lyapkit.plots.learning import plot_gradient_norms, plot_hessian_density, plot_hessian_eigenvalues, plot_modulation
+from lyapkit.plots.sweep import plot_sweep
 from lyapkit.plots.training import plot_learning_curves, plot_power_spectrum, plot_scores, swept_parameter
 
 Draw = Callable[[xr.Dataset], Axes]
@@ -18,6 +19,7 @@ Draw = Callable[[xr.Dataset], Axes]
 _PICTURES: dict[str, dict[str, Draw]] = {  # variable that tells a dataset, to the pictures of it
     "log_growth": {"spectrum": plot_spectrum, "convergence": plot_convergence},
     "covariant_vector": {"covariant_vectors": plot_covariant_vectors},
+    "remark": {"sweep": plot_sweep},
     "n_exponents": {"comparison": plot_comparison},
     "predicted_exponent": {"weak_coupling": plot_weak_coupling},
     "gradient_norm": {"gradients": plot_gradient_norms},
