@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import shlex
 import sys
 import warnings
@@ -759,9 +760,50 @@ def main() -> None:
             sys.exit(2)
 
 
+_OPTIONS = {
+    "n_transient": "--transient",
+    "n_exponents": "--n-exponents",
+    "n_steps": "--steps",
+    "n_backward_transient": "--backward-transient",
+    "initial_frame": "--initial-frame",
+    "batch_size": "--batch-size",
+    "learning_rate": "--learning-rate",
+    "clip_norm": "--clip",
+}
+for _name in (
+    "prefix",
+    "nonlinearity",
+    "ignore",
+    "key",
+    "module",
+    "embedding",
+    "readout",
+    "lengths",
+    "dtype",
+    "device",
+):
+    _OPTIONS[_name] = f"--{_name}"
+_NAMED = re.compile(
+    r"\b(?P<before>" + "|".join(_OPTIONS) + r")=(?P<value>'[^']*'|\[[^\]]*\]|[\w.]+)?|"
+    r"\b(?P<bare>" + "|".join(name for name in _OPTIONS if "_" in name) + r")\b"
+)
+
+
+def _in_words_of_the_shell(text: str) -> str:
+    """Return a message with options called as the command line calls them: ``dtype='float64'`` is --dtype float64."""
+
+    def called(match: re.Match) -> str:
+        if match["bare"]:
+            return _OPTIONS[match["bare"]]
+        value = (match["value"] or "").strip("'[]")
+        return f"{_OPTIONS[match['before']]} {value}".rstrip()
+
+    return _NAMED.sub(called, text)
+
+
 def _complain(what: object) -> None:
     """Say something on stderr, in one line."""
-    print(f"lyapkit: {' '.join(str(what).split())}", file=sys.stderr)
+    print(f"lyapkit: {_in_words_of_the_shell(' '.join(str(what).split()))}", file=sys.stderr)
 
 
 if __name__ == "__main__":
