@@ -196,7 +196,7 @@ def test_code_in_a_pickle_does_not_run(run, files):
         (nn.Conv1d(3, 3, 3), ("no recurrent layer", "lyapkit inspect")),
         (nn.Linear(3, 3), ("no recurrent layer",)),
         (nn.GRU(3, 5, bidirectional=True), ("bidirectional", "no Lyapunov spectrum")),
-        (nn.RNN(3, 5), ("nonlinearity='tanh' or 'relu'",)),
+        (nn.RNN(3, 5), ("--nonlinearity tanh or 'relu'",)),
     ],
 )
 def test_unusable_networks(run, files, module, words):
@@ -213,7 +213,7 @@ def test_unusable_networks(run, files, module, words):
         (np.zeros((1, 0, 3)), (), ("empty",)),
         (np.zeros((1, 9, 3)), ("-k", 6), ("between 1 and the state size 5, got 6",)),
         (np.zeros((1, 9, 3)), ("-k", 0), ("got 0",)),
-        (np.zeros((1, 9, 3)), ("--transient", 9), ("n_transient=9 leaves no step",)),
+        (np.zeros((1, 9, 3)), ("--transient", 9), ("--transient 9 leaves no step",)),
         (np.zeros((1, 9, 3)), ("--dtype", "half"), ("'half'",)),
         (np.zeros((1, 9, 3)), ("--reorthonormalize", "x"), ("'x'",)),
         (np.zeros((1, 9, 3)), ("--initial-frame", "eye"), ("'eye'",)),
@@ -495,10 +495,10 @@ def test_train_other_networks(run, network):
         (["digits", "--residual", "cube"], "unknown residual 'cube'"),
         (["digits", "--epochs", "1", "--iterations", "1"], "give epochs or iterations, not both"),
         (["digits", "--iterations", "0"], "n_iterations must be at least 1"),
-        (["digits", "--batch-size", "5000"], "batch_size must be 1 to 1437 for digits"),
+        (["digits", "--batch-size", "5000"], "--batch-size must be 1 to 1437 for digits"),
         (["digits", "--seeds", "0"], "number of seeds must be at least 1"),
         (["digits", "--downsample", "3"], "downsample must divide"),
-        (["digits", "--learning-rate", "-1"], "learning_rate must be a positive number"),
+        (["digits", "--learning-rate", "-1"], "--learning-rate must be a positive number"),
         (["digits", "--output", "nowhere/x.nc"], "nowhere does not exist"),
     ],
 )
