@@ -360,7 +360,6 @@ def sweep(
         build = scaled_checkpoint(path, [*values], **reading)
     else:
         build = named_system(system, [*values])
-    n_transient = (0 if inputs else 1000) if n_transient is None else n_transient
     ds = lk.sweep(
         build,
         values,

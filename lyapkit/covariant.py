@@ -140,6 +140,8 @@ def covariant_vectors(
     k = system.state_size if n_exponents is None else n_exponents
     if not 1 <= k <= system.state_size:
         raise ValueError(f"n_exponents must be between 1 and the state size {system.state_size}, got {k}")
+    if isinstance(inputs, list | tuple):
+        raise ValueError("covariant_vectors takes an array of inputs, sequences of one length: give lists one by one")
     named = None if subspaces is None else checked_subspaces(subspaces, k)
     default = n_steps if inputs is None or np.ndim(inputs) < 2 else np.shape(inputs)[1] // 4
     n_transient = (default or 0) if n_transient is None else n_transient

@@ -25,6 +25,7 @@ from lyapkit.systems import System
 from lyapkit.tangent import DivergenceWarning
 
 CELLS_IN_A_FILE = 16
+N_TRANSIENT = 1000  # of autonomous systems
 RESERVED = ("exponent", "trajectory", "orbit_step", "state", "interval")
 OWN = ("progress", "on_divergence", "initial_state", "inputs")  # options of the spectrum that a sweep sets itself
 
@@ -35,7 +36,7 @@ def sweep(
     *,
     inputs: Array | None = None,
     n_steps: int | None = None,
-    n_transient: int = 1000,
+    n_transient: int | None = None,
     n_orbit: int = 100,
     initial_state: Array | None = None,
     continued: bool = False,
@@ -57,7 +58,7 @@ def sweep(
     inputs : array, optional
         (trajectory, time, feature), of driven systems: the same in every cell.
     n_steps, n_transient : int
-        As in `lyapunov_spectrum`. The default transient of driven systems is none.
+        As in `lyapunov_spectrum`. Default transient: 1000 steps, none with inputs.
     n_orbit : int
         How many states after the transient to keep, of the first trajectory of autonomous maps, for a bifurcation
         diagram. Default 100; 0 for none.
@@ -106,8 +107,10 @@ def sweep(
         folder = Path(folder)
     if inputs is not None and continued:
         raise ValueError("continued= follows an attractor: with inputs there is none, every cell starts with the first")
-    if inputs is not None:
-        n_transient = 0 if n_transient == 1000 else n_transient
+    if isinstance(executor, str) and folder is None:
+        raise ValueError("a Dask scheduler's machines need a folder that they share: give folder=")
+    if n_transient is None:
+        n_transient = N_TRANSIENT if inputs is None else 0
     settings = options | {"n_steps": n_steps, "n_transient": n_transient, "n_orbit": n_orbit, "continued": continued}
     arrays = {"inputs": inputs, "initial_state": initial_state}
     if n_workers > 1 or executor is not None:

@@ -13,6 +13,7 @@ import xarray as xr
 from lyapkit.arguments import Array
 from lyapkit.labels import index, variable
 from lyapkit.lyapunov import lyapunov_spectrum
+from lyapkit.starts import in_real_parts, start_states
 from lyapkit.statistics import kaplan_yorke_dimension
 from lyapkit.systems import System
 
@@ -80,19 +81,18 @@ def _orbit(
     system: System, state: Array | None, settings: Mapping[str, object], n_orbit: int, n_further: int
 ) -> tuple[xr.Dataset, np.ndarray | None]:
     """Return the states of the first trajectory after the transient; and where all end, None if they diverged."""
-    exact = system.converted(torch.float64, torch.device("cpu"))
-    if state is None:
-        generator = torch.Generator().manual_seed(int(settings.get("seed", 0)))
-        start = exact.initial_state(int(settings.get("n_trajectories") or 1), generator).double()
-    else:
-        start = torch.atleast_2d(torch.as_tensor(np.asarray(state), dtype=torch.float64))
-    exact = exact.prepared(start, None)
+    split, state = in_real_parts(system, state)
+    generator = torch.Generator().manual_seed(int(settings.get("seed", 0)))
+    start = start_states(split, None, state, settings.get("n_trajectories"), generator).double()
+    exact = split.converted(torch.float64, torch.device("cpu")).prepared(start, None)
     kept, point, first = [], start, int(settings["n_transient"])
     for time in range(first + max(n_orbit, n_further)):
         point = exact.step(point, None)
         if first <= time < first + n_orbit:
             kept.append(point[0].numpy().copy())
     end = point.numpy() if bool(point.isfinite().all()) else None
+    if end is not None and split is not system:  # complex, as it was given
+        end = end[:, : system.state_size] + 1j * end[:, system.state_size :]
     if not kept:
         return xr.Dataset(), end
     orbit = np.where(np.isfinite(kept), kept, np.nan)

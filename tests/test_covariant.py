@@ -351,3 +351,8 @@ def test_transients_that_leave_no_steps_are_refused():
     inputs = np.zeros((1, 10, 2))
     with pytest.raises(ValueError, match="n_transient=5 and n_backward_transient=5 leave no step to count"):
         lk.covariant_vectors(nn.RNN(2, 3), inputs, n_transient=5, n_backward_transient=5)
+
+
+def test_sequences_of_different_lengths_are_refused():
+    with pytest.raises(ValueError, match="takes an array of inputs, sequences of one length"):
+        lk.covariant_vectors(nn.RNN(2, 3), [np.zeros((10, 2)), np.zeros((12, 2))])

@@ -103,6 +103,41 @@ def test_continued_cells_start_where_the_one_before_ended():
     np.testing.assert_array_equal(anew["orbit"].values[1, :, 0], [1 + 40, 1 + 50])
 
 
+def adding_complex(a):
+    """z ← z + i a."""
+    return lk.Map(lambda z: z + 1j * a, 1, lambda z: np.eye(1), initial_state=[1.0])
+
+
+def test_continued_complex_states_and_several_trajectories():
+    options = {"n_steps": 4, "n_transient": 2, "n_orbit": 1, "continued": True}
+    ds = lk.sweep(adding_complex, {"a": [1.0, 10.0]}, initial_state=np.array([[1 + 0j], [2 + 0j]]), **options)
+    assert list(ds["remark"].values) == ["", ""]
+    assert ds.sizes["trajectory"] == 2
+    np.testing.assert_array_equal(ds["orbit"].values[:, 0], [[1, 3], [1, 6 + 30]])
+    ds = lk.sweep(adding, {"a": [1.0, 10.0]}, initial_state=[3.0], n_trajectories=3, **options)
+    assert ds.sizes["trajectory"] == 3
+    np.testing.assert_array_equal(ds["orbit"].values[:, 0, 0], [3 + 3, 3 + 6 + 30])
+
+
+def test_a_transient_of_driven_systems_is_the_one_given():
+    inputs = np.random.default_rng(0).normal(size=(1, 1010, 2))
+    ds = lk.sweep(_network, {"gain": [2.0]}, inputs=inputs, n_transient=1000, n_exponents=1)
+    expected = lk.lyapunov_spectrum(_network(2.0), inputs, n_transient=1000, n_exponents=1)["lyapunov_exponent"]
+    np.testing.assert_array_equal(ds["lyapunov_exponent"][0], expected)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the cluster's, when it ends
+def test_a_dask_scheduler_gives_what_one_process_gives(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+    ) as cluster:
+        options = {"n_steps": 50, "folder": tmp_path, "executor": cluster.scheduler_address}
+        ds = lk.sweep(lk.classical.henon, {"a": [1.2, 1.4], "b": [0.2, 0.3]}, **options)
+    xr.testing.assert_equal(ds, lk.sweep(lk.classical.henon, {"a": [1.2, 1.4], "b": [0.2, 0.3]}, n_steps=50))
+
+
 def _network(gain):
     module = nn.RNN(2, 4)
     torch.manual_seed(0)
@@ -139,6 +174,7 @@ def test_processes_give_what_one_gives():
         ({"a": ["x"]}, {}, "values of a must be finite numbers"),
         ({"a": [1.0, 1.0]}, {}, "must differ from each other"),
         ({"state": [1.0]}, {}, "cannot be called state"),
+        ({"a": [1.0]}, {"executor": "tcp://host:8786"}, "give folder="),
         ({"a": [1.0]}, {"progress_": 1}, "progress_"),
         ({"a": [1.0]}, {"on_divergence": "raise"}, "a sweep sets these itself"),
         ({"a": [1.0]}, {"inputs": np.zeros((1, 5, 2)), "continued": True}, "follows an attractor"),
