@@ -63,6 +63,8 @@ def checked_inputs(
     ValueError
         If they do not fit the system, or are not finite numbers.
     """
+    if n_steps is not None and n_steps < 0:
+        raise ValueError(f"n_steps must be at least 1, got {n_steps}: it is how many steps count")
     if system.input_size is None:
         if inputs is not None:
             raise ValueError(f"{system} is autonomous and takes no inputs")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +17,7 @@ from lyapkit.models.readouts import find_readout
 from lyapkit.models.recognition import Found, Module, choose, find_modules
 from lyapkit.models.recurrent import Recurrent
 from lyapkit.models.signals import Embedding
+from lyapkit.models.ties import keep_ties, warn_of_lost_ties
 from lyapkit.models.wild_values import warn_of_wild_values
 
 
@@ -58,13 +59,17 @@ class CheckpointFile:
         module, network, account = self.chosen(prefix, needs_readout=True)
         if isinstance(network, Network):
             account.require_complete()
-            return self._finished(module, network, account)
+            names = {module.prefix + own: own for own, _ in network.named_parameters(remove_duplicate=False)}
+            return self._finished(module, network, account, names)
         recurrent = network.pytorch_module()
         head = find_readout(self.found.tensors, account, recurrent.proj_size or recurrent.hidden_size, readout)
         account.require_complete("give the code of the module by module=, or --module")
         with_readout = RecurrentNetwork(recurrent, head)
         with_readout.source = network.source
-        return self._finished(module, with_readout, account)
+        layered = "_l0" * module.is_cell
+        names = {module.prefix + own: f"recurrent.{own}{layered}" for own in module.parameters}
+        names |= {name: f"readout.{name.rpartition('.')[2]}" for name in account.readout}
+        return self._finished(module, with_readout, account, names)
 
     def composition(self, prefixes: Sequence[str | None], embedding: str | None) -> Composition:
         """Return recurrent modules in a row, from the input upwards, with an embedding in front if one is named."""
@@ -101,8 +106,19 @@ class CheckpointFile:
         tables = [name for name, tensor in tensors.items() if tensor.ndim == 2 and "weight_" not in name]
         raise CheckpointError(f"holds no tensor {wanted!r}; tables are {', '.join(tables[:9]) or 'none'}")
 
-    def _finished(self, module: Module, network: Recurrent | Network, account: Account) -> Recurrent | Network:
-        """Return the network with what was assumed, and what is doubtful, said."""
+    def _finished(
+        self,
+        module: Module,
+        network: Recurrent | Network,
+        account: Account,
+        parameters: Mapping[str, str] | None = None,
+    ) -> Recurrent | Network:
+        """Return the network with what was assumed, and what is doubtful, said; its parameters tied as in the file."""
+        ties = []
+        if parameters is not None:  # it can learn
+            stored = {name: own for name, own in parameters.items() if name in self.found.tensors}
+            ties = keep_ties(network, self.found.tensors, stored)
+            warn_of_lost_ties(self.path, self.found.tensors, stored)
         used = [*account.recurrent, *account.readout]
         warn_of_wild_values(self.path, {name: self.found.tensors[name] for name in used})
         if account.doubtful:
@@ -113,7 +129,7 @@ class CheckpointFile:
                 CheckpointWarning,
                 stacklevel=4,
             )
-        if notes := [*self._notes, *module.notes, *account.notes]:
+        if notes := [*self._notes, *module.notes, *account.notes, *ties]:
             network.source = {**network.source, "assumptions": "; ".join(notes)}
         return network
 

@@ -53,6 +53,7 @@ def from_module(module: nn.Module, *, state_size: StateShape | None = None, inpu
     """
     if isinstance(module, System):
         return module
+    _check_readable(module)
     if state_size is not None:
         return _checked(Cell(module, state_size, input_size))
     if type(module) is nn.Sequential:
@@ -80,6 +81,21 @@ def from_module(module: nn.Module, *, state_size: StateShape | None = None, inpu
         sizes = (recurrent.hidden_size,) * n_parts if n_parts > 1 else recurrent.hidden_size
         return _checked(Cell(recurrent, sizes), must_run=True)
     return _checked(Stack(recurrent), must_run=True)
+
+
+def _check_readable(module: nn.Module) -> None:
+    """Raise a ValueError if a module has no weights yet, or code that cannot be looked into."""
+    name = getattr(module, "original_name", type(module).__name__)
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ValueError(
+            f"{name} is a TorchScript module, compiled, whose code cannot be followed: give the module from which it "
+            "was made, or load its state_dict() into one"
+        )
+    if empty := [own for own, tensor in module.state_dict().items() if isinstance(tensor, Tensor) and tensor.is_meta]:
+        raise ValueError(
+            f"{name} has tensors without values, of the device meta ({', '.join(empty[:3])}), and an exponent needs "
+            "values: load its weights first, module.to_empty(device='cpu'), then module.load_state_dict(...)"
+        )
 
 
 def recurrent_modules(module: nn.Module) -> dict[str, nn.Module]:

@@ -223,7 +223,7 @@ class RecurrentNetwork(Network):
         self.readout = readout
         self.source: dict[str, str] = {}
         nonlinearity = nonlinearity_of(recurrent)
-        system = Recurrent.from_parameters(dict(recurrent.named_parameters()), nonlinearity)
+        system = Recurrent.from_parameters(dict(recurrent.named_parameters(remove_duplicate=False)), nonlinearity)
         in_stack = isinstance(recurrent, nn.RNNBase)
         self._layers = [
             (type(layer), {name: f"{name}_l{index}" if in_stack else name for name in layer.weights})
@@ -266,7 +266,7 @@ class RecurrentNetwork(Network):
         return Recurrent.from_parameters(own, nonlinearity, source)
 
     def _system(self) -> Recurrent:
-        parameters = dict(self.recurrent.named_parameters())
+        parameters = dict(self.recurrent.named_parameters(remove_duplicate=False))
         return Recurrent([kind({own: parameters[name] for own, name in names.items()}) for kind, names in self._layers])
 
     def step(self, state: Tensor, input: Tensor | None) -> Tensor:

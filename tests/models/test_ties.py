@@ -1,0 +1,78 @@
+"""Tied weights of a file stay one parameter, also to learning; others that are equal are said."""
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+import lyapkit as lk
+
+
+class Tied(nn.Module):
+    """Two layers with one recurrent weight, and an embedding that is the readout."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.encoder = nn.Embedding(7, 5)
+        self.rnn = nn.LSTM(5, 5, 2)
+        self.rnn.weight_hh_l1 = self.rnn.weight_hh_l0
+        self.decoder = nn.Linear(5, 7)
+
+
+def test_shared_memory_is_one_parameter_and_learns_as_one(tmp_path):
+    model = Tied().double()
+    torch.save(model.state_dict(), tmp_path / "tied.pt")
+    network = lk.load_network(tmp_path / "tied.pt", readout="decoder")
+    assert network.recurrent.weight_hh_l1 is network.recurrent.weight_hh_l0
+    assert "rnn.weight_hh_l1 is tied to rnn.weight_hh_l0" in network.source["assumptions"]
+
+    inputs = torch.randn(4, 6, 5, dtype=torch.float64)
+    network(inputs).square().sum().backward()
+    outputs, _ = model.rnn(inputs.transpose(0, 1))
+    model.decoder(outputs[-1]).square().sum().backward()
+    torch.testing.assert_close(network.recurrent.weight_hh_l0.grad, model.rnn.weight_hh_l0.grad)
+    assert sum(p.numel() for p in network.parameters()) == sum(
+        p.numel() for part in (model.rnn, model.decoder) for p in part.parameters()
+    )
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_a_readout_tied_to_an_embedding_outside_is_said(tmp_path, suffix):
+    model = Tied()
+    model.rnn = nn.LSTM(5, 5)
+    model.decoder.weight = model.encoder.weight
+    state = {name: tensor.clone() if suffix == "safetensors" else tensor for name, tensor in model.state_dict().items()}
+    path = tmp_path / f"tied.{suffix}"
+    (safetensors.torch.save_file if suffix == "safetensors" else torch.save)(state, path)
+    with pytest.warns(
+        lk.CheckpointWarning, match=r"(en|de)coder\.weight and (en|de)coder\.weight hold the same numbers"
+    ):
+        lk.load_network(path, readout="decoder")
+
+
+def test_copies_of_a_recurrent_weight_are_said_and_zeros_are_not(tmp_path):
+    model = Tied()
+    nn.init.zeros_(model.rnn.weight_ih_l0)
+    nn.init.zeros_(model.rnn.weight_ih_l1)
+    safetensors.torch.save_file({n: t.clone() for n, t in model.state_dict().items()}, tmp_path / "copied.safetensors")
+    with pytest.warns(lk.CheckpointWarning, match=r"rnn\.weight_hh_l0 and rnn\.weight_hh_l1 hold the same") as said:
+        network = lk.load_network(tmp_path / "copied.safetensors", readout="decoder")
+    assert "weight_ih" not in str(said[0].message)
+    assert network.recurrent.weight_hh_l1 is not network.recurrent.weight_hh_l0
+
+
+def test_a_nonlinearity_that_the_file_contradicts_is_refused(tmp_path):
+    own = lk.RecurrentNetwork(nn.RNN(2, 3, nonlinearity="relu"), nn.Linear(3, 1))
+    torch.save(own.state_dict(), tmp_path / "own.pt")
+    for load in (lk.load_network, lk.load_system):
+        with pytest.raises(ValueError, match=r"nonlinearity='tanh' was given, and the file says .* relu RNN"):
+            load(tmp_path / "own.pt", nonlinearity="tanh")
+        assert "relu RNN" in str(load(tmp_path / "own.pt", nonlinearity="relu"))
+
+
+def test_modules_that_cannot_be_read_are_refused_with_the_reason():
+    with pytest.raises(ValueError, match=r"without values, of the device meta .* load its weights first"):
+        lk.from_module(nn.LSTM(2, 3, device="meta"))
+    with pytest.raises(ValueError, match=r"n_steps must be at least 1, got -5"):
+        lk.lyapunov_spectrum(nn.LSTM(2, 3), n_steps=-5)
