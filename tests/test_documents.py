@@ -17,10 +17,15 @@ from torch.nn.functional import cross_entropy
 import lyapkit as lk
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ["README.md", *(f"docs/{name}.md" for name in ("index", "how_to", "learning", "training"))]
+PAGES = [
+    "README.md",
+    *(f"docs/{name}.md" for name in ("index", "how_to", "learning", "training", "covariant", "sweeps")),
+]
 SHORTER = {  # what takes long, and what is done in its place
     "n_steps=10_000, n_transient=1000, n_trajectories=100": "n_steps=200, n_transient=10, n_trajectories=2",
     "n_steps=2_000": "n_steps=300",
+    "np.linspace(0.9, 1.4, 500)}, n_steps=10_000": "np.linspace(0.9, 1.4, 3)}, n_steps=50",
+    "n_transient=120, n_backward_transient=120": "n_transient=120, n_backward_transient=120, n_exponents=4",
     'lk.task("smnist", downsample=2)': 'lk.task("digits")',
     '"wcrnn", 1, 100, 10, residual=lk.residuals.scaled_identity(100, r)': (
         '"wcrnn", 1, 12, 10, residual=lk.residuals.scaled_identity(12, r)'
@@ -106,6 +111,7 @@ def _names():
 
 
 @pytest.mark.filterwarnings("ignore::lyapkit.LongRunWarning")
+@pytest.mark.filterwarnings("ignore:.*vectors did not converge:lyapkit.ReliabilityWarning")
 @pytest.mark.parametrize("snippet", list(_blocks("python")))
 def test_snippet(snippet, folder):
     exec(compile(snippet, "snippet", "exec"), _names())
