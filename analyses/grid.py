@@ -39,6 +39,8 @@ ORDER = (  # sweep and task, the most wanted first
     *(("architecture", name) for name in ("smnist", "psmnist", "add100", "scifar10")),
     ("radius", "scifar10"),
     ("radius-slower", "smnist"),
+    ("residual", "add200"),
+    *((f"spread-{kind}", "smnist") for kind in "ab"),
 )
 
 
@@ -76,7 +78,8 @@ QUICK_RADII = (0.95, 0.97, 0.98, 0.99, 0.995, 1.0, 1.005, 1.01)
 QUICK_MULTIPLES = (0.0, 0.5, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5)
 LONG_MULTIPLES = (0.0, 1.0, 1.5)  # at the scale quick: none, the characteristic one, and one that does harm
 N_NETWORKS = {"quick": 3, "full-length": 3, "paper": 5}  # weight seeds
-SLOWER = {"quick": 0.1}  # learning rate of the sweep "radius-slower", at which supercritical networks learn, too
+CHOSEN_RATES = {("quick", "radius-slower"): 0.1}  # by scale and sweep: a third of what others have
+MOMENTUM = 0.9  # chosen; the adding problem has one of its own
 _MNIST = Settings("smnist/2", 4 * 468, 128, 0.3, 117, 2000)
 _ADD = Settings("add100", 12_000, 64, 0.05, 250, 1000)
 OWN_RATES = {  # learning rates of architectures, by task, where that of others does not suit; see `learning_rate.py`
@@ -92,7 +95,7 @@ SETTINGS = {
         "scifar10": Settings("scifar10/2", 4 * 390, 128, 0.1, 195, 2000),
         "add50": dataclasses.replace(_ADD, task="add50"),
         "add100": _ADD,
-        "add200": dataclasses.replace(_ADD, task="add200"),
+        **{f"add{length}": dataclasses.replace(_ADD, task=f"add{length}") for length in (200, 400, 800)},
     },
     "full-length": {"smnist": Settings("smnist", 44 * 468, 128, 0.03, 117, 2000)},
     "paper": {
@@ -126,9 +129,8 @@ def settings_of(scale: str, task_name: str, sweep: str) -> Settings:
         factor = 0.5 if halved else 4.0 if sweep == "frequency-long" else 1.0
     elif sweep.startswith("frequency") and sweep != "frequency-long":
         factor = 0.25
-    if sweep.endswith("-slower"):
-        settings = dataclasses.replace(settings, learning_rate=SLOWER.get(scale, settings.learning_rate / 3))
-    return dataclasses.replace(settings, n_iterations=int(factor * settings.n_iterations))
+    rate = CHOSEN_RATES.get((scale, sweep), settings.learning_rate)
+    return dataclasses.replace(settings, n_iterations=int(factor * settings.n_iterations), learning_rate=rate)
 
 
 def values(sweep: str, settings: Settings, scale: str) -> tuple:
@@ -143,7 +145,7 @@ def values(sweep: str, settings: Settings, scale: str) -> tuple:
         multiples = (LONG_MULTIPLES if variant == "long" else QUICK_MULTIPLES) if is_quick else MULTIPLES
         return tuple(round(multiple * ROW / the_task.row_length, 6) for multiple in multiples)
     if name == "spread":
-        return CRITICAL_SPREADS if variant and is_quick else SPREADS
+        return CRITICAL_SPREADS if variant == "critical" and is_quick else SPREADS
     if name == "residual":
         return ("homogeneous", "heterogeneous") if variant else RESIDUALS
     return {"coupling": COUPLINGS, "architecture": tuple(ARCHITECTURES)}[name]
@@ -203,6 +205,8 @@ def options_of(sweep: str, value: float | str, settings: Settings) -> dict:
     return {
         "n_iterations": settings.n_iterations,
         "batch_size": settings.batch_size,
+        "momentum": MOMENTUM,
+        "minimal_performance": cached_task(settings.task).minimal_performance,
         **(ADDING if settings.task.startswith("add") else {}),
         "learning_rate": settings.learning_rate,
         "clip_norm": 1.0 if clips else settings.clip_norm,

@@ -15,11 +15,12 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import summary
-from claims import CLAIMS, SOURCES
+from claims import CLAIMS, NOT_SEEN, NOT_YET, SEEN, SOURCES, UNDECIDED
 from drawing import OUTPUT, ROOT, Source, read, recompute
 
 from lyapkit.files.writing import replacing
@@ -74,31 +75,41 @@ def figure_section(name: str, title: str, output: Path, data: Path) -> list[str]
     return [*lines, ""]
 
 
-def claims_section(data: Path) -> list[str]:
-    """Return a line for every claim of the paper's Section 4."""
+def claims_section(data: Path) -> tuple[list[str], list[str]]:
+    """Return how many claims have which verdict, with a line for each, and the evidence for each."""
     datasets, _ = read(SOURCES, data)
-    lines = ["| section | claim | verdict | evidence |", "|---|---|---|---|"]
+    lines, evidence, counts = ["| section | claim | verdict |", "|---|---|---|"], [], Counter()
     for claim in CLAIMS:
-        verdict, evidence = claim.verdict(datasets)
-        escaped = evidence.replace("|", "\\|")
-        lines.append(f"| {claim.section} | {claim.text} | **{verdict}** | {escaped} |")
-    return lines
+        verdict, numbers = claim.verdict(datasets)
+        counts[verdict] += 1
+        mark = claim.ask.__name__.replace("_", "-")
+        lines.append(f"| {claim.section} | {claim.text} | [**{verdict}**](#{mark}) |")
+        criterion = " ".join((claim.ask.__doc__ or "").split())
+        evidence += [f'<a id="{mark}"></a>', f"**{claim.text}** ({claim.section}): {verdict}.", ""]
+        evidence += [f"Criterion (`{claim.ask.__module__}.{claim.ask.__name__}`): {criterion}", ""]
+        evidence += [f"- {line}" for line in numbers.split("; ")] + [""]
+    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in (SEEN, NOT_SEEN, UNDECIDED, NOT_YET))
+    return [f"Of {len(CLAIMS)} claims: {said}.", "", *lines], evidence
 
 
 def page(output: Path, data: Path) -> str:
     """Return the gallery as Markdown."""
+    verdicts, evidence = claims_section(data)
     lines = [
         "# The paper, figure by figure",
         "",
         "Written by `python figures/gallery.py`. What a figure shows is the reading of Dubinin & Effenberger (2024)",
         "that their text allows; each picture says at which scale its data were computed (paper, or quick: fewer",
-        "steps, epochs or networks).",
+        "steps, epochs or networks). Momentum, batch, learning rate and thresholds of every training are in",
+        "[a table](../docs/trainings.md).",
         "",
         "## Claims",
         "",
-        "*Seen* and *not seen* are said of our data, at their scale; the test behind each is in `figures/claims/`.",
+        "*Seen* and *not seen* are said of our data, at their scale, where an effect exceeds its uncertainty between",
+        "networks; *undecided* where it does not, where fewer than three networks were trained, or where too few of",
+        "them learnt; *not yet* where data are missing. A verdict leads to its criterion and the numbers.",
         "",
-        *claims_section(data),
+        *verdicts,
         "",
         "## Figures",
         "",
@@ -108,7 +119,8 @@ def page(output: Path, data: Path) -> str:
     lines += ["## Tables", ""]
     for name, title in TABLES.items():
         lines += figure_section(name, title, output, data)
-    return "\n".join(lines).rstrip() + "\n"
+    lines += ["## Evidence", "", "Effects are means over networks with 95 % intervals by bootstrap over networks.", ""]
+    return "\n".join([*lines, *evidence]).rstrip() + "\n"
 
 
 def draw(name: str) -> str:

@@ -1,133 +1,165 @@
-"""Claims of Section 4.1: residuals r·I from sub- to supercritical."""
+"""Claims of Section 4.1 on trainings: residuals r·I from sub- to supercritical.
+
+Radii are compared across lengths by r^T, what a whole sequence leaves: far below criticality is r^T < 0.1, weakly
+subcritical from there to 1. The rise of a loss is the largest above the least it had been, in decades.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from panels import is_learnt, mean_best_score
+from panels import task_name
 
-from claims.judging import NOT_YET, Verdict, all_judged, claim, judged, per_value
-from lyapkit.plots.training import until_minimal_performance
+from claims.judging import LEVEL_OF_SEVERAL, Data, Verdict, claim, judged
+from claims.statistics import (
+    MIN_NETWORKS,
+    Effect,
+    best_contrast,
+    between,
+    contrast,
+    margin,
+    ranks,
+    signed,
+    trend,
+    unknown,
+    within,
+)
+from claims.sweeps import collapsed, regimes, scores, setbacks, times, too_few_learnt, too_many_collapse
+from claims.synthetic import RADII, along, exchanged, sweep
+
+TASKS = ("smnist", "psmnist", "add100")
 
 
-@claim("4.1", "Lyapunov exponents converge to log r (Eq. 13, Fig. 2B)", "before")
-def exponents_converge(before: xr.Dataset) -> Verdict:
-    """Expect mean exponents within 1e-3 nats of log r."""
-    off = before["lyapunov_exponent"].mean(["exponent", "network"]) - np.log(before["radius"])
-    largest = float(np.abs(before["lyapunov_exponent"] - np.log(before["radius"])).max())
-    worst = float(np.abs(off).max())
-    return judged(
-        worst < 1e-3, f"means within {worst:.1e} nats per step of log r; single exponents up to {largest:.4f} off"
+def images_and_adding(rng: np.random.Generator, **rules: object) -> Data:
+    """Return made-up sweeps of the radius on the three tasks."""
+    lengths = {"smnist/2": 196, "psmnist/2": 196, "add100": 100}
+    return tuple(
+        sweep(rng, "radius", RADII, task=name, n_steps=n, **({"score": 0.2} if name == "add100" else {}) | rules)
+        for name, n in lengths.items()
     )
 
 
-@claim("4.1", "Hessian eigenvalues grow with r (Fig. 2C)", "before")
-def curvature_grows(before: xr.Dataset) -> Verdict:
-    """Expect the largest Hessian eigenvalue to grow with r in every network."""
-    leading = np.abs(before["hessian_eigenvalue"]).max("eigenvalue").dropna("radius", how="all").dropna("network")
-    grows = bool((leading.sortby("radius").diff("radius") > 0).all())
-    return judged(grows, "largest |eigenvalue| at r = " + per_value(leading, ".2g"))
+def slowness(ds: xr.Dataset) -> Effect:
+    """Return how well the order of radii up to 1 is the order of learning: the farther below, the later."""
+    below = ds.sel(radius=slice(None, 1.0))
+    order, name = -below["radius"].values, f"{task_name(ds)}, rank correlation of iterations with 1 − r"
+    return within(name, ranks(times(below)), trend(order), smallest=0.3, reason=too_few_learnt(below))
 
 
-@claim("4.1", "Gradient norms fall or grow exponentially, at a constant rate (Fig. 2D)", "before")
-def gradients_are_exponential(before: xr.Dataset) -> Verdict:
-    """Expect log gradient norms to be straight lines in time, R² > 0.99, where |log r| ≥ 0.005."""
-    far = _far_from_criticality(before)["log_gradient_norm"].mean("network")
-    straight = {radius: _straightness(far.sel(radius=radius)) for radius in far["radius"].values.tolist()}
-    worst = min(straight, key=straight.get)
-    return judged(straight[worst] > 0.99, f"R² of straight lines at least {straight[worst]:.3f} (r = {worst:g})")
-
-
-@claim("4.1", "The rate of gradient norms is log r (Eq. 15)", "before")
-def gradients_have_the_rate_of_the_residual(before: xr.Dataset) -> Verdict:
-    """Expect slopes of log gradient norms within 2 % of log r, where |log r| ≥ 0.005."""
-    far = _far_from_criticality(before)
-    rate, log_r = far["decay_rate"].mean("network"), np.log(far["radius"])
-    slopes = ", ".join(
-        f"{float(one):+.4f} for {float(log):+.4f}" for one, log in zip(rate.values, log_r.values, strict=True)
-    )
-    left = float(np.abs(rate - far["averaged_decay_rate"].mean("network")).max())
-    return judged(
-        bool((np.abs(rate / log_r - 1) < 0.02).all()),
-        f"slopes are {slopes} nats per step; they are those of the averaged Jacobian, which has α in it, to {left:.4f}",
-    )
-
-
-def _far_from_criticality(before: xr.Dataset) -> xr.Dataset:
-    return before.where(np.abs(np.log(before["radius"])) >= 0.005, drop=True)
-
-
-def _straightness(values: xr.DataArray) -> float:
-    """Return R² of the straight line through values against time."""
-    return float(np.corrcoef(values["time"].values, values.values)[0, 1] ** 2)
+def instability(ds: xr.Dataset) -> Effect:
+    """Return by how much farther losses rise above criticality than just below and at it."""
+    place = regimes(ds)
+    rises = setbacks(ds)
+    groups = place["above"], place["near"] | place["at"]
+    chosen = groups[0] | groups[1]
+    stable = contrast(groups[0][chosen], groups[1][chosen])
+    gone = ", ".join(f"{int(collapsed(ds)[group].sum())} of {int((~np.isnan(rises[group])).sum())}" for group in groups)
+    name = f"{task_name(ds)}, rise of the loss above 1 minus at 0.1 ≤ r^T ≤ 1 (collapsed: {gone})"
+    return within(name, rises[chosen], stable, smallest=0.05)
 
 
 @claim(
     "4.1",
     "Over training, Hessian eigenvalues rise below criticality and fall at and above it (Fig. 3)",
-    "smnist_radius",
+    "smnist_radius-slower",
+    shuffled=along("checkpoint", "radius", "network"),
+    synthetic=lambda rng: (_with_checkpoints(rng, lambda r: 10.0 if r < 1 else 0.1),),
 )
 def curvature_over_training(smnist: xr.Dataset) -> Verdict:
-    """Expect the largest Hessian eigenvalue to rise below criticality and to fall at and above it."""
-    leading = np.abs(smnist["hessian_eigenvalue"]).max("eigenvalue").sel(network=0).dropna("radius", how="all")
-    ratio = leading.isel(checkpoint=-1) / leading.isel(checkpoint=0)
-    radius = ratio["radius"].values
-    is_seen = bool((ratio.values[radius < 1] > 1).all() and (ratio.values[radius >= 1] < 1).all())
-    return judged(is_seen, "after training over before, at r = " + per_value(ratio, ".2g"))
+    """Expect log10 of the largest |Hessian eigenvalue|, after minus before, above 0 for r < 1 and below 0 for r ≥ 1.
 
-
-@claim("4.1", "Over training, exponents remain in the same range (Fig. S1)", "smnist_radius")
-def exponents_stay(smnist: xr.Dataset) -> Verdict:
-    """Expect mean exponents at the end within 0.005 nats of those before, extremes within 0.02."""
-    ends = smnist["lyapunov_exponent"].sel(network=0).dropna("radius", how="all").isel(checkpoint=[0, -1])
-    means = np.abs(ends.mean("exponent").diff("checkpoint"))
-    extremes = np.maximum(
-        np.abs(ends.max("exponent").diff("checkpoint")), np.abs(ends.min("exponent").diff("checkpoint"))
+    Networks that collapsed are left out; tested against exchanges of before and after.
+    """
+    leading = np.log10(np.abs(smnist["hessian_eigenvalue"]).max("eigenvalue"))
+    change = (leading.isel(checkpoint=-1) - leading.isel(checkpoint=0)).transpose("radius", "network").values
+    change = np.where(collapsed(smnist), np.nan, change)
+    radius = smnist["radius"].values
+    return judged(
+        [
+            signed("change of log10 |eigenvalue| for r < 1", change[radius < 1]),
+            signed("for r ≥ 1, that it falls", -change[radius >= 1]),
+        ]
     )
-    is_seen = float(means.max()) < 0.005 and float(extremes.max()) < 0.02
-    evidence = f"means move by up to {float(means.max()):.4f} nats per step, the largest or smallest by up to "
-    return judged(is_seen, f"{evidence}{float(extremes.max()):.3f} (at the learning rate of this scale)")
+
+
+def _with_checkpoints(rng: np.random.Generator, factor: object, moved: float = 0.001) -> xr.Dataset:
+    """Return a made-up sweep with Hessian eigenvalues and exponents before and after."""
+    ds = sweep(rng, "radius", RADII)
+    n, radius = ds.sizes["network"], ds["radius"].values
+    factors = np.array([[1.0, factor(r)] for r in radius])[:, None] * np.exp(0.3 * rng.normal(size=(len(radius), n, 2)))
+    exponents = np.log(radius)[:, None, None, None] + moved * rng.normal(size=(len(radius), n, 2, 10))
+    return ds.assign(
+        hessian_eigenvalue=(("radius", "network", "checkpoint", "eigenvalue"), factors[..., None]),
+        lyapunov_exponent=(("radius", "network", "checkpoint", "exponent"), exponents),
+    ).assign_coords(checkpoint=[0, 1872])
+
+
+@claim(
+    "4.1",
+    "Over training, exponents remain in the same range (Fig. S1)",
+    "smnist_radius-slower",
+    shuffled=along("radius", "network", "checkpoint"),
+    synthetic=lambda rng: (_with_checkpoints(rng, lambda r: 1.0),),
+)
+def exponents_stay(smnist: xr.Dataset) -> Verdict:
+    """Expect mean exponents to move by less than 0.005 nats per step, the largest and smallest by less than 0.02.
+
+    In every network that did not collapse: the mean over networks of the farthest move at any r, and its interval.
+    """
+    ends = smnist["lyapunov_exponent"].isel(checkpoint=[0, -1]).transpose("radius", "network", "checkpoint", "exponent")
+    moves = {}
+    for name, reduce, allowed in (("mean", np.mean, 0.005), ("largest", np.max, 0.02), ("smallest", np.min, 0.02)):
+        moved = np.abs(np.diff(reduce(ends.values, axis=-1), axis=-1))[..., 0]
+        moved = np.where(collapsed(smnist), np.nan, moved)
+        known = moved[:, ~np.isnan(moved).all(axis=0)]
+        moves[name] = _below(f"move of the {name} exponent", np.nanmax(known, axis=0), allowed)
+    return judged(moves.values())
+
+
+def _below(name: str, values: np.ndarray, allowed: float) -> Effect:
+    """Return by how much values stay below what is allowed; the interval alone decides."""
+    if len(values) == 0:
+        return unknown(name, "no networks")
+    return margin(f"{name} (up to {values.max():.2g}), below {allowed:g} by", allowed - values)
 
 
 @claim(
     "4.1",
     "Farther below criticality, learning is less efficient, on all tasks",
-    "smnist_radius",
-    "psmnist_radius",
-    "add100_radius",
+    *(f"{name}_radius" for name in TASKS),
+    shuffled=along("radius"),
+    synthetic=lambda rng: images_and_adding(rng, time=lambda r: 300 + 2e4 * abs(1 - r)),
 )
 def subcritical_is_slow(*sweeps: xr.Dataset) -> Verdict:
-    """Expect the most subcritical networks to need more iterations than the fastest of r ≤ 1, in every task."""
-    cases = []
-    for ds in sweeps:
-        speed = until_minimal_performance(ds).mean("network").sel(radius=slice(None, 1.0))
-        slow, fast, fastest = float(speed[0]), float(speed.min()), float(speed.idxmin("radius"))
-        cases.append(
-            (
-                slow > fast,
-                f"{ds.attrs['task']}: {slow:.0f} at r = {float(speed['radius'][0]):g}, {fast:.0f} at r = {fastest:g}",
-            )
-        )
-    return all_judged(cases, "iterations to minimal performance: ")
+    """Expect iterations to minimal performance to rise with 1 − r, r ≤ 1: rank correlations of 0.3 and more, per task.
+
+    Ranks within networks; networks that never learn rank last; undecided where fewer than half learn at every r.
+    """
+    return judged(map(slowness, sweeps), level=LEVEL_OF_SEVERAL)
 
 
-@claim("4.1", "Supercritical networks learn unstably (Fig. 3A)", "smnist_radius", "psmnist_radius", "add100_radius")
+@claim(
+    "4.1",
+    "Supercritical networks learn unstably (Fig. 3A)",
+    *(f"{name}_radius" for name in TASKS),
+    shuffled=along("radius"),
+    synthetic=lambda rng: images_and_adding(rng, setback=lambda r: 3.0 if r > 1 else 0.1),
+)
 def supercritical_is_unstable(*sweeps: xr.Dataset) -> Verdict:
-    """Expect test scores to fall farther between evaluations above 1 than at 0.99 … 1, or learning to fail there."""
-    cases = []
-    for ds in sweeps:
-        falls = (-ds["test_score"].diff("iteration")).max("iteration")
-        above, near = falls.sel(radius=slice(1.001, None)), falls.sel(radius=slice(0.99, 1.0))
-        failed = ds["iterations_to_minimal_performance"].sel(radius=slice(1.001, None)).isnull()
-        failed = int((failed & above.notnull()).sum())
-        cases.append(
-            (
-                float(above.max()) > float(near.max()) or failed > 0,
-                f"{ds.attrs['task']}: largest fall {float(above.max()):.2f} above 1, {float(near.max()):.2f} at 0.99 … "
-                f"1; {failed} of {int(above.notnull().sum())} networks above 1 never reach minimal performance",
-            )
-        )
-    return all_judged(cases)
+    """Expect test losses to rise farther above r = 1 than at 0.1 ≤ r^T ≤ 1, by 0.05 decades and more, in every task."""
+    return judged(map(instability, sweeps), level=LEVEL_OF_SEVERAL)
+
+
+@claim(
+    "4.1",
+    "At a third of the learning rate, too, supercritical networks learn unstably (Fig. 3A)",
+    "smnist_radius-slower",
+    shuffled=along("radius"),
+    synthetic=lambda rng: (sweep(rng, "radius", RADII, setback=lambda r: 3.0 if r > 1 else 0.1),),
+)
+def supercritical_is_unstable_at_a_smaller_rate(smnist: xr.Dataset) -> Verdict:
+    """Expect test losses to rise farther above r = 1 than at 0.1 ≤ r^T ≤ 1, by 0.05 decades and more."""
+    return judged([instability(smnist)])
 
 
 @claim(
@@ -135,42 +167,87 @@ def supercritical_is_unstable(*sweeps: xr.Dataset) -> Verdict:
     "Clipping of gradients makes learning of supercritical networks more stable (data not shown there)",
     "smnist_radius-clipped",
     "smnist_radius",
+    shuffled=exchanged((0, 1)),
+    synthetic=lambda rng: (
+        sweep(rng, "radius", (1.005, 1.01), setback=0.1),
+        sweep(rng, "radius", RADII, setback=lambda r: 3.0 if r > 1 else 0.1),
+    ),
 )
 def clipping_steadies(clipped: xr.Dataset, smnist: xr.Dataset) -> Verdict:
-    """Expect supercritical networks to fall less between evaluations if gradients are clipped, in the mean."""
-    own = smnist.sel(radius=clipped["radius"], network=clipped["network"])
-    with_clip, without = (
-        float((-ds["test_score"].diff("iteration")).clip(min=0).max("iteration").mean()) for ds in (clipped, own)
-    )
-    best = [float(ds["best_score"].mean()) for ds in (clipped, own)]
-    return judged(
-        with_clip < without,
-        f"largest fall of the test score {with_clip:.3f} with clipping, {without:.3f} without; best scores "
-        f"{best[0]:.3f} and {best[1]:.3f} (means over r = {', '.join(f'{r:g}' for r in clipped['radius'].values)})",
-    )
+    """Expect test losses of supercritical networks to rise less if gradients are clipped, by 0.05 decades and more."""
+    rises = [setbacks(ds.sel(radius=clipped["radius"])) for ds in (smnist, clipped)]
+    return judged([between("rise of the loss without clipping minus with it, r > 1", *rises, smallest=0.05)])
 
 
 @claim(
     "4.1",
     "Supercritical networks are better on sMNIST and psMNIST, subcritical ones on ADD",
-    "smnist_radius",
-    "psmnist_radius",
-    "add100_radius",
+    *(f"{name}_radius" for name in TASKS),
+    shuffled=along("radius"),
+    synthetic=lambda rng: (
+        *images_and_adding(rng, score=lambda r: 0.8 if r > 1 else 0.6)[:2],
+        images_and_adding(rng, time=lambda r: 400 if r < 1 else 1200)[2],
+    ),
 )
 def best_radius_by_task(smnist: xr.Dataset, psmnist: xr.Dataset, add: xr.Dataset) -> Verdict:
-    """Expect images to be learnt best above 1, and the adding problem fastest below 1."""
-    best = [float(mean_best_score(ds).idxmax("radius")) for ds in (smnist, psmnist)]
-    fastest = float(until_minimal_performance(add).mean("network").idxmin("radius"))
-    is_seen = min(best) > 1 and fastest < 1
-    return judged(is_seen, f"best r: sMNIST {best[0]:g}, psMNIST {best[1]:g}; fastest r on ADD100: {fastest:g}")
+    """Expect the best score of radii above 1 over that of radii below, by 0.01 and more; on ADD, the reverse in speed.
+
+    There it is the mean rank of speed below 1 over that above. Undecided where half of the networks above 1 collapse.
+    """
+    effects = []
+    for ds in (smnist, psmnist):
+        above, below = (np.flatnonzero(mask) for mask in (ds["radius"] > 1, ds["radius"] < 1))
+        name = f"{task_name(ds)}, best score above 1 minus best below"
+        reason = too_many_collapse(ds, above)
+        effects.append(within(name, scores(ds), best_contrast(above, below), smallest=0.01, reason=reason))
+    above, below = (np.flatnonzero(mask) for mask in (add["radius"] > 1, add["radius"] < 1))
+    early = -ranks(times(add))
+    name = f"{task_name(add)}, ranks of speed below 1 minus above"
+    effects.append(within(name, early, contrast(below, above), smallest=0.5, reason=too_few_learnt(add)))
+    return judged(effects, level=LEVEL_OF_SEVERAL)
 
 
-@claim("4.1", "Weakly subcritical networks, close to criticality, are best", "smnist_radius", "psmnist_radius")
+@claim(
+    "4.1",
+    "Weakly subcritical networks, close to criticality, are best",
+    "smnist_radius",
+    "psmnist_radius",
+    shuffled=along("radius"),
+    synthetic=lambda rng: images_and_adding(rng, score=lambda r: 0.8 if 0.989 < r < 1 else 0.5, time=lambda r: 500.0)[
+        :2
+    ],
+)
 def near_critical_is_best(*sweeps: xr.Dataset) -> Verdict:
-    """Expect best scores at r within 0.01 of criticality, and not above 1."""
-    best = [float(mean_best_score(ds).idxmax("radius")) for ds in sweeps]
-    named = ", ".join(f"{ds.attrs['task']}: r = {one:g}" for ds, one in zip(sweeps, best, strict=True))
-    return judged(all(0.99 <= one <= 1.0 for one in best), f"best {named}")
+    """Expect mean best scores at 0.1 ≤ r^T < 1 over those farther below, and over those above 1, by 0.01 and more.
+
+    Undecided where half of the networks above 1 collapse: then it is the learning rate that does harm.
+    """
+    effects = []
+    for ds in sweeps:
+        place, table = regimes(ds), scores(ds)
+        for other, said in (("far", "those farther below"), ("above", "those above 1")):
+            name = f"{task_name(ds)}, best score of weakly subcritical networks minus {said}"
+            both = place["near"] | place[other]
+            effect = contrast(place["near"][both], place[other][both])
+            reason = too_many_collapse(ds, place["above"]) if other == "above" else ""
+            effects.append(within(name, table[both], effect, smallest=0.01, reason=reason))
+    return judged(effects, level=LEVEL_OF_SEVERAL)
+
+
+def _lengths(rng: np.random.Generator) -> Data:
+    fastest = {"add50": 0.97, "add100": 0.98, "add200": 0.995}
+    return tuple(
+        sweep(
+            rng,
+            "radius",
+            RADII,
+            score=0.2,
+            task=name,
+            n_steps=int(name[3:]),
+            time=lambda r, best=best: 300 + 5e4 * abs(r - best),
+        )
+        for name, best in fastest.items()
+    )
 
 
 @claim(
@@ -179,38 +256,85 @@ def near_critical_is_best(*sweeps: xr.Dataset) -> Verdict:
     "add50_radius",
     "add100_radius",
     "add200_radius",
+    shuffled=along("radius"),
+    synthetic=_lengths,
 )
 def longer_is_closer(*sweeps: xr.Dataset) -> Verdict:
-    """Expect the fastest radius to be closer to 1 at every longer task, of those that are learnt at all."""
-    distances, evidence = [], []
+    """Expect |log r| of each network's fastest r to fall with length: a rank correlation of 0.3 and more.
+
+    Of three lengths at least, each learnt by three networks at least.
+    """
+    distances, lengths, said = [], [], []
     for ds in sweeps:
-        speed = until_minimal_performance(ds).mean("network")
-        if not is_learnt(ds):
-            evidence.append(f"{ds.attrs['task']}: learnt at no r in {int(ds['iteration'].max())} iterations")
+        found, radius = times(ds), ds["radius"].values
+        learnt = np.isfinite(found).any(axis=0)
+        if learnt.sum() < MIN_NETWORKS:
+            said.append(f"{task_name(ds)} is learnt by {int(learnt.sum())} of {learnt.size} networks")
             continue
-        best = float(speed.idxmin("radius"))
-        distances.append(abs(best - 1))
-        evidence.append(f"{ds.attrs['task']}: fastest at r = {best:g} ({per_value(speed, '.0f')})")
-    if len(distances) < 2:
-        return NOT_YET, "; ".join(evidence)
-    return judged(bool((np.diff(distances) < 0).all()), "; ".join(evidence))
+        ranked = ranks(found[:, learnt])
+        fastest = [np.abs(np.log(radius[column == column.min()])).mean() for column in ranked.T]
+        at = [float(np.mean(radius[column == column.min()])) for column in ranked.T]
+        distances.append(fastest)
+        lengths.append(float(ds.attrs["n_steps"]))
+        said.append(f"{task_name(ds)}: fastest at r = {', '.join(f'{r:.4g}' for r in at)}")
+    name, about = "rank correlation of |log r| of the fastest with −T", "; ".join(said) + "; "
+    if len(distances) < 3:
+        return judged([unknown(name, f"{len(distances)} lengths are learnt")], about)
+    n = min(map(len, distances))
+    table = ranks(np.array([one[:n] for one in distances]))
+    return judged([within(name, table, trend(-np.array(lengths)), smallest=0.3)], about)
 
 
-@claim("4.1", "Too small and too large α make learning hard (Fig. S3)", "smnist_coupling")
+COUPLINGS = (0.001, 0.003, 0.01, 0.03, 0.1)
+
+
+@claim(
+    "4.1",
+    "Too small and too large α make learning hard (Fig. S3)",
+    "smnist_coupling",
+    shuffled=along("coupling"),
+    synthetic=lambda rng: (
+        sweep(rng, "coupling", COUPLINGS, score={0.001: 0.2, 0.003: 0.7, 0.01: 0.8, 0.03: 0.7, 0.1: 0.2}),
+    ),
+)
 def coupling_range(smnist: xr.Dataset) -> Verdict:
-    """Expect the weakest and the strongest coupling to score less than α = 0.01 does."""
-    best = mean_best_score(smnist)
-    middle = float(best.sel(coupling=0.01))
-    is_seen = middle > float(best[0]) and middle > float(best[-1])
-    return judged(is_seen, "best score at α = " + per_value(smnist["best_score"]))
+    """Expect α = 0.003 … 0.03 to score more than the weakest and than the strongest coupling, by 0.05 and more.
+
+    Undecided if fewer than three of the values are learnt: then it is the learning rate that does not suit them.
+    """
+    table, middle = scores(smnist), np.flatnonzero((smnist["coupling"] >= 0.003) & (smnist["coupling"] <= 0.03))
+    effects = [
+        within(
+            f"best score of α = 0.003 … 0.03 minus α = {alpha:g}",
+            table[[*middle, end]],
+            contrast(np.arange(len(middle)), np.array([len(middle)])),
+            smallest=0.05,
+            reason=_few_values(smnist),
+        )
+        for alpha, end in ((COUPLINGS[0], 0), (COUPLINGS[-1], -1))
+    ]
+    return judged(effects)
 
 
-@claim("4.1", "α acts on learning as a learning rate does", "smnist_coupling")
+def _few_values(ds: xr.Dataset) -> str:
+    reached = np.isfinite(times(ds)).any(axis=1)
+    few = reached.sum() < MIN_NETWORKS
+    return f"{int(reached.sum())} of {len(reached)} couplings are learnt at this learning rate" if few else ""
+
+
+@claim(
+    "4.1",
+    "α acts on learning as a learning rate does",
+    "smnist_coupling",
+    shuffled=along("coupling"),
+    synthetic=lambda rng: (sweep(rng, "coupling", COUPLINGS, time=lambda a: 1400 * (0.001 / a) ** 0.4),),
+)
 def coupling_is_a_rate(smnist: xr.Dataset) -> Verdict:
-    """Expect larger α to need fewer iterations to minimal performance, up to the fastest one."""
-    speed = until_minimal_performance(smnist).mean("network")
-    fastest = int(speed.argmin("coupling"))
-    is_seen = fastest > 0 and bool((speed[: fastest + 1].diff("coupling") <= 0).all())
-    return judged(
-        is_seen, "iterations to minimal performance at α = " + per_value(until_minimal_performance(smnist), ".0f")
-    )
+    """Expect iterations to minimal performance to fall as α grows: a rank correlation of 0.3 and more.
+
+    Undecided if fewer than three of the values are learnt. That curves collapse if η α or η α² is kept, takes a sweep
+    of both.
+    """
+    order, table = -np.log(smnist["coupling"].values), ranks(times(smnist))
+    name = "rank correlation of iterations with −α"
+    return judged([within(name, table, trend(order), smallest=0.3, reason=_few_values(smnist))])

@@ -230,3 +230,8 @@ def test_learning_rates(expressivity, monkeypatch, tmp_path, capsys):
     gated = lk.load(tmp_path / "quick" / "smnist_architecture.nc")
     assert dict(gated.sizes) == {"learning_rate": 2, "architecture": 1, "iteration": 3}
     assert "gru" in capsys.readouterr().out
+
+
+def test_the_page_of_trainings_is_of_this_grid():
+    trainings = script("analyses", "trainings")
+    assert (trainings.ROOT / "docs" / "trainings.md").read_text() == trainings.text(), "run analyses/trainings.py"

@@ -1,0 +1,158 @@
+"""Claims are not seen in data without them, are seen in data that have them, and compare effects with their chance."""
+
+import functools
+import importlib
+import itertools
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+import xarray as xr
+from scripts import ROOT, script
+
+drawing = script("figures", "drawing")
+claims = importlib.import_module("claims")
+statistics = importlib.import_module("claims.statistics")
+sweeps = importlib.import_module("claims.sweeps")
+synthetic = importlib.import_module("claims.synthetic")
+every_claim = pytest.mark.parametrize("claim", claims.CLAIMS, ids=lambda claim: claim.ask.__name__)
+
+
+@functools.cache
+def _committed():
+    return drawing.read(claims.SOURCES, ROOT / "data")[0]
+
+
+def _share_seen(claim, datasets, n):
+    verdicts = [claim.ask(*datasets(np.random.default_rng(seed)))[0] for seed in range(n)]
+    return np.mean([verdict == claims.SEEN for verdict in verdicts])
+
+
+def _shuffled(claim):
+    return lambda rng: claim.shuffled(claim.synthetic(rng), rng)
+
+
+@every_claim
+def test_a_claim_is_seen_where_it_is_true_only(claim):
+    assert _share_seen(claim, claim.synthetic, 3) == 1
+    assert _share_seen(claim, _shuffled(claim), 8) < 0.5
+
+
+@pytest.mark.slow
+@every_claim
+def test_shares_of_seen(claim):
+    assert _share_seen(claim, claim.synthetic, 50) >= 0.9
+    assert _share_seen(claim, _shuffled(claim), 200) <= 0.05
+    if all(name in _committed() for name in claim.needs):
+        own = tuple(_committed()[name] for name in claim.needs)
+        assert _share_seen(claim, lambda rng: claim.shuffled(own, rng), 200) <= 0.05
+
+
+@every_claim
+def test_a_claim_says_its_criterion_and_what_is_missing(claim):
+    assert claim.ask.__doc__.startswith("Expect ")
+    assert claim.needs
+    verdict, evidence = claim.verdict({})
+    assert (verdict, evidence.startswith("missing: ")) == (claims.NOT_YET, True)
+    found, evidence = claim.verdict(_committed())
+    assert found in (claims.SEEN, claims.NOT_SEEN, claims.UNDECIDED, claims.NOT_YET)
+    assert evidence
+    assert "nan" not in evidence
+
+
+def test_few_networks_decide_nothing():
+    """Whatever the effect is: of two networks the variability is not known."""
+    rng = np.random.default_rng(0)
+    few, enough = (
+        synthetic.sweep(rng, "radius", synthetic.RADII, setback=lambda r: 3.0 if r > 1 else 0.1, n_networks=n)
+        for n in (2, 3)
+    )
+    judge = claims.radii.supercritical_is_unstable_at_a_smaller_rate
+    assert [judge(ds)[0] for ds in (few, enough)] == [claims.UNDECIDED, claims.SEEN]
+
+
+def test_the_opposite_is_not_seen():
+    rng = np.random.default_rng(0)
+    calmer = synthetic.sweep(rng, "radius", synthetic.RADII, setback=lambda r: 0.1 if r > 1 else 3.0)
+    assert claims.radii.supercritical_is_unstable_at_a_smaller_rate(calmer)[0] == claims.NOT_SEEN
+    assert claims.rotations.best_frequency(claims.rotations.rotated(rng, score=0.7))[0] != claims.SEEN
+
+
+def test_collapsed_networks_and_such_as_never_learn_decide_nothing():
+    rng = np.random.default_rng(0)
+    numbers = {"score": lambda r: 0.1 if r > 1 else 0.8 if r > 0.989 else 0.6, "setback": 9.0}
+    gone = [synthetic.sweep(rng, "radius", synthetic.RADII, **numbers)] * 2
+    assert claims.radii.near_critical_is_best(*gone)[0] == claims.UNDECIDED
+    never = synthetic.sweep(rng, "radius", synthetic.RADII, time=1e4)
+    verdict, evidence = claims.radii.subcritical_is_slow(never)
+    assert verdict == claims.UNDECIDED
+    assert "0 of 30 networks learn" in evidence
+
+
+def test_what_a_sweep_tells():
+    ds = xr.Dataset(
+        {
+            "test_score": (("radius", "network", "iteration"), [[[0.1, 0.6, 0.5]], [[0.1, 0.2, 0.8]]]),
+            "test_loss": (("radius", "network", "iteration"), [[[2.3, 1.0, 1.5]], [[2.3, 11.3, np.nan]]]),
+            "best_score": (("radius", "network"), [[0.6], [0.8]]),
+            "iterations_to_minimal_performance": (("radius", "network"), [[10.0], [np.nan]]),
+        },
+        {"radius": [0.9, 0.999], "iteration": [0, 10, 20]},
+        {"score": "accuracy", "n_steps": 100, "task": "smnist"},
+    )
+    np.testing.assert_allclose(sweeps.setbacks(ds), np.log10([[1.5], [10.0]]))  # rises by 0.5 and by 9
+    assert sweeps.collapsed(ds).tolist() == [[False], [True]]
+    assert sweeps.times(ds).tolist() == [[10.0], [np.inf]]
+    assert sweeps.times_to(ds, 0.7).tolist() == [[np.inf], [20.0]]
+    assert sweeps.scores(ds.assign_attrs(score="RMS error")).tolist() == [[-0.6], [-0.8]]
+    assert {name: mask.tolist() for name, mask in sweeps.regimes(ds).items()} == {
+        "far": [True, False],
+        "near": [False, True],
+        "at": [False, False],
+        "above": [False, False],
+    }
+
+
+def test_permutation_of_two_groups_is_that_of_scipy():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(1.0, 1.0, 5), rng.normal(0.0, 1.0, 4)
+    effect = statistics.between("", a, b)
+
+    def difference(x, y, axis):
+        return x.mean(axis) - y.mean(axis)
+
+    for alternative, p in (("greater", effect.p), ("less", effect.p_opposite)):
+        known = scipy.stats.permutation_test(
+            (a, b), difference, vectorized=True, n_resamples=np.inf, alternative=alternative
+        )
+        assert math.isclose(p, known.pvalue)
+    assert math.isclose(effect.size, a.mean() - b.mean())
+
+
+def test_trend_is_pages():
+    """In three networks of three values: its exact p-value is that of Page's test."""
+    table = np.array([[1.0, 2.0, 3.0], [1.5, 2.5, 2.0], [3.0, 1.0, 5.0]]).T
+    effect = statistics.within("", statistics.ranks(table), statistics.trend(np.arange(3)))
+    page = scipy.stats.page_trend_test(table.T, method="exact")
+    assert math.isclose(effect.p, page.pvalue)
+    correlations = [scipy.stats.spearmanr(column, np.arange(3)).statistic for column in table.T]
+    assert math.isclose(effect.size, np.mean(correlations))
+
+
+def test_signs():
+    values = np.array([[1.0, 2.0], [0.5, np.nan]])
+    effect = statistics.signed("", values)
+    assert math.isclose(effect.p, 1 / 8)  # of 2³ choices of signs only the own one is as large
+    assert math.isclose(effect.size, 3.5 / 3)
+
+
+def test_bootstrap_goes_through_all_draws():
+    values = np.array([0.0, 1.0, 5.0, 2.0])
+    means = sorted(np.mean(draw) for draw in itertools.product(values, repeat=4))
+    low, high = statistics.bootstrap(values)
+    expected = np.quantile(means, (0.025, 0.975), method="inverted_cdf")
+    np.testing.assert_allclose((low, high), expected)
+    both = sorted(a - b for a in means for b in (0.0, 0.5, 0.5, 1.0))  # means of two networks, 0 and 1
+    expected = np.quantile(both, (0.025, 0.975), method="inverted_cdf")
+    np.testing.assert_allclose(statistics.bootstrap(values, np.array([0.0, 1.0])), expected)
