@@ -7,16 +7,19 @@ empty object, so that they do not stand in the way.
 
 from __future__ import annotations
 
+import pickletools
 import re
 import warnings
 import zipfile
 from pathlib import Path
+from typing import IO
 
 import torch
 
 from lyapkit.files.errors import CheckpointError, listed, reason
 from lyapkit.files.limits import check_size
 
+LONGEST_NAME = 1000  # of a class or function that a pickle asks for
 RESAVE = "save the weights alone, torch.save(model.state_dict(), path) or safetensors.torch.save_file"
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the number with which torch.save began before its archives
 
@@ -77,6 +80,8 @@ def _check(path: Path) -> None:
                     f"{path} is not a readable PyTorch file: it is a pickle that torch.save did not write, and reading "
                     f"it could run code: {RESAVE}"
                 )
+            file.seek(0)
+            _refuse_long_names(path, file)
         return
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
@@ -92,6 +97,23 @@ def _check(path: Path) -> None:
                 with archive.open(member) as content:
                     while content.read(1 << 20):
                         pass
+            if member.filename.endswith("/data.pkl"):
+                with archive.open(member) as content:
+                    _refuse_long_names(path, content)
+
+
+def _refuse_long_names(path: Path, file: IO[bytes]) -> None:
+    """Refuse pickles, one after the other, with global names that are too long: torch takes minutes to refuse them."""
+    while True:
+        try:
+            names = (name for code, name, _ in pickletools.genops(file) if code.name == "GLOBAL")
+            longest = max(map(len, names), default=0)
+        except Exception:  # the end, a pickle that is damaged, or one without: torch says what is wrong
+            return
+        if longest > LONGEST_NAME:
+            raise CheckpointError(
+                f"{path} is damaged or was made to harm: its pickle names a global of {longest} characters: {RESAVE}"
+            )
 
 
 def _why_refused(path: Path, error: Exception) -> str:

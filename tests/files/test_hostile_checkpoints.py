@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import nn
 
+import lyapkit as lk
+
 STATE = nn.LSTM(3, 5).state_dict()
 WEIGHT = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
 
@@ -109,3 +111,23 @@ def test_hostile_files_are_one_line(tmp_path, run, name, command):
     assert len(err) < 2000
     assert str(path) in err
     assert words in err
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_long_names_of_globals_are_refused_at_once(tmp_path, legacy):
+    """PyTorch takes seconds to minutes to refuse them itself."""
+    path = tmp_path / "a.pt"
+    torch.save(nn.RNN(1, 2).state_dict(), path, _use_new_zipfile_serialization=not legacy)
+    name, harmful = b"ctorch._utils\n_rebuild_tensor_v2", b"c" + b"\0" * 30_000 + b"\n_rebuild_tensor_v2"
+    if legacy:
+        path.write_bytes(path.read_bytes().replace(name, harmful))
+    else:
+        with zipfile.ZipFile(path) as archive:
+            members = {member: archive.read(member) for member in archive.namelist()}
+        with zipfile.ZipFile(path, "w") as archive:
+            for member, content in members.items():
+                archive.writestr(member, content.replace(name, harmful) if member.endswith("data.pkl") else content)
+    started = time.process_time()
+    with pytest.raises(lk.CheckpointError, match=r"names a global of 30\d\d\d characters"):
+        lk.load_system(path, nonlinearity="tanh")
+    assert time.process_time() - started < 2
