@@ -195,4 +195,4 @@ def scales(datasets: Datasets) -> str:
     if not names:
         return "no data"
     usual, *others = sorted(names, key=lambda scale: -len(names[scale]))
-    return "; ".join([f"scale: {usual}", *(f"of {', '.join(names[scale])}: {scale}" for scale in others)])
+    return "; ".join([f"scale {usual}", *(f"{', '.join(names[scale])} at scale {scale}" for scale in others)])

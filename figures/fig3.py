@@ -16,10 +16,12 @@ from matplotlib.figure import Figure
 from panels import (
     against_parameter,
     is_learnt,
+    label_ends,
     learning_curves,
     mean_and_deviation,
     networks,
     over_checkpoints,
+    speeds_against_parameter,
     task_name,
 )
 
@@ -51,12 +53,15 @@ def make(datasets: Datasets) -> Figure:
             learning_curves(panels[0], ds, legend=False)
             against_parameter(panels[1], ds["best_score"], ds["best_score"].attrs["long_name"])
             if name.startswith("add"):
-                panels[1].set_title("each network trained until MP only")
+                panels[1].set_title(f"{task_name(ds)}, trained until MP only")
+            else:
+                panels[1].set_title(task_name(ds))
+            panels[2].set_title(task_name(ds))
             label = task_name(ds) if name.startswith("add") else ""
-            against_parameter(panels[2], until_minimal_performance(ds), "iterations to MP", label=label)
+            speeds_against_parameter(panels[2], ds, label=label)
         draw_other_lengths(axes["C2"], datasets)
         draw_curvature(axes["D"], datasets)
-        draw_legends(axes["legend"], axes["A0"] if "smnist" in datasets else axes["A1"], axes["C2"])
+        draw_legend(axes["legend"], axes["C2"])
         lettered([axes["A0"], axes["B0"], axes["C0"], axes["D"]], "ABCD")
         figure.suptitle(f"Residual r·I from sub- to supercritical ({scales(datasets)})")
     return figure
@@ -68,8 +73,7 @@ def draw_other_lengths(ax: Axes, datasets: Datasets) -> None:
         if name in datasets:
             ds = datasets[name]
             label = f"{task_name(ds)}, {networks(ds)}" + ("" if is_learnt(ds) else ", never")
-            against_parameter(ax, until_minimal_performance(ds), "iterations to MP", colour, label=label)
-            ax.set_ylim(bottom=0)
+            speeds_against_parameter(ax, ds, colour, label)
 
 
 def draw_curvature(ax: Axes, datasets: Datasets) -> None:
@@ -80,17 +84,14 @@ def draw_curvature(ax: Axes, datasets: Datasets) -> None:
     leading = np.abs(datasets["smnist"]["hessian_eigenvalue"]).max("eigenvalue").sel(network=0)
     over_checkpoints(ax, leading.dropna("radius", how="all"), "largest |Hessian eigenvalue|")
     ax.set(yscale="log", title="curvature over training (sMNIST, one network)")
+    ends = [(0.0, float(line.get_ydata()[-1]), str(line.get_label()), str(line.get_color())) for line in ax.lines]
+    label_ends(ax, ends, "r = ")
 
 
-def draw_legends(ax: Axes, curves: Axes, lengths: Axes) -> None:
-    """Draw the colours of r, once for all panels, and those of the lengths of the adding problem."""
+def draw_legend(ax: Axes, lengths: Axes) -> None:
+    """Draw the colours of the lengths of the adding problem."""
     ax.axis("off")
-    above, below = (
-        {"loc": f"{side} center", "bbox_to_anchor": (0.5, height)}
-        for side, height in (("lower", 0.52), ("upper", 0.42))
-    )
-    ax.add_artist(ax.legend(*curves.get_legend_handles_labels(), title="radius r", ncols=2, **above))
-    ax.legend(*lengths.get_legend_handles_labels(), title="adding problem of C", **below)
+    ax.legend(*lengths.get_legend_handles_labels(), title="adding problem of C", loc="center")
 
 
 def numbers(datasets: Datasets) -> str:

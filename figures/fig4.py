@@ -22,6 +22,7 @@ from panels import (
     mean_and_deviation,
     mean_best_score,
     networks,
+    speeds_against_parameter,
     task_name,
 )
 
@@ -41,7 +42,7 @@ RESIDUALS = ["homogeneous", "heterogeneous frequencies", "orthogonal"]
 def make(datasets: Datasets) -> Figure:
     """Return the figure of those of the datasets `SOURCES` that are there."""
     with plt.style.context(STYLE):
-        layout = [["score0", "score1"], ["speed0", "speed1"], ["B", "C"], ["D", "legend"]]
+        layout = [["score0", "score1"], ["speed0", "speed1"], ["B", "C"], ["D", "D"]]
         figure, axes = plt.subplot_mosaic(layout, figsize=(TWO_COLUMNS, 7.6))
         for column, name in enumerate(("smnist", "psmnist")):
             draw_sweep(axes[f"score{column}"], axes[f"speed{column}"], datasets, name)
@@ -51,10 +52,6 @@ def make(datasets: Datasets) -> Figure:
         else:
             blank(axes["C"], SOURCES["smnist"])
         draw_residuals(axes["D"], datasets)
-        axes["legend"].axis("off")
-        handles, labels = axes["C"].get_legend_handles_labels()
-        if handles:
-            axes["legend"].legend(handles, labels, title="ω of panel C (rad per step)", ncols=2, loc="center")
         lettered([axes[name] for name in ("score0", "B", "C", "D")], "ABCD")
         figure.suptitle(f"Rotational residuals ({scales(datasets)})")
     return figure
@@ -68,11 +65,12 @@ def draw_sweep(score: Axes, speed: Axes, datasets: Datasets, name: str) -> None:
         return
     ds = datasets[name]
     against_parameter(score, ds["best_score"], ds["best_score"].attrs["long_name"])
-    against_parameter(speed, until_minimal_performance(ds), "iterations to MP")
-    score.set_title(f"{task_name(ds)}, {networks(ds)}; grey: power spectrum")
+    speeds_against_parameter(speed, ds)
+    speed.set_title(task_name(ds))
+    score.set_title(f"{task_name(ds)}, {networks(ds)}; grey: power (right)")
     for ax in (score, speed):
         ax.set_xlim(-0.03, 1.05 * float(ds["frequency"].max()))
-        if "power" in datasets:
+        if "power" in datasets and ax is score:
             draw_power(ax, datasets["power"].sel(task=name), int(ds.attrs["n_steps"]))
 
 
@@ -82,7 +80,8 @@ def draw_power(ax: Axes, ds: xr.Dataset, n_steps: int) -> None:
     behind = ax.twinx()
     shown = ds["frequency"] * factor <= ax.get_xlim()[1]
     behind.fill_between(ds["frequency"][shown] * factor, ds["power"][shown], color="0.9", linewidth=0)
-    behind.set(yticks=[], ylim=(0, None))
+    behind.set_ylim(0, None)
+    behind.tick_params(labelsize=5, colors="0.5")
     behind.spines[:].set_visible(False)
     behind.set_zorder(-1)
     ax.patch.set_visible(False)
@@ -101,7 +100,7 @@ def draw_modulation(ax: Axes, datasets: Datasets) -> None:
         scaled = share / float(np.abs(share).max())
         ax.plot(ds["time"], scaled - 2.2 * index, color=colour, linewidth=0.7, label=f"{value:.3g}")
         ax.text(ds["time"].values[-1] * 1.01, -2.2 * index, f"ω = {value:.3g}", fontsize=6, va="center", color=colour)
-    ax.set(xlabel="time t (steps)", yticks=[], title="effective learning rate of layer t, each scaled to its largest")
+    ax.set(xlabel="time t (steps)", yticks=[], title=f"effective learning rate of layer t, T = {ds.sizes['time']}")
 
 
 def draw_residuals(ax: Axes, datasets: Datasets) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 from drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales, sweep
 from matplotlib.figure import Figure
-from panels import against_parameter, mark_rows, networks, task_name
+from panels import against_parameter, mark_rows, networks, speeds_against_parameter, task_name
 
 from lyapkit.plots.training import until_minimal_performance
 
@@ -31,7 +31,7 @@ def make(datasets: Datasets) -> Figure:
             for kind, ds in there.items():
                 label, colour = KINDS[kind]
                 against_parameter(score, ds["best_score"], ds["best_score"].attrs["long_name"], colour, label)
-                against_parameter(speed, until_minimal_performance(ds), "iterations to MP", colour, label)
+                speeds_against_parameter(speed, ds, colour, label)
                 score.set_title(f"{task_name(ds)}, {networks(ds)}")
                 if name == "frequency":
                     mark_rows((score, speed), ds)

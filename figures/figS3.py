@@ -10,9 +10,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 from drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales, sweep
 from matplotlib.figure import Figure
-from panels import against_parameter, learning_curves
-
-from lyapkit.plots.training import until_minimal_performance
+from panels import against_parameter, learning_curves, speeds_against_parameter
 
 SOURCES = {"smnist": sweep("smnist", "coupling", "20 core minutes")}
 
@@ -25,7 +23,7 @@ def make(datasets: Datasets) -> Figure:
             ds = datasets["smnist"]
             learning_curves(axes[0], ds)
             against_parameter(axes[1], ds["best_score"], ds["best_score"].attrs["long_name"])
-            against_parameter(axes[2], until_minimal_performance(ds), "iterations to MP")
+            speeds_against_parameter(axes[2], ds)
             for ax in axes[1:]:
                 ax.set_xscale("log")
         else:

@@ -10,6 +10,7 @@ python figures/gallery.py --recompute    # compute all data first, as `make pape
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib.util
 import os
 import subprocess
@@ -37,6 +38,7 @@ FIGURES = {  # script to what it shows
     "figS3": "sweep of the coupling α",
     "figS4": "rotational residuals after a long training",
     "eq13": "beyond the paper: numerical validation of Eq. 13",
+    "rates": "beyond the paper: learning rates against the limit that the Hessian sets",
     "architectures": "learning curves behind Table 2",
     "modulation": "learning-rate modulation in full (part of Figure 4B)",
 }
@@ -65,7 +67,7 @@ def figure_section(name: str, title: str, output: Path, data: Path) -> list[str]
         lines += [f"![{name}](output/{name}.png)", ""]
     elif (output / f"{name}.md").is_file():
         lines += [(output / f"{name}.md").read_text().strip(), ""]
-    lines.append(f"`python figures/{name}.py`")
+    lines += [*caption(name), f"`python figures/{name}.py`"]
     if sources := sources_of(name):
         lines += ["", "| data | made by | cost on two CPU cores |", "|---|---|---|"]
         for source in sources:
@@ -73,6 +75,14 @@ def figure_section(name: str, title: str, output: Path, data: Path) -> list[str]
             cost = source.cost.removesuffix(" on two CPU cores")
             lines.append(f"| `{source.path}`{there} | `{source.command}` | {cost} |")
     return [*lines, ""]
+
+
+def caption(name: str) -> list[str]:
+    """Return what a script says of its panels: the paragraphs of its docstring behind how it is called."""
+    tree = ast.parse(Path(__file__).with_name(f"{name}.py").read_text())
+    paragraphs = (ast.get_docstring(tree) or "").split("\n\n")[1:]
+    said = [part for part in paragraphs if not part.startswith((" ", "python "))]
+    return [line for part in said for line in (" ".join(part.split()), "")]
 
 
 def claims_section(data: Path) -> tuple[list[str], list[str]]:

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 
 from lyapkit.plots.training import colours, deviation, swept_parameter
 
-ONE_NETWORK = "0.75"  # colour
+ONE_NETWORK = "0.6"  # colour
+NEVER = 1.12  # where "never" is drawn, in iterations that were made
 RELATIVE_GRADIENT = r"$\|\partial L/\partial h_t\|\,/\,\|\partial L/\partial h_T\|$"
 NAMES = {
     "smnist": "sMNIST",
@@ -53,32 +54,72 @@ def palette(*values: xr.DataArray) -> dict[float, str]:
 def learning_curves(
     ax: Axes, ds: xr.Dataset, legend: bool = True, colour_of: Mapping[float, str] | None = None
 ) -> None:
-    """Draw test scores against iterations: mean ± SD over networks, one colour per swept value."""
+    """Draw test scores against iterations: median and quartiles over networks, one colour per swept value.
+
+    Values stand at the ends of their curves, unless there is a legend.
+    """
     dim = swept_parameter(ds)
     colour_of = palette(ds[dim]) if colour_of is None else colour_of
+    ends = []
     for value in ds[dim].values.tolist():
-        colour = colour_of[value]
+        colour, label = colour_of[value], value if isinstance(value, str) else f"{value:.4g}"
         scores = ds["test_score"].sel({dim: value})
-        mean, spread = scores.mean("network"), deviation(scores)
-        label = value if isinstance(value, str) else f"{value:.4g}"
-        ax.plot(ds["iteration"], mean, color=colour, label=label)
-        ax.fill_between(ds["iteration"], mean - spread, mean + spread, color=colour, alpha=0.12, linewidth=0)
+        low, middle, high = quartiles(scores)
+        ax.plot(ds["iteration"], middle, color=colour, label=label)
+        ax.fill_between(ds["iteration"], low, high, color=colour, alpha=0.12, linewidth=0)
+        if (known := ~np.isnan(middle)).any():
+            ends.append((float(ds["iteration"][known][-1]), float(middle[known][-1]), label, colour))
     ax.set(xlabel="training iteration", ylabel=ds["test_score"].attrs["long_name"])
     ax.set_title(f"{task_name(ds)}, {networks(ds)}")
     if legend:
         ax.legend(title=SYMBOLS.get(dim, dim), ncols=2 if ds.sizes[dim] > 4 else 1)
+    else:
+        label_ends(ax, ends, f"{SYMBOLS.get(dim, dim)} = ")
 
 
-def against_parameter(ax: Axes, values: xr.DataArray, ylabel: str, colour: str = "#0072B2", label: str = "") -> None:
-    """Draw a number per network against the swept parameter: mean ± SD, each network faint behind."""
+def quartiles(values: xr.DataArray, method: str = "linear") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return lower quartile, median and upper quartile over networks; NaN where there is none."""
+    known = values.transpose("network", ...).values
+    found = np.full((3, *known.shape[1:]), np.nan)
+    some = ~np.isnan(known).all(axis=0)
+    found[:, some] = np.nanquantile(known[:, some], (0.25, 0.5, 0.75), axis=0, method=method)
+    return found[0], found[1], found[2]
+
+
+def label_ends(ax: Axes, ends: list[tuple[float, float, str, str]], before: str = "", size: float = 5.5) -> None:
+    """Write labels at the ends of curves, (x, y, label, colour), right of the panel and apart from each other."""
+    if not ends:
+        return
+    bottom, top = ax.get_ylim()
+    is_log = ax.get_yscale() == "log"
+    scale = np.log if is_log else np.asarray
+    height = ax.get_position().height * ax.figure.get_figheight() * 72
+    apart = 1.15 * size / height  # as a share of the panel
+    shares = [float((scale(y) - scale(bottom)) / (scale(top) - scale(bottom))) for _, y, *_ in ends]
+    order = np.argsort(shares)
+    places = np.array(shares)[order]
+    for index in range(1, len(places)):
+        places[index] = max(places[index], places[index - 1] + apart)
+    places -= max(0.0, places[-1] - 0.96) if len(places) * apart < 1 else 0.0
+    for place, index in zip(places, order, strict=True):
+        _, _, label, colour = ends[index]
+        text = f"{before}{label}" if index == order[-1] else label
+        ax.text(1.01, place, text, transform=ax.transAxes, fontsize=size, color=colour, va="center", clip_on=False)
+
+
+def against_parameter(
+    ax: Axes, values: xr.DataArray, ylabel: str, colour: str = "#0072B2", label: str = "", method: str = "linear"
+) -> None:
+    """Draw a number per network against the swept parameter: a point each, median and quartiles over networks."""
     (dim,) = (dim for dim in values.dims if dim != "network")
     names = values[dim].values
     is_named = names.dtype.kind in "UOT"
     place = np.arange(len(names)) if is_named else names
     for network in values["network"].values:
-        ax.plot(place, values.sel(network=network), ".", color=ONE_NETWORK, markersize=2.5, zorder=1)
-    style = {"color": colour, "capsize": 2, "elinewidth": 0.8, "label": label or None}
-    ax.errorbar(place, values.mean("network"), deviation(values), fmt="o" if is_named else "o-", **style)
+        ax.plot(place, values.sel(network=network), ".", color=ONE_NETWORK, markersize=3.5, zorder=1)
+    low, middle, high = quartiles(values, method)
+    ax.vlines(place, low, high, color=colour, linewidth=0.9)
+    ax.plot(place, middle, "o" if is_named else "o-", color=colour, label=label or None, markersize=3.5)
     if is_named:
         ax.set_xticks(place, [str(name).replace(" ", "\n") for name in names])
         ax.margins(x=0.2)
@@ -88,6 +129,24 @@ def against_parameter(ax: Axes, values: xr.DataArray, ylabel: str, colour: str =
     if dim == "radius":
         ax.axvline(1.0, color="black", linewidth=0.6, linestyle="--")
     ax.set_ylabel(ylabel)
+
+
+def speeds(ds: xr.Dataset) -> xr.DataArray:
+    """Return iterations to minimal performance; NEVER times as many as were made, where it is never reached."""
+    found = ds["iterations_to_minimal_performance"]
+    never = found.isnull() & ds["best_score"].notnull()
+    return found.where(~never, NEVER * float(ds["iteration"].max())).assign_attrs(found.attrs)
+
+
+def speeds_against_parameter(ax: Axes, ds: xr.Dataset, colour: str = "#0072B2", label: str = "") -> None:
+    """Draw iterations to minimal performance; networks that never reach it stand on a line of their own, "never"."""
+    against_parameter(ax, speeds(ds), "iterations to MP", colour, label, "inverted_cdf")  # nothing between and never
+    last = float(ds["iteration"].max())
+    if bool((speeds(ds) > last).any()):
+        ax.axhline(NEVER * last, color="0.8", linewidth=0.6, zorder=0)
+        at = {"transform": ax.get_yaxis_transform(), "va": "center"}
+        ax.text(1.01, NEVER * last, "never", fontsize=5.5, color="0.4", **at)
+    ax.set_ylim(0, 1.08 * NEVER * last if bool((speeds(ds) > last).any()) else None)
 
 
 def mark_rows(axes: Iterable[Axes], ds: xr.Dataset) -> None:
