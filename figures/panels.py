@@ -74,7 +74,7 @@ def learning_curves(
     if legend:
         ax.legend(title=SYMBOLS.get(dim, dim), ncols=2 if ds.sizes[dim] > 4 else 1)
     else:
-        label_ends(ax, ends, f"{SYMBOLS.get(dim, dim)} = ")
+        label_ends(ax, ends, f"{SYMBOLS[dim]} = " if dim in SYMBOLS else "")
 
 
 def quartiles(values: xr.DataArray, method: str = "linear") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
