@@ -14,7 +14,7 @@ from types import ModuleType
 
 from torch import Tensor, nn
 
-from lyapkit.learning import losses
+from lyapkit import losses
 from lyapkit.models.checkpoint import load_into
 
 

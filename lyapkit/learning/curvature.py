@@ -17,9 +17,9 @@ from tqdm import tqdm
 from lyapkit.arguments import Array
 from lyapkit.learning.gauss_newton import full_ggn_spectrum, leading_through_rows
 from lyapkit.learning.lanczos import ROUNDING, WHICH, leading_eigenpairs
-from lyapkit.learning.losses import Loss
 from lyapkit.learning.objective import Objective
 from lyapkit.learning.products import OnArrays, ggn_product, hessian_product
+from lyapkit.losses import Loss
 from lyapkit.memory import gibibytes
 from lyapkit.models.network import Network
 

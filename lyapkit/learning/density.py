@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from lyapkit.arguments import Array
 from lyapkit.learning.lanczos import lanczos
-from lyapkit.learning.losses import Loss
 from lyapkit.learning.objective import Objective
 from lyapkit.learning.products import OnArrays, Product, hessian_product
+from lyapkit.losses import Loss
 from lyapkit.models.network import Network
 
 

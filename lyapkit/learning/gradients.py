@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from lyapkit.arguments import Array
 from lyapkit.learning.linearization import ByHand
-from lyapkit.learning.losses import Loss
 from lyapkit.learning.objective import Objective
+from lyapkit.losses import Loss
 from lyapkit.models.network import Network
 from lyapkit.provenance import provenance
 

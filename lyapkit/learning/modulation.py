@@ -18,9 +18,9 @@ from tqdm import tqdm
 
 from lyapkit.arguments import Array
 from lyapkit.learning.curvature import hessian_eigenvalues
-from lyapkit.learning.losses import Loss
 from lyapkit.learning.objective import Objective, as_tensor
 from lyapkit.learning.products import hessian_product
+from lyapkit.losses import Loss
 from lyapkit.models.network import Network
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lyapkit.arguments import Array, available_device, checked_inputs
 from lyapkit.learning.linearization import Linearization, is_by_hand, linearize
-from lyapkit.learning.losses import Loss, checked_loss, named_loss
+from lyapkit.losses import Loss, checked_loss, named_loss
 from lyapkit.memory import available_memory
 from lyapkit.models import as_network
 from lyapkit.models.network import Network

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from lyapkit.hooks import named_loss
+from lyapkit.losses import Loss, WithoutBroadcasting
 from lyapkit.tasks.task import Task
-
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def losses_of(task: Task, loss: str | Loss | None) -> Callable[[Tensor, Tensor], Tensor]:
@@ -37,7 +36,7 @@ def loss_name(loss: str | Loss) -> str:
 
 
 def check_loss(losses: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targets: Tensor) -> None:
-    """Refuse a loss that is not one number per network, or that depends on more than outputs and targets.
+    """Refuse a loss that is not one number per network, depends on other things, or pairs outputs with all targets.
 
     Parameters
     ----------
@@ -51,11 +50,15 @@ def check_loss(losses: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targ
     ValueError
         If it is such a loss.
     """
+    if len(targets) == 1:  # of one sample nothing is seen of what would be broadcast
+        outputs, targets = torch.cat([outputs, outputs]), torch.cat([targets, targets])
     shapes = f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} of {targets.dtype}"
     try:
         with torch.enable_grad():
             value = losses(outputs.detach()[None], targets)
-            differentiated = losses(outputs.detach()[None].requires_grad_(), targets)
+            leaf = outputs.detach()[None].requires_grad_()
+            with WithoutBroadcasting(leaf, targets):
+                differentiated = losses(leaf, targets)
     except (RuntimeError, IndexError, TypeError) as error:
         raise ValueError(f"the loss cannot be computed from {shapes}: {error}") from error
     if value.shape != (1,):

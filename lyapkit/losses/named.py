@@ -1,4 +1,4 @@
-"""Losses: by their names, with targets in any form that says what is meant, and what is asked of any loss."""
+"""Losses by their names, with targets in any form that says what is meant."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 IGNORED = -100  # PyTorch's label of what does not count
@@ -97,72 +96,3 @@ LOSSES = {
     "rms": (rms_loss, _values),
     "l1": (functional.l1_loss, _values),
 }
-
-
-class WithoutBroadcasting(TorchFunctionMode):
-    """While a loss is computed: outputs and targets of shapes that would be broadcast against each other are refused.
-
-    Outputs (S, 1) minus targets (S,) are (S, S): every output is compared with every target.
-    """
-
-    _COMPARING = frozenset({"sub", "__sub__", "rsub", "__rsub__", "subtract"}) | {
-        f"{name}_loss" for name in ("mse", "l1", "smooth_l1", "huber", "poisson_nll")
-    }
-    _SAME = frozenset({"to", "float", "double", "long", "int", "type", "type_as", "clone", "detach", "contiguous"})
-
-    def __init__(self, targets: Tensor) -> None:
-        super().__init__()
-        self._targets = [targets]
-
-    def __torch_function__(self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None) -> object:
-        """Compute something of the loss."""
-        kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
-        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
-        ours = [value for value in tensors if any(value is target for target in self._targets)]
-        if name in self._COMPARING and ours:
-            for other in tensors:
-                if other.requires_grad and other.shape != ours[0].shape and other.ndim and ours[0].ndim:
-                    self._check(other.shape, ours[0].shape)
-        result = func(*args, **kwargs)
-        if name in self._SAME and ours and isinstance(result, Tensor):
-            self._targets.append(result)
-        return result
-
-    def _check(self, outputs: torch.Size, targets: torch.Size) -> None:
-        try:
-            shape = torch.broadcast_shapes(outputs, targets)
-        except RuntimeError:  # PyTorch will say so itself
-            return
-        if shape.numel() > min(outputs.numel(), targets.numel()):
-            raise ValueError(
-                f"the loss compares outputs {tuple(outputs)} with targets {tuple(targets)}, which would be broadcast "
-                f"to {tuple(shape)}: give targets in the shape of the outputs"
-            )
-
-
-def checked_loss(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the loss, or say what is wrong with it.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be computed, is no scalar tensor, not finite, another one each time, does not depend on the
-        outputs, or compares outputs and targets of different shapes.
-    """
-    shapes = f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} of {targets.dtype}"
-    try:
-        with WithoutBroadcasting(targets):
-            value = loss(outputs, targets)
-    except (RuntimeError, IndexError, TypeError) as error:
-        raise ValueError(f"the loss cannot be computed from {shapes}: {error}") from error
-    if not isinstance(value, Tensor) or value.numel() != 1:
-        got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(f"the loss must be a scalar tensor, got {got} from {shapes}: take its mean, for example")
-    if not value.requires_grad:
-        raise ValueError("the loss does not depend on the outputs, or is not computed by PyTorch")
-    if not bool(value.isfinite().all()):
-        raise ValueError(f"the loss is {float(value.detach())}, from {shapes}")
-    if not torch.equal(loss(outputs, targets).detach(), value.detach()):
-        raise ValueError("the loss is another one each time it is computed: it must not draw random numbers")
-    return value.reshape(())
