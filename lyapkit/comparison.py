@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import xarray as xr
 
 from lyapkit.labels import index, variable
 from lyapkit.provenance import provenance
-from lyapkit.statistics import ensemble_mean, entropy_rate, kaplan_yorke_dimension
+from lyapkit.statistics import ensemble_mean, entropy_rate, kaplan_yorke_dimension, upper_bounds
 
 CLEAR = 2.0  # standard errors by which a number differs from 0
 
@@ -55,11 +55,15 @@ def compare(spectra: Mapping[str, xr.Dataset]) -> xr.Dataset:
     k = max(mean.sizes["exponent"] for mean in means)
     unit = units.pop()
 
-    def together(name: str, missing: float | bool) -> np.ndarray:
-        values = np.full((len(means), k), missing)
-        for row, mean in zip(values, means, strict=True):
-            row[: mean.sizes["exponent"]] = mean[name].values
-        return values
+    def padded(rows: Iterable[np.ndarray], missing: float | bool) -> np.ndarray:
+        whole = np.full((len(means), k), missing)
+        for place, row in zip(whole, rows, strict=True):
+            place[: len(row)] = row
+        return whole
+
+    exponents, errors = (
+        padded((mean[name].values for mean in means), math.nan) for name in ("lyapunov_exponent", "standard_error")
+    )
 
     def over_trajectories(quantity: xr.DataArray) -> float:
         return float(quantity.mean()) if bool(quantity.notnull().any()) else math.nan
@@ -68,9 +72,9 @@ def compare(spectra: Mapping[str, xr.Dataset]) -> xr.Dataset:
     rates = [over_trajectories(entropy_rate(ds)) for ds in spectra.values()]
     systems = {name: ds.attrs.get("system", "") for name, ds in spectra.items()}
     return xr.Dataset(
-        variable("lyapunov_exponent", ("model", "exponent"), together("lyapunov_exponent", math.nan), unit)
-        | variable("standard_error", ("model", "exponent"), together("standard_error", math.nan), unit)
-        | variable("is_bound", ("model", "exponent"), together("is_bound", False))
+        variable("lyapunov_exponent", ("model", "exponent"), exponents, unit)
+        | variable("standard_error", ("model", "exponent"), errors, unit)
+        | variable("is_bound", ("model", "exponent"), padded(map(upper_bounds, means), False))
         | variable("kaplan_yorke_dimension", ("model",), np.array(dimensions))
         | variable("entropy_rate", ("model",), np.array(rates), unit)
         | variable("n_exponents", ("model",), np.array([mean.sizes["exponent"] for mean in means])),
@@ -126,7 +130,7 @@ def in_words(ds: xr.Dataset) -> str:
         return "The largest exponent is not known."
     if value == -math.inf:
         return "All perturbations are mapped to zero exactly: nothing is remembered."
-    if bool(mean["is_bound"][0]) if "is_bound" in mean else False:
+    if upper_bounds(mean)[0]:
         return f"Of the largest exponent only an upper bound is known, {value:.3g} nats per {unit}."
     if math.isnan(error):
         doubt = "; the run is too short for an error"
@@ -153,7 +157,7 @@ def _with_error(mean: xr.Dataset, rank: int) -> str:
         return "–"
     if value == -math.inf:
         return "−∞"
-    sign = "≤ " if "is_bound" in mean and bool(mean["is_bound"][rank]) else ""
+    sign = "≤ " if upper_bounds(mean)[rank] else ""
     if not math.isfinite(error) or error == 0:
         return f"{sign}{value:.4g}"
     digits = min(12, max(0, 1 - math.floor(math.log10(error))))

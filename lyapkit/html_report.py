@@ -15,7 +15,7 @@ from lyapkit.comparison import in_words
 from lyapkit.files.writing import check_writable, replacing
 from lyapkit.plots.drawing import savefig
 from lyapkit.plots.of_dataset import pictures_of
-from lyapkit.statistics import ensemble_mean, memory_timescale
+from lyapkit.statistics import ensemble_mean, memory_timescale, upper_bounds
 
 MEANING = {
     "spectrum": "Each exponent is the mean rate at which perturbations in a direction grow (above 0) or fade (below).",
@@ -103,7 +103,6 @@ def _exponents(ds: xr.Dataset) -> list[tuple[int, str, str, str]]:
     """Return rank, exponent, standard error and memory of every exponent, averaged over trajectories."""
     mean = ensemble_mean(ds)
     memory = memory_timescale(mean)
-    bounds = mean["is_bound"].values if "is_bound" in mean else [False] * mean.sizes["exponent"]
     return [
         (int(rank), f"{'≤ ' if is_bound else ''}{float(value):.6g}", f"{float(error):.2g}", f"{float(steps):.3g}")
         for rank, value, error, steps, is_bound in zip(
@@ -111,7 +110,7 @@ def _exponents(ds: xr.Dataset) -> list[tuple[int, str, str, str]]:
             mean["lyapunov_exponent"].values,
             mean["standard_error"].values,
             memory.values,
-            bounds,
+            upper_bounds(mean),
             strict=True,
         )
     ]

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import xarray as xr
 
-from lyapkit.statistics import ensemble_mean, entropy_rate, kaplan_yorke_dimension, memory_timescale
+from lyapkit.statistics import ensemble_mean, entropy_rate, kaplan_yorke_dimension, memory_timescale, upper_bounds
 
 MAX_ROWS = 16
 
@@ -19,8 +19,8 @@ def spectrum_table(ds: xr.Dataset) -> str:
     directly before the number, and lines at the end say what was lost, and why.
     """
     mean = ensemble_mean(ds)
-    exponents, bounds = ds["lyapunov_exponent"].values, _bounds(ds)
-    mean_is_bound = _bounds(mean)
+    exponents, bounds = ds["lyapunov_exponent"].values, upper_bounds(ds)
+    mean_is_bound = upper_bounds(mean)
     k = exponents.shape[1]
     unit = ds["end_time"].attrs["units"]
     memory = memory_timescale(mean)
@@ -120,13 +120,6 @@ def _short(unit: str) -> str:
     return "step" if unit == "step" else "time unit"
 
 
-def _bounds(ds: xr.Dataset | xr.DataArray) -> np.ndarray:
-    """Return where values are only upper bounds; nowhere if the data do not say, as older files do not."""
-    if isinstance(ds, xr.DataArray):
-        return ds["is_bound"].values if "is_bound" in ds.coords else np.zeros(ds.shape, dtype=bool)
-    return ds["is_bound"].values.astype(bool) if "is_bound" in ds else np.zeros(ds["lyapunov_exponent"].shape, bool)
-
-
 def _extent(exponents: np.ndarray, bounds: np.ndarray) -> tuple[str, str]:
     """Return the smallest and the largest of the trajectories' exponents.
 
@@ -161,7 +154,7 @@ def _losses(ds: xr.Dataset, mean: xr.Dataset) -> list[str]:
     if n_dead := int(np.isneginf(exponents).sum()):
         whose = "belongs to a direction that was" if n_dead == 1 else "belong to directions that were"
         lines.append(f"{n_dead} of {exponents.size} exponents {whose} mapped to zero exactly: −inf")
-    if n_bounds := int(_bounds(ds).sum()):
+    if n_bounds := int(upper_bounds(ds).sum()):
         bounds = "is an upper bound" if n_bounds == 1 else "are upper bounds"
         lines.append(
             f"{n_bounds} of {exponents.size} exponents {bounds} (≤): rounding hid the direction; float64 or "
@@ -183,4 +176,4 @@ def _mean_text(values: xr.DataArray) -> str:
     valid = values.notnull().values
     if not valid.any():
         return "n/a"
-    return number(values.values[valid].mean(), bool(_bounds(values)[valid].any()), ".4g")
+    return number(values.values[valid].mean(), bool(upper_bounds(values)[valid].any()), ".4g")

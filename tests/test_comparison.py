@@ -117,3 +117,12 @@ def test_version_and_interruption(tmp_path, run):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted: nothing was written" in err.decode()
+
+
+def test_files_that_do_not_say_what_is_a_bound():
+    """Older ones."""
+    ds = _diagonal(0.9, 0.5).drop_vars("is_bound")
+    together = lk.compare({"old": ds})
+    assert not together.is_bound.values.any()
+    np.testing.assert_allclose(together.lyapunov_exponent[0], np.log([0.9, 0.5]), atol=1e-12)
+    assert "All directions fade" in lk.in_words(ds)

@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from lyapkit.plots.drawing import FEW, MEAN_COLOUR, THEORY_COLOUR, TRAJECTORY_COLOUR, axes_or_new, finite, styled, title
-from lyapkit.statistics import ensemble_mean, running_exponents
+from lyapkit.statistics import ensemble_mean, running_exponents, upper_bounds
 
 MOST_CIRCLES = 80  # that fit beside each other on a curve
 
@@ -50,7 +50,7 @@ def plot_spectrum(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     else:
         ax.plot(rank, values, color=MEAN_COLOUR, label=label)
         ax.fill_between(rank, values - errors, values + errors, color=MEAN_COLOUR, alpha=0.3, linewidth=0)
-    shown = _spread(_mean_is_bound(mean) & np.isfinite(values), at_most=MOST_CIRCLES)
+    shown = _spread(upper_bounds(mean) & np.isfinite(values), at_most=MOST_CIRCLES)
     if shown.any():
         style = {"color": MEAN_COLOUR, "markerfacecolor": "white", "markersize": 5 if few else 3.5, "zorder": 3}
         ax.plot(rank[shown], values[shown], "o", **style, label="upper bound")
@@ -89,7 +89,7 @@ def plot_convergence(ds: xr.Dataset, ax: Axes | None = None, n_exponents: int = 
     shown = np.unique(np.linspace(0, k - 1, min(n_exponents, k)).round().astype(int))
     time = ds["end_time"].values
     mean = ensemble_mean(ds)
-    is_bound, n_dead, n_averaged = _mean_is_bound(mean), mean["n_dead"].values, mean["n_trajectories"].values
+    is_bound, n_dead, n_averaged = upper_bounds(mean), mean["n_dead"].values, mean["n_trajectories"].values
     for index, colour in zip(shown, sns.color_palette("viridis", len(shown)), strict=True):
         values = finite(running.isel(exponent=index))
         valid = ~np.isnan(values[:, -1])
@@ -148,11 +148,6 @@ def plot_weak_coupling(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax.set(xlabel="exponent (rank)", ylabel=_exponent_label(ds), title=title(ds))
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
     return ax
-
-
-def _mean_is_bound(mean: xr.Dataset) -> np.ndarray:
-    """Return which means are only upper bounds, (exponent,); none if the data do not say, as older files do not."""
-    return mean["is_bound"].values if "is_bound" in mean else np.zeros(mean.sizes["exponent"], dtype=bool)
 
 
 def _spread(chosen: np.ndarray, at_most: int) -> np.ndarray:

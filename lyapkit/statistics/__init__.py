@@ -13,6 +13,7 @@ from lyapkit.statistics.exponents import (
     kaplan_yorke_dimension,
     memory_timescale,
     running_exponents,
+    upper_bounds,
 )
 from lyapkit.statistics.standard_errors import time_average_standard_error
 
@@ -28,4 +29,5 @@ __all__ = [
     "memory_timescale",
     "running_exponents",
     "time_average_standard_error",
+    "upper_bounds",
 ]

@@ -182,6 +182,16 @@ def memory_timescale(ds: xr.Dataset) -> xr.DataArray:
     return _with_bounds(timescale, ds, exponents.notnull())
 
 
+def upper_bounds(ds: xr.Dataset | xr.DataArray) -> np.ndarray:
+    """Return where a spectrum, its mean, or what derives from it are only upper bounds, booleans in their shape.
+
+    Nowhere if the data do not say, as older files do not.
+    """
+    if isinstance(ds, xr.DataArray):
+        return ds["is_bound"].values if "is_bound" in ds.coords else np.zeros(ds.shape, dtype=bool)
+    return ds["is_bound"].values.astype(bool) if "is_bound" in ds else np.zeros(ds["lyapunov_exponent"].shape, bool)
+
+
 def _with_bounds(result: xr.DataArray, ds: xr.Dataset, used: xr.DataArray) -> xr.DataArray:
     """Return a result with the coordinate `is_bound` if the spectrum says which of the exponents `used` are bounds."""
     if "is_bound" not in ds:
