@@ -33,6 +33,20 @@ def checked_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
     return getattr(torch, name)
 
 
+def checked_n_exponents(n_exponents: int | None, system: System) -> int:
+    """Return how many exponents, all by default, or say how many there are."""
+    k = system.state_size if n_exponents is None else n_exponents
+    if not 1 <= k <= system.state_size:
+        raise ValueError(f"n_exponents must be between 1 and the state size {system.state_size}, got {k}")
+    return k
+
+
+def check_on_divergence(on_divergence: str) -> None:
+    """Raise if that is not what can be done about trajectories that diverge."""
+    if on_divergence not in ("warn", "raise"):
+        raise ValueError(f"on_divergence must be 'warn' or 'raise', got {on_divergence!r}")
+
+
 def available_device(device: str | torch.device) -> torch.device:
     """Return a device, or say that it is not there."""
     try:

@@ -17,8 +17,10 @@ from tqdm import tqdm
 from lyapkit.arguments import (
     Array,
     ReliabilityWarning,
+    check_on_divergence,
     checked_dtype,
     checked_inputs,
+    checked_n_exponents,
     checked_steps,
     warn_of_doubtful_inputs,
 )
@@ -135,11 +137,8 @@ def covariant_vectors(
     system, initial_state = in_real_parts(as_system(system, **reading), initial_state)
     dtype = checked_dtype(dtype)
     device = chosen_device(device, inputs, system)
-    if on_divergence not in ("warn", "raise"):
-        raise ValueError(f"on_divergence must be 'warn' or 'raise', got {on_divergence!r}")
-    k = system.state_size if n_exponents is None else n_exponents
-    if not 1 <= k <= system.state_size:
-        raise ValueError(f"n_exponents must be between 1 and the state size {system.state_size}, got {k}")
+    check_on_divergence(on_divergence)
+    k = checked_n_exponents(n_exponents, system)
     if isinstance(inputs, list | tuple):
         raise ValueError("covariant_vectors takes an array of inputs, sequences of one length: give lists one by one")
     named = None if subspaces is None else checked_subspaces(subspaces, k)

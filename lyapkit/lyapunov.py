@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from lyapkit.arguments import (
     Array,
     ReliabilityWarning,
+    check_on_divergence,
     checked_dtype,
     checked_inputs,
     checked_lengths,
+    checked_n_exponents,
     checked_steps,
     is_constant,
     warn_of_doubtful_inputs,
@@ -201,9 +203,7 @@ def _measured(
     generator: torch.Generator | None = None,
 ) -> xr.Dataset:
     """Return what `lyapunov_spectrum` does, for trajectories of one length, whose inputs and start are checked."""
-    k = system.state_size if n_exponents is None else n_exponents
-    if not 1 <= k <= system.state_size:
-        raise ValueError(f"n_exponents must be between 1 and the state size {system.state_size}, got {k}")
+    k = checked_n_exponents(n_exponents, system)
     if reorthonormalize != "adaptive" and (not isinstance(reorthonormalize, int) or reorthonormalize < 1):
         raise ValueError(
             f"reorthonormalize must be 'adaptive' or a number of steps, at least 1, got {reorthonormalize!r}"
@@ -212,8 +212,7 @@ def _measured(
         raise ValueError(f"accuracy must be between machine epsilon {torch.finfo(dtype).eps:.1e} and 1, got {accuracy}")
     if isinstance(initial_frame, str) and initial_frame not in ("identity", "random"):
         raise ValueError(f"initial_frame must be 'identity', 'random' or an array, got {initial_frame!r}")
-    if on_divergence not in ("warn", "raise"):
-        raise ValueError(f"on_divergence must be 'warn' or 'raise', got {on_divergence!r}")
+    check_on_divergence(on_divergence)
 
     generator = generator or torch.Generator().manual_seed(seed)
     state = state.to(device, dtype)
