@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from lyapkit.covariant_dataset import CONVERGED
-from lyapkit.tables import number, shown_rows
+from lyapkit.tables import counted, number, shown_rows
 
 
 def covariant_table(ds: xr.Dataset) -> str:
@@ -24,20 +24,18 @@ def covariant_table(ds: xr.Dataset) -> str:
     n_trajectories, unit = ds.sizes["trajectory"], ds["lyapunov_exponent"].attrs["units"]
     lines = [
         ds.attrs["system"],
-        f"{n_trajectories} {'trajectory' if n_trajectories == 1 else 'trajectories'}, {ds.sizes['time']} steps, "
-        f"exponents in {unit}",
+        f"{counted(n_trajectories, 'trajectory', 'trajectories')}, {ds.sizes['time']} steps, exponents in {unit}",
         "",
         f"{'rank':>5} {'exponent':>13} {'smallest angle':>16} {'participation':>14} {'not converged':>14}",
         f"{'':>5} {'':>13} {'to the next':>16} {'of variables':>14} {'sine of angle':>14}",
     ]
-    previous = -1
     for row in shown_rows(len(exponents)):
-        if row > previous + 1:
+        if row is None:
             lines.append(f"{'…':>5}")
+            continue
         angle = f"{smallest[row]:.3g}°" if row < len(smallest) and not math.isnan(smallest[row]) else "–"
         part = f"{participation[row]:.1f}"
         lines.append(f"{row + 1:>5} {number(exponents[row]):>13} {angle:>16} {part:>14} {residual[row]:>14.1e}")
-        previous = row
     lines.append("")
     for pair in ds["pair"].values if "pair" in ds.coords else ():
         angles = np.degrees(ds["subspace_angle"].sel(pair=pair))

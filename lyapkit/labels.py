@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import xarray as xr
 
 _RATE, _TIME = "nats per {time}", "{time}"
 
@@ -68,6 +69,12 @@ def attributes(name: str, time_unit: str = "step") -> dict[str, str]:
 def variable(name: str, dims: Sequence[str], values: np.ndarray, time_unit: str = "step") -> dict[str, Variable]:
     """Return a variable with its label, {name: (dims, values, attributes)}."""
     return {name: (tuple(dims), values, attributes(name, time_unit))}
+
+
+def swept_parameters(ds: xr.Dataset) -> list[str]:
+    """Return the parameters that a sweep's dataset has as dimensions; netCDF makes text of a list of one."""
+    swept = ds.attrs["swept"]
+    return [swept] if isinstance(swept, str) else list(swept)
 
 
 def index(dim: str, size: int, first: int = 0) -> dict[str, Variable]:

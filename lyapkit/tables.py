@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
 
+from lyapkit.labels import swept_parameters
 from lyapkit.statistics import ensemble_mean, entropy_rate, kaplan_yorke_dimension, memory_timescale, upper_bounds
 
 MAX_ROWS = 16
@@ -26,22 +28,21 @@ def spectrum_table(ds: xr.Dataset) -> str:
     memory = memory_timescale(mean)
     lines = [
         ds.attrs["system"],
-        f"{_counted(ds.sizes['trajectory'], 'trajectory', 'trajectories')} of {_lengths(ds)} "
-        f"{'steps' if unit == 'step' else 'units of time'}, {_counted(k, 'exponent', 'exponents')}",
+        f"{counted(ds.sizes['trajectory'], 'trajectory', 'trajectories')} of {_lengths(ds)} "
+        f"{'steps' if unit == 'step' else 'units of time'}, {counted(k, 'exponent', 'exponents')}",
         "",
         f"{'rank':>5} {'exponent':>13} {'std. error':>12} {'smallest':>12} {'largest':>12} {'memory':>10}",
         f"{'':>5} {'nats/' + _short(unit):>13} {'':>12} {'of the trajectories':>25} {_short(unit) + 's':>10}",
     ]
-    previous = -1
     for index in shown_rows(k):
-        if index > previous + 1:
+        if index is None:
             lines.append(f"{'…':>5}")
+            continue
         value = number(float(mean["lyapunov_exponent"][index]), bool(mean_is_bound[index]))
         error = number(float(mean["standard_error"][index]))
         smallest, largest = _extent(exponents[:, index], bounds[:, index])
         time = number(float(memory[index]), bool(mean_is_bound[index] and memory[index] > 0), ".3g")
         lines.append(f"{index + 1:>5} {value:>13} {error:>12} {smallest:>12} {largest:>12} {time:>10}")
-        previous = index
     lines += [
         "",
         f"Kaplan–Yorke dimension {_mean_text(kaplan_yorke_dimension(ds))}, "
@@ -78,22 +79,20 @@ def training_table(ds: xr.Dataset) -> str:
 
 def sweep_table(ds: xr.Dataset) -> str:
     """Return the exponents of a sweep as a table, mean over trajectories: a row per cell, some of many, and remarks."""
-    swept = ds.attrs["swept"]
-    names = [swept] if isinstance(swept, str) else list(swept)
+    names = swept_parameters(ds)
     cells = ds[["lyapunov_exponent", "kaplan_yorke_dimension", "remark"]].stack(cell=names)
     exponents = cells["lyapunov_exponent"].mean("trajectory").transpose("cell", "exponent").values
     dimensions = cells["kaplan_yorke_dimension"].mean("trajectory").values
     ranks = range(min(4, exponents.shape[1]))
     heads = [*names, *(f"exponent {rank + 1}" for rank in ranks), "dimension"]
     lines = [ds.attrs["system"], "", "".join(f"{head:>13}" for head in heads)]
-    previous = -1
     for row in shown_rows(len(exponents)):
-        if row > previous + 1:
+        if row is None:
             lines.append(f"{'…':>13}")
+            continue
         place = [f"{float(cells[name].values[row]):.6g}" for name in names]
         row_of = [*place, *(number(exponents[row, rank]) for rank in ranks), number(dimensions[row], form=".4g")]
         lines.append("".join(f"{entry:>13}" for entry in row_of))
-        previous = row
     n_lost = int(np.isnan(exponents).all(1).sum())
     return "\n".join(lines + ([f"{n_lost} of {len(exponents)} cells diverged or failed"] if n_lost else []))
 
@@ -104,15 +103,20 @@ def _lengths(ds: xr.Dataset) -> str:
     return f"{ends.min():g}" if ends.min() == ends.max() else f"{ends.min():g} to {ends.max():g}"
 
 
-def shown_rows(k: int) -> list[int]:
-    """Return which of k rows of a table to show: all of a few; of many the first, the last, and some between."""
-    if k <= MAX_ROWS:
-        return list(range(k))
+def shown_rows(k: int) -> Iterator[int | None]:
+    """Yield which of k rows of a table to show, None where some are left out: all of a few, of many some between."""
     middle = np.linspace(6, k - 4, MAX_ROWS - 8).round().astype(int)
-    return sorted({*range(5), *middle.tolist(), *range(k - 3, k)})
+    shown = range(k) if k <= MAX_ROWS else sorted({*range(5), *middle.tolist(), *range(k - 3, k)})
+    previous = -1
+    for row in shown:
+        if row > previous + 1:
+            yield None
+        yield row
+        previous = row
 
 
-def _counted(number: int, one: str, many: str) -> str:
+def counted(number: int, one: str, many: str) -> str:
+    """Return a number with its noun."""
     return f"{number} {one if number == 1 else many}"
 
 

@@ -10,7 +10,7 @@ import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 
-from lyapkit.plots.drawing import FEW, axes_or_new, styled, title
+from lyapkit.plots.drawing import FEW, axes_or_new, styled, time_label, title
 
 N_BINS = 60
 RIGHT = 90.0  # degrees
@@ -58,8 +58,7 @@ def plot_angles(ds: xr.Dataset, ax: Axes | None = None, trajectory: int = 0) -> 
     ax = axes_or_new(ax)
     for label, angles, colour in _angles(ds.sel(trajectory=trajectory)):
         ax.plot(ds["time"], angles, color=colour, linewidth=0.9, label=label)
-    unit = ds["time"].attrs["units"]
-    ax.set(xlabel=f"time ({'steps' if unit == 'step' else unit})", ylabel="angle (degrees)", title=title(ds))
+    ax.set(xlabel=time_label(ds["time"].attrs["units"]), ylabel="angle (degrees)", title=title(ds))
     ax.set_ylim(0.0, None)
     ax.margins(x=0)
     ax.legend()

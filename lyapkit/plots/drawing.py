@@ -75,6 +75,11 @@ def title(ds: xr.Dataset) -> str:
     return textwrap.fill(ds.attrs.get("system", ds.attrs.get("title", "")), 68)
 
 
+def time_label(unit: str) -> str:
+    """Return what an axis of times in a unit is called."""
+    return "time (steps)" if unit == "step" else f"time ({unit})"
+
+
 def finite(values: xr.DataArray) -> np.ndarray:
     """Return values with infinities as gaps."""
     return values.where(np.isfinite(values)).values

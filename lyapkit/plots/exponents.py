@@ -7,7 +7,17 @@ import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 
-from lyapkit.plots.drawing import FEW, MEAN_COLOUR, THEORY_COLOUR, TRAJECTORY_COLOUR, axes_or_new, finite, styled, title
+from lyapkit.plots.drawing import (
+    FEW,
+    MEAN_COLOUR,
+    THEORY_COLOUR,
+    TRAJECTORY_COLOUR,
+    axes_or_new,
+    finite,
+    styled,
+    time_label,
+    title,
+)
 from lyapkit.statistics import ensemble_mean, running_exponents, upper_bounds
 
 MOST_CIRCLES = 80  # that fit beside each other on a curve
@@ -108,9 +118,8 @@ def plot_convergence(ds: xr.Dataset, ax: Axes | None = None, n_exponents: int = 
     ax.axhline(0.0, color="black", linewidth=0.8, linestyle="--")
     if np.nanmax(time) > 20 * np.nanmin(time):
         ax.set_xscale("log")
-    unit = ds["end_time"].attrs["units"]
     ax.set(
-        xlabel="time (steps)" if unit == "step" else f"time ({unit})",
+        xlabel=time_label(ds["end_time"].attrs["units"]),
         ylabel=f"running {_exponent_label(ds)}",
         title=title(ds),
     )

@@ -8,6 +8,7 @@ import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 
+from lyapkit.labels import swept_parameters
 from lyapkit.plots.drawing import finite, styled, title
 
 MOST_EXPONENTS = 6  # that are drawn
@@ -34,8 +35,7 @@ def plot_sweep(ds: xr.Dataset, variable: int = 0) -> Axes:
     ValueError
         If more than two parameters were swept.
     """
-    swept = ds.attrs["swept"]
-    names = [swept] if isinstance(swept, str) else list(swept)
+    names = swept_parameters(ds)
     if len(names) > 2:
         raise ValueError(f"{len(names)} parameters were swept: select one value of all but two, by ds.sel")
     return _line(ds, *names, variable) if len(names) == 1 else _map(ds, *names)
