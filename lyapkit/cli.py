@@ -80,6 +80,15 @@ Checkpoints = Annotated[
     ),
 ]
 Inputs = Annotated[Path, typer.Option(help="Input sequences (trajectory, time, feature): .npy .npz .nc .pt .csv")]
+OptionalInputs = Annotated[
+    Path | None, typer.Option(help="Input sequences (trajectory, time, feature), or tokens: .npy .npz .nc .pt .csv")
+]
+Embedding = Annotated[str | None, typer.Option(help="The tensor whose rows are the inputs of tokens.")]
+Steps = Annotated[int | None, typer.Option(help="How many steps count. Without --inputs the input is zero.")]
+NumberOfExponents = Annotated[
+    int | None, typer.Option("-k", "--n-exponents", help="Only the k largest exponents. Default: all.")
+]
+Precision = Annotated[str, typer.Option(help="float64 or float32.")]
 Prefix = Annotated[str | None, typer.Option(help="Which recurrent module, if the file has several.")]
 Transient = Annotated[int, typer.Option("--transient", help="Leading steps that are not counted.")]
 Targets = Annotated[Path, typer.Option(help="One target per sample: .npy .npz .pt .csv")]
@@ -111,26 +120,22 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 @app.command()
 def spectrum(
     checkpoints: Checkpoints,
-    inputs: Annotated[
-        Path | None, typer.Option(help="Input sequences (trajectory, time, feature), or tokens: .npy .npz .nc .pt .csv")
-    ] = None,
+    inputs: OptionalInputs = None,
     output: Annotated[Path | None, typer.Option(help="Write the spectrum to this .nc or .csv file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the spectrum to this .png, .pdf or .svg file.")] = None,
-    n_exponents: Annotated[
-        int | None, typer.Option("-k", "--n-exponents", help="Only the k largest exponents. Default: all.")
-    ] = None,
+    n_exponents: NumberOfExponents = None,
     n_transient: Transient = 0,
     module: ModuleHook = None,
     prefix: Annotated[
         list[str] | None,
         typer.Option(help="Which recurrent module, if the file has several; several, one driving the next: repeat it."),
     ] = None,
-    embedding: Annotated[str | None, typer.Option(help="The tensor whose rows are the inputs of tokens.")] = None,
+    embedding: Embedding = None,
     closed_loop: Annotated[
         bool, typer.Option("--closed-loop", help="Feed the readout back as the next input; needs --steps.")
     ] = False,
     readout: Readout = None,
-    steps: Annotated[int | None, typer.Option(help="How many steps count. Without --inputs the input is zero.")] = None,
+    steps: Steps = None,
     lengths: Annotated[Path | None, typer.Option(help="How many steps of each padded sequence count: a file.")] = None,
     rows: Annotated[bool, typer.Option("--rows", help="The inputs are images, read row by row.")] = False,
     pixels: Annotated[bool, typer.Option("--pixels", help="The inputs are images, read pixel by pixel.")] = False,
@@ -141,7 +146,7 @@ def spectrum(
     initial_frame: Annotated[
         str, typer.Option(help="'identity', or 'random', better for stacked layers.")
     ] = "identity",
-    dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
+    dtype: Precision = "float64",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, … Default: cpu.")] = None,
     seed: Annotated[int, typer.Option(help="Seeds random frames.")] = 0,
     no_check: Annotated[
@@ -221,15 +226,11 @@ def spectrum(
 @app.command()
 def covariant(
     checkpoint: Checkpoint,
-    inputs: Annotated[
-        Path | None, typer.Option(help="Input sequences (trajectory, time, feature), or tokens: .npy .npz .nc .pt .csv")
-    ] = None,
+    inputs: OptionalInputs = None,
     output: Annotated[Path | None, typer.Option(help="Write the vectors to this .nc or .csv file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw angles and directions to this file: .png .pdf .svg")] = None,
-    n_exponents: Annotated[
-        int | None, typer.Option("-k", "--n-exponents", help="Only the k largest exponents. Default: all.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="How many steps count. Without --inputs the input is zero.")] = None,
+    n_exponents: NumberOfExponents = None,
+    steps: Steps = None,
     n_transient: Annotated[
         int | None, typer.Option("--transient", help="Steps before those that count. Default: a quarter of the inputs.")
     ] = None,
@@ -237,11 +238,11 @@ def covariant(
         int | None, typer.Option("--backward-transient", help="Steps after those that count. Default: likewise.")
     ] = None,
     prefix: Annotated[list[str] | None, typer.Option(help="Which recurrent modules, as in spectrum.")] = None,
-    embedding: Annotated[str | None, typer.Option(help="The tensor whose rows are the inputs of tokens.")] = None,
+    embedding: Embedding = None,
     nonlinearity: Nonlinearity = None,
     key: Key = None,
     ignore: Ignore = None,
-    dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
+    dtype: Precision = "float64",
     seed: Annotated[int, typer.Option(help="Seeds frames and coordinates to start with.")] = 0,
     max_size: MaxSize = "2GiB",
     quiet: Quiet = False,
@@ -328,9 +329,7 @@ def sweep(
     n_transient: Annotated[
         int | None, typer.Option("--transient", help="Steps that are not counted. Default: 1000, none with inputs.")
     ] = None,
-    n_exponents: Annotated[
-        int | None, typer.Option("-k", "--n-exponents", help="Only the k largest exponents.")
-    ] = None,
+    n_exponents: NumberOfExponents = None,
     continued: Annotated[bool, typer.Option("--continued", help="Start each cell where the one before ended.")] = False,
     folder: Annotated[Path | None, typer.Option(help="Where to keep what is done: goes on there if stopped.")] = None,
     workers: Annotated[int, typer.Option(help="Processes.")] = 1,
@@ -768,20 +767,17 @@ _OPTIONS = {
     "batch_size": "--batch-size",
     "learning_rate": "--learning-rate",
     "clip_norm": "--clip",
+    "prefix": "--prefix",
+    "nonlinearity": "--nonlinearity",
+    "ignore": "--ignore",
+    "key": "--key",
+    "module": "--module",
+    "embedding": "--embedding",
+    "readout": "--readout",
+    "lengths": "--lengths",
+    "dtype": "--dtype",
+    "device": "--device",
 }
-for _name in (
-    "prefix",
-    "nonlinearity",
-    "ignore",
-    "key",
-    "module",
-    "embedding",
-    "readout",
-    "lengths",
-    "dtype",
-    "device",
-):
-    _OPTIONS[_name] = f"--{_name}"
 _NAMED = re.compile(
     r"\b(?P<before>" + "|".join(_OPTIONS) + r")=(?P<value>'[^']*'|\[[^\]]*\]|[\w.]+)?|"
     r"\b(?P<bare>" + "|".join(name for name in _OPTIONS if "_" in name) + r")\b"
