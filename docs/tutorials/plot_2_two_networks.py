@@ -5,6 +5,8 @@ Two networks, and a training, compared
 Does training change how a network remembers? Two untrained networks and one over its training, along the same inputs.
 """
 
+import tempfile
+
 import torch
 
 import lyapkit as lk
@@ -31,8 +33,6 @@ lk.plot_comparison(together)
 # ---------------
 # `train` keeps checkpoints at the iterations that are named, and `over_training` applies any of lyapkit's
 # functions to all of them.
-
-import tempfile  # noqa: E402
 
 task = lk.task("digits")
 network = lk.build_network("wcrnn", 1, 32, 10, residual=lk.residuals.scaled_identity(32, 0.97), coupling=0.05)

@@ -63,8 +63,8 @@ def swap_back(rows: Tensor, pivots: Tensor) -> None:
     """Bring the columns of matrices (B, k, n) from the order of pivoting into their own, in place."""
     (laswp,) = get_lapack_funcs(("laswp",), dtype=rows.numpy().dtype)
     places, swaps = rows.numpy(), pivots.numpy()
-    n_numbers = rows[0].numel() if len(rows) else 0
-    _for_each(lambda index: laswp(places[index].T, swaps[index], inc=-1, overwrite_a=1), len(rows), 10 * n_numbers)
+    batch, k, n = rows.shape
+    _for_each(lambda index: laswp(places[index].T, swaps[index], inc=-1, overwrite_a=1), batch, 10 * k * n)
 
 
 def columns_in_order_of_pivoting(pivots: Tensor, n: int) -> Tensor:
