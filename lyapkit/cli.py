@@ -291,8 +291,9 @@ def report(
     """Measure the network in CHECKPOINT along --inputs, and write all of it into one HTML page."""
     import lyapkit as lk
     from lyapkit.hooks import load_module
+    from lyapkit.html_report import report_files
 
-    _check_paths(output.with_suffix(".nc"), None, checkpoint, inputs, targets, module)
+    report_files(output, _files_among(checkpoint, inputs, targets, module, loss))
     options = {"prefix": prefix, "nonlinearity": nonlinearity, "key": key, "ignore": ignore or ()}
     if module is None:
         system = lk.load_system(checkpoint, **options)
@@ -542,11 +543,16 @@ def _check_paths(output: Path | None, plot: Path | None, *inputs: str | Path | N
     from lyapkit.files.writing import check_writable
     from lyapkit.plots import check_drawable
 
-    given = [str(path).rpartition(".py:")[0] + ".py" if ".py:" in str(path) else path for path in inputs if path]
+    given = _files_among(*inputs)
     if output is not None:
         check_ending(check_writable(output, given))
     if plot is not None:
         check_drawable(plot, given)
+
+
+def _files_among(*inputs: str | Path | None) -> list[str | Path]:
+    """Return the files that a command reads, those with functions (FILE.py:FUNCTION) among them."""
+    return [str(path).rpartition(".py:")[0] + ".py" if ".py:" in str(path) else path for path in inputs if path]
 
 
 def _finish(

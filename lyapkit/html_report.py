@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import jinja2
@@ -57,14 +57,9 @@ def report(datasets: Mapping[str, xr.Dataset], path: str | Path, *, title: str, 
     OSError
         If a file cannot be written.
     """
-    path = Path(path)
-    if path.suffix != ".html":
-        raise ValueError(f"cannot write a report to {path.name}: expected a name that ends in .html")
+    path, data = report_files(path)
     if not datasets:
         raise ValueError("there is nothing to report: give at least one dataset")
-    data = path.with_suffix(".nc")
-    for file in (path, data):
-        check_writable(file)
     sections = [_section(name, ds) for name, ds in datasets.items()]
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(Path(__file__).with_name("html_report.jinja").read_text())
@@ -75,6 +70,14 @@ def report(datasets: Mapping[str, xr.Dataset], path: str | Path, *, title: str, 
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return [path, data]
+
+
+def report_files(path: str | Path, inputs: Iterable[str | Path] = ()) -> tuple[Path, Path]:
+    """Return the files of a report, if they can be written and replace no input; raises like `report`."""
+    path = Path(path)
+    if path.suffix != ".html":
+        raise ValueError(f"cannot write a report to {path.name}: expected a name that ends in .html")
+    return check_writable(path, inputs), check_writable(path.with_suffix(".nc"), inputs)
 
 
 def _section(name: str, ds: xr.Dataset) -> dict:

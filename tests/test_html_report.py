@@ -98,3 +98,14 @@ def test_what_is_refused(model, tmp_path):
     with pytest.raises(ValueError, match="no spectrum"):
         lk.report({"x": xr.Dataset({"x": 1.0})}, tmp_path / "r.html", title="")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_name_is_refused_before_the_work(model, tmp_path, run, monkeypatch):
+    np.save(tmp_path / "x.npy", np.zeros((1, 70, 2)))
+    safetensors.torch.save_file(model.state_dict(), tmp_path / "m.safetensors")
+    monkeypatch.setattr(lk, "lyapunov_spectrum", lambda *_, **__: pytest.fail("it has begun to work"))
+    arguments = ["report", tmp_path / "m.safetensors", "--inputs", tmp_path / "x.npy", "-q", "--output"]
+    code, _, err = run(*arguments, tmp_path / "page.txt")
+    assert (code, "expected a name that ends in .html" in err) == (2, True)
+    code, _, err = run(*arguments, tmp_path / "no" / "page.html")
+    assert (code, "does not exist" in err) == (2, True)
