@@ -9,7 +9,7 @@ import xarray as xr
 from torch import nn
 
 import lyapkit as lk
-from lyapkit.cli import _in_words_of_the_shell
+from lyapkit.cli.messages import in_words_of_the_shell
 
 SPECTRUM = "spectrum lstm.pt --inputs x.npy -q "
 MISTAKES = {  # command: exit code, what the message says
@@ -93,4 +93,4 @@ def test_options_are_called_as_in_the_shell():
         "monkey=3, file.key stays": "monkey=3, file.key stays",
     }
     for text, expected in said.items():
-        assert _in_words_of_the_shell(text) == expected
+        assert in_words_of_the_shell(text) == expected

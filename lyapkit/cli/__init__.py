@@ -1,0 +1,85 @@
+"""The command line: `lyapkit spectrum`, `covariant`, `sweep`, `report`, `gradients`, `curvature`, `train`, others.
+
+What takes time to import is imported within a command, when it runs: help and errors come at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from lyapkit.cli.files import inspect, plot
+from lyapkit.cli.learning import curvature, gradients
+from lyapkit.cli.messages import complain
+from lyapkit.cli.reports import report
+from lyapkit.cli.spectra import covariant, spectrum, validate
+from lyapkit.cli.streams import Unread
+from lyapkit.cli.sweeps import sweep
+from lyapkit.cli.training import fetch, train
+
+
+class Commands(typer.core.TyperGroup):
+    """The commands, of which an interrupted one ends with exit code 130."""
+
+    def invoke(self, ctx: typer.Context) -> object:
+        """Run what was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            kept = ctx.find_object(str) or "nothing was written"
+            complain(f"interrupted: {kept}")
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Lyapunov spectra of recurrent networks, from their checkpoint files, and what they mean for learning.",
+    epilog="Exit codes: 0, done; 2, something that you can mend, said in one line; 130, interrupted.",
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from lyapkit import __version__
+
+        print(f"lyapkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+_IN_ORDER = spectrum, covariant, report, sweep, validate, gradients, curvature, train, fetch, inspect, plot
+for _command in _IN_ORDER:
+    app.command()(_command)
+
+
+def main() -> None:
+    """Run the command line; what the user can mend is one line on stderr and exit code 2."""
+    os.environ["MPLBACKEND"] = "Agg"
+    warnings.showwarning = lambda message, *_, **__: complain(f"warning: {message}")
+    out, err = (Unread(stream or io.StringIO()) for stream in (sys.stdout, sys.stderr))  # None: it was closed
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            try:
+                app()
+            finally:
+                out.flush()
+        except (ValueError, OSError, ArithmeticError, ImportError) as error:
+            complain(error)
+            sys.exit(2)

@@ -1,0 +1,5 @@
+"""Run the command line: `python -m lyapkit.cli`."""
+
+from lyapkit.cli import main
+
+main()

@@ -1,0 +1,110 @@
+"""`lyapkit gradients` and `curvature`: what growth does to learning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lyapkit.cli.options import (
+    Checkpoint,
+    Ignore,
+    Inputs,
+    Key,
+    LossName,
+    MaxSize,
+    ModuleHook,
+    Nonlinearity,
+    Prefix,
+    Quiet,
+    Readout,
+    Targets,
+)
+from lyapkit.cli.reading import learning_problem
+from lyapkit.cli.results import check_paths, finish
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def gradients(
+    checkpoint: Checkpoint,
+    inputs: Inputs,
+    targets: Targets,
+    output: Annotated[Path | None, typer.Option(help="Write the norms to this .nc or .csv file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw them to this .png, .pdf or .svg file.")] = None,
+    loss: LossName = "cross-entropy",
+    module: ModuleHook = None,
+    prefix: Prefix = None,
+    readout: Readout = None,
+    nonlinearity: Nonlinearity = None,
+    key: Key = None,
+    ignore: Ignore = None,
+    max_size: MaxSize = "2GiB",
+    quiet: Quiet = False,
+) -> None:
+    """Compute how the gradients of the network in CHECKPOINT fade or grow on their way back (Eq. 10 and 15)."""
+    import lyapkit as lk
+
+    check_paths(output, plot, checkpoint, inputs, targets, module, loss)
+    given = learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity, key, ignore)
+    ds = lk.gradient_norms(*given, progress=not quiet)
+    finish(ds, _decay_rates, output, plot, lk.plot_gradient_norms)
+
+
+def curvature(
+    checkpoint: Checkpoint,
+    inputs: Inputs,
+    targets: Targets,
+    output: Annotated[Path | None, typer.Option(help="Write the eigenvalues to this .nc or .csv file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw them to this .png, .pdf or .svg file.")] = None,
+    n_eigenvalues: Annotated[int, typer.Option("-k", "--n-eigenvalues", help="How many.")] = 10,
+    which: Annotated[str, typer.Option(help="magnitude, largest or smallest.")] = "magnitude",
+    parameters: Annotated[str, typer.Option(help="'recurrent', 'all', or names, separated by commas.")] = "recurrent",
+    loss: LossName = "cross-entropy",
+    module: ModuleHook = None,
+    prefix: Prefix = None,
+    readout: Readout = None,
+    nonlinearity: Nonlinearity = None,
+    key: Key = None,
+    ignore: Ignore = None,
+    max_size: MaxSize = "2GiB",
+    seed: Annotated[int, typer.Option(help="Seeds the start vector.")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Compute leading Hessian eigenvalues of the loss of the network in CHECKPOINT (Eq. 6)."""
+    import lyapkit as lk
+
+    check_paths(output, plot, checkpoint, inputs, targets, module, loss)
+    given = learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity, key, ignore)
+    block = parameters.split(",") if "," in parameters else parameters
+    ds = lk.hessian_eigenvalues(*given, n_eigenvalues, which=which, parameters=block, seed=seed, progress=not quiet)
+    finish(ds, _eigenvalue_table, output, plot, lk.plot_hessian_eigenvalues)
+
+
+def _decay_rates(ds: xr.Dataset) -> str:
+    """Return measured and predicted decay rates of gradients as text."""
+    lines = [ds.attrs["system"], f"{ds.sizes['sample']} samples of {ds.sizes['time']} steps", ""]
+    for name, label in {
+        "decay_rate": "measured",
+        "averaged_decay_rate": "averaged Jacobian (first order)",
+        "predicted_decay_rate": "residual alone (Eq. 15)",
+    }.items():
+        if name in ds:
+            rate = f"{float(ds[name].mean()):+.5f} ± {float(ds[name].std('sample')):.5f}"
+            lines.append(f"decay rate, {label:<32} {rate} nats per step of distance")
+    return "\n".join(lines)
+
+
+def _eigenvalue_table(ds: xr.Dataset) -> str:
+    """Return Hessian eigenvalues as a table."""
+    lines = [
+        f"{ds.attrs['system']}\nloss {ds.attrs['loss']:.5g} of {ds.attrs['n_samples']} samples, "
+        f"{ds.attrs['n_parameters']} parameters: {ds.attrs['block']}\n\n rank    eigenvalue      residual"
+    ]
+    for rank in ds["eigenvalue"].values:
+        one = ds.sel(eigenvalue=rank)
+        note = "" if one["converged"] else "  not converged"
+        lines.append(f"{rank:5d}  {float(one['hessian_eigenvalue']):12.5g}  {float(one['residual_norm']):12.2g}{note}")
+    return "\n".join([*lines, "", "loss per squared parameter"])

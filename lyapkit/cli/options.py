@@ -1,0 +1,63 @@
+"""What several commands take, said once: arguments and options with their help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def _there(path: Path) -> Path:
+    """Refuse a file that does not exist before anything is loaded that takes time."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    return path
+
+
+Checkpoint = Annotated[
+    Path, typer.Argument(callback=_there, help="The network: safetensors, PyTorch, Keras, ONNX, told by content.")
+]
+Checkpoints = Annotated[
+    list[Path],
+    typer.Argument(
+        callback=lambda paths: [_there(path) for path in paths],
+        help="The networks: safetensors, PyTorch, Keras, ONNX, told by content.",
+    ),
+]
+Inputs = Annotated[Path, typer.Option(help="Input sequences (trajectory, time, feature): .npy .npz .nc .pt .csv")]
+OptionalInputs = Annotated[
+    Path | None, typer.Option(help="Input sequences (trajectory, time, feature), or tokens: .npy .npz .nc .pt .csv")
+]
+Embedding = Annotated[str | None, typer.Option(help="The tensor whose rows are the inputs of tokens.")]
+Steps = Annotated[int | None, typer.Option(help="How many steps count. Without --inputs the input is zero.")]
+NumberOfExponents = Annotated[
+    int | None, typer.Option("-k", "--n-exponents", help="Only the k largest exponents. Default: all.")
+]
+Precision = Annotated[str, typer.Option(help="float64 or float32.")]
+Prefix = Annotated[str | None, typer.Option(help="Which recurrent module, if the file has several.")]
+Transient = Annotated[int, typer.Option("--transient", help="Leading steps that are not counted.")]
+Targets = Annotated[Path, typer.Option(help="One target per sample: .npy .npz .pt .csv")]
+LossName = Annotated[str, typer.Option(help="cross-entropy, mse, rms, l1, or FILE.py:FUNCTION of outputs and targets.")]
+ModuleHook = Annotated[
+    str | None, typer.Option(help="FILE.py:FUNCTION that returns your untrained module; CHECKPOINT is loaded into it.")
+]
+Readout = Annotated[str | None, typer.Option(help="Which linear layer reads the state, if several would fit.")]
+Nonlinearity = Annotated[str | None, typer.Option(help="tanh or relu, for an RNN.")]
+Ignore = Annotated[
+    list[str] | None,
+    typer.Option(help="Tensors that do not act on the recurrence: a name or pattern; may be given several times."),
+]
+Key = Annotated[str | None, typer.Option(help="Which state dict, if CHECKPOINT holds several: the keys, with slashes.")]
+
+
+def _limit(context: typer.Context, size: str) -> str:
+    """Set how much files may unpack to while a command runs."""
+    from lyapkit.files.limits import maximum_size
+
+    context.with_resource(maximum_size(size))
+    return size
+
+
+MaxSize = Annotated[str, typer.Option(callback=_limit, help="How much memory the content of a file may take.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]

@@ -1,0 +1,57 @@
+"""What commands read: sequences of one length, networks with data and a loss, names of several files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import xarray as xr
+
+
+def learning_problem(
+    checkpoint: Path,
+    inputs: Path,
+    targets: Path,
+    loss: str,
+    module: str | None,
+    prefix: str | None,
+    readout: str | None,
+    nonlinearity: str | None,
+    key: str | None,
+    ignore: list[str] | None,
+) -> tuple:
+    """Return model, inputs, targets and loss."""
+    import lyapkit as lk
+    from lyapkit.files.sequences import read_targets
+    from lyapkit.hooks import load_module, named_loss
+
+    if module is None:
+        chosen = {"prefix": prefix, "readout": readout, "nonlinearity": nonlinearity, "key": key}
+        model = lk.load_network(checkpoint, **chosen, ignore=ignore or ())
+    else:
+        refuse_with_module(prefix=prefix, readout=readout, nonlinearity=nonlinearity, ignore=ignore)
+        model = load_module(module, checkpoint, key)
+    return model, of_one_length(inputs), read_targets(targets), named_loss(loss)
+
+
+def refuse_with_module(**given: object) -> None:
+    """Refuse options that say what a file's tensors mean, where --module says it."""
+    if said := [f"--{name}" for name, value in given.items() if value]:
+        raise ValueError(f"--module says what the tensors mean: leave out {', '.join(said)}")
+
+
+def of_one_length(path: Path) -> np.ndarray | xr.DataArray:
+    """Return the input sequences in a file, which must not differ in length."""
+    import lyapkit as lk
+
+    sequences = lk.read_inputs(path)
+    if isinstance(sequences, list):
+        raise ValueError(f"{path}: its sequences differ in length: pad them, and in Python give their lengths=")
+    return sequences
+
+
+def name_among(paths: list[Path], path: Path) -> str:
+    """Return a name that tells a file from the others: its own, or with its folder."""
+    return str(path) if [other.stem for other in paths].count(path.stem) > 1 else path.stem

@@ -1,0 +1,70 @@
+"""`lyapkit report`: everything about a network, on one page."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lyapkit.cli.options import (
+    Checkpoint,
+    Ignore,
+    Inputs,
+    Key,
+    LossName,
+    MaxSize,
+    ModuleHook,
+    Nonlinearity,
+    Prefix,
+    Quiet,
+    Readout,
+    Transient,
+)
+from lyapkit.cli.reading import learning_problem
+from lyapkit.cli.results import files_among, table_and_words
+
+
+def report(
+    checkpoint: Checkpoint,
+    inputs: Inputs,
+    targets: Annotated[Path | None, typer.Option(help="One target per sample, for gradients and curvature.")] = None,
+    output: Annotated[Path, typer.Option(help="The page, .html; data go into a .nc file beside it.")] = Path(
+        "report.html"
+    ),
+    n_transient: Transient = 0,
+    n_eigenvalues: Annotated[int, typer.Option("-k", help="How many Hessian eigenvalues.")] = 10,
+    loss: LossName = "cross-entropy",
+    module: ModuleHook = None,
+    prefix: Prefix = None,
+    readout: Readout = None,
+    nonlinearity: Nonlinearity = None,
+    key: Key = None,
+    ignore: Ignore = None,
+    max_size: MaxSize = "2GiB",
+    quiet: Quiet = False,
+) -> None:
+    """Measure the network in CHECKPOINT along --inputs, and write all of it into one HTML page."""
+    import lyapkit as lk
+    from lyapkit.hooks import load_module
+    from lyapkit.html_report import report_files
+
+    report_files(output, files_among(checkpoint, inputs, targets, module, loss))
+    options = {"prefix": prefix, "nonlinearity": nonlinearity, "key": key, "ignore": ignore or ()}
+    if module is None:
+        system = lk.load_system(checkpoint, **options)
+    else:
+        system = lk.from_module(load_module(module, checkpoint, key))
+    sequences = lk.read_inputs(inputs)
+    measured = {"spectrum": lk.lyapunov_spectrum(system, sequences, n_transient=n_transient, progress=not quiet)}
+    if targets is not None:
+        problem = learning_problem(
+            checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity, key, ignore
+        )
+        measured["gradients"] = lk.gradient_norms(*problem, progress=not quiet)
+        measured["curvature"] = lk.hessian_eigenvalues(*problem, k=n_eigenvalues, progress=not quiet)
+    command = shlex.join(["lyapkit", *sys.argv[1:]])
+    written = lk.report(measured, output, title=f"{checkpoint.name}: {system}", command=command)
+    print(table_and_words(measured["spectrum"]), "", *(f"wrote {path}" for path in written), sep="\n")

@@ -1,0 +1,205 @@
+"""`lyapkit spectrum`, `covariant` and `validate`: exponents of networks in files, and their directions."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lyapkit.cli.options import (
+    Checkpoint,
+    Checkpoints,
+    Embedding,
+    Ignore,
+    Inputs,
+    Key,
+    MaxSize,
+    ModuleHook,
+    Nonlinearity,
+    NumberOfExponents,
+    OptionalInputs,
+    Precision,
+    Prefix,
+    Quiet,
+    Readout,
+    Steps,
+    Transient,
+)
+from lyapkit.cli.reading import name_among, of_one_length, refuse_with_module
+from lyapkit.cli.results import check_paths, finish, table_and_words
+
+if TYPE_CHECKING:
+    import lyapkit as lk
+
+
+def spectrum(
+    checkpoints: Checkpoints,
+    inputs: OptionalInputs = None,
+    output: Annotated[Path | None, typer.Option(help="Write the spectrum to this .nc or .csv file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the spectrum to this .png, .pdf or .svg file.")] = None,
+    n_exponents: NumberOfExponents = None,
+    n_transient: Transient = 0,
+    module: ModuleHook = None,
+    prefix: Annotated[
+        list[str] | None,
+        typer.Option(help="Which recurrent module, if the file has several; several, one driving the next: repeat it."),
+    ] = None,
+    embedding: Embedding = None,
+    closed_loop: Annotated[
+        bool, typer.Option("--closed-loop", help="Feed the readout back as the next input; needs --steps.")
+    ] = False,
+    readout: Readout = None,
+    steps: Steps = None,
+    lengths: Annotated[Path | None, typer.Option(help="How many steps of each padded sequence count: a file.")] = None,
+    rows: Annotated[bool, typer.Option("--rows", help="The inputs are images, read row by row.")] = False,
+    pixels: Annotated[bool, typer.Option("--pixels", help="The inputs are images, read pixel by pixel.")] = False,
+    nonlinearity: Nonlinearity = None,
+    key: Key = None,
+    ignore: Ignore = None,
+    reorthonormalize: Annotated[str, typer.Option(help="'adaptive' or a number of steps.")] = "adaptive",
+    initial_frame: Annotated[
+        str, typer.Option(help="'identity', or 'random', better for stacked layers.")
+    ] = "identity",
+    dtype: Precision = "float64",
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, … Default: cpu.")] = None,
+    seed: Annotated[int, typer.Option(help="Seeds random frames.")] = 0,
+    no_check: Annotated[
+        bool,
+        typer.Option(
+            "--no-check", help="Do not compute the beginning of one trajectory a second time, plainly, to compare."
+        ),
+    ] = False,
+    max_size: MaxSize = "2GiB",
+    quiet: Quiet = False,
+) -> None:
+    """Compute the Lyapunov spectrum of the recurrent network in each of CHECKPOINTS along --inputs, or without.
+
+    Several are compared, in one table, picture and file.
+    """
+    import lyapkit as lk
+    from lyapkit.files.sequences import read_targets
+    from lyapkit.hooks import load_module
+
+    given = [path for path in (*checkpoints, inputs, lengths) if path is not None]
+    check_paths(output, plot, *given, module)
+    if closed_loop and (inputs is not None or embedding is not None or len(prefix or ()) > 1):
+        raise ValueError("--closed-loop makes the inputs itself: leave out --inputs, --embedding and a second --prefix")
+    if inputs is None and steps is None:
+        raise ValueError(
+            "give --inputs, or --steps for a closed loop or for a network whose input is zero at every step"
+        )
+    if rows and pixels:
+        raise ValueError("give --rows or --pixels, not both")
+    options = {"nonlinearity": nonlinearity, "key": key, "ignore": ignore or ()}
+    if readout is not None and not closed_loop:
+        raise ValueError("--readout says what --closed-loop feeds back; without that, no readout acts on a spectrum")
+    if module is not None:
+        refuse_with_module(
+            prefix=prefix, embedding=embedding, readout=readout, nonlinearity=nonlinearity, ignore=ignore
+        )
+
+    def system_in(checkpoint: Path) -> lk.System:
+        if module is not None:
+            loaded = load_module(module, checkpoint, key)
+            return lk.closed_loop(loaded) if closed_loop else lk.from_module(loaded)
+        if closed_loop:
+            one = prefix[0] if prefix else None
+            return lk.closed_loop(lk.load_network(checkpoint, prefix=one, readout=readout, **options))
+        return lk.load_system(checkpoint, prefix=prefix or None, embedding=embedding, **options)
+
+    systems = {name_among(checkpoints, path): system_in(path) for path in checkpoints}
+    sequences = None
+    if rows or pixels:
+        if inputs is None:
+            raise ValueError("--rows and --pixels say how images are read: give them by --inputs")
+        sequences = lk.as_sequences(of_one_length(inputs), "rows" if rows else "pixels")
+    elif inputs is not None:
+        sequences = lk.read_inputs(inputs)
+    measured = partial(
+        lk.lyapunov_spectrum,
+        inputs=sequences,
+        n_steps=steps,
+        lengths=None if lengths is None else read_targets(lengths),
+        n_transient=n_transient,
+        n_exponents=n_exponents,
+        reorthonormalize=int(reorthonormalize) if reorthonormalize.isdigit() else reorthonormalize,
+        initial_frame=initial_frame,
+        dtype=dtype,
+        device=device,
+        seed=seed,
+        check=not no_check,
+        progress=not quiet,
+    )
+    spectra = {name: measured(system) for name, system in systems.items()}
+    if len(spectra) > 1:
+        finish(lk.compare(spectra), lk.comparison_table, output, plot, lk.plot_comparison)
+    else:
+        finish(*spectra.values(), table_and_words, output, plot, lk.plot_spectrum)
+
+
+def covariant(
+    checkpoint: Checkpoint,
+    inputs: OptionalInputs = None,
+    output: Annotated[Path | None, typer.Option(help="Write the vectors to this .nc or .csv file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw angles and directions to this file: .png .pdf .svg")] = None,
+    n_exponents: NumberOfExponents = None,
+    steps: Steps = None,
+    n_transient: Annotated[
+        int | None, typer.Option("--transient", help="Steps before those that count. Default: a quarter of the inputs.")
+    ] = None,
+    n_backward_transient: Annotated[
+        int | None, typer.Option("--backward-transient", help="Steps after those that count. Default: likewise.")
+    ] = None,
+    prefix: Annotated[list[str] | None, typer.Option(help="Which recurrent modules, as in spectrum.")] = None,
+    embedding: Embedding = None,
+    nonlinearity: Nonlinearity = None,
+    key: Key = None,
+    ignore: Ignore = None,
+    dtype: Precision = "float64",
+    seed: Annotated[int, typer.Option(help="Seeds frames and coordinates to start with.")] = 0,
+    max_size: MaxSize = "2GiB",
+    quiet: Quiet = False,
+) -> None:
+    """Compute the covariant Lyapunov vectors of the network in CHECKPOINT: the directions behind its exponents."""
+    import lyapkit as lk
+
+    check_paths(output, plot, checkpoint, inputs)
+    if inputs is None and steps is None:
+        raise ValueError("give --inputs, or --steps for a network whose input is zero at every step")
+    reading = {"prefix": prefix or None, "embedding": embedding, "nonlinearity": nonlinearity, "key": key}
+    ds = lk.covariant_vectors(
+        lk.load_system(checkpoint, **reading, ignore=ignore or ()),
+        None if inputs is None else of_one_length(inputs),
+        n_steps=steps,
+        n_transient=n_transient,
+        n_backward_transient=n_backward_transient,
+        n_exponents=n_exponents,
+        dtype=dtype,
+        seed=seed,
+        progress=not quiet,
+    )
+    finish(ds, lk.covariant_table, output, plot, lk.plot_covariant_vectors)
+
+
+def validate(
+    checkpoint: Checkpoint,
+    inputs: Inputs,
+    output: Annotated[Path | None, typer.Option(help="Write the exponents to this .nc or .csv file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw them to this .png, .pdf or .svg file.")] = None,
+    n_transient: Transient = 0,
+    prefix: Prefix = None,
+    key: Key = None,
+    max_size: MaxSize = "2GiB",
+    quiet: Quiet = False,
+) -> None:
+    """Check on the WCRNN in CHECKPOINT that its exponents are those of its residual (Eq. 13)."""
+    import lyapkit as lk
+
+    check_paths(output, plot, checkpoint, inputs)
+    system = lk.load_system(checkpoint, prefix=prefix, nonlinearity="tanh", key=key)
+    if not isinstance(system, lk.WCRNN):
+        raise ValueError(f"{checkpoint} holds a network without a residual, {system}: only a WCRNN can be validated")
+    ds = lk.validate_weak_coupling(system, of_one_length(inputs), n_transient=n_transient, progress=not quiet)
+    finish(ds, lambda ds: f"{lk.spectrum_table(ds)}\n\n{ds.attrs['verdict']}", output, plot, lk.plot_weak_coupling)
