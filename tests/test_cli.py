@@ -251,9 +251,11 @@ def test_file_without_a_spectrum(run, files):
     _is_one_line_error(run("plot", files / "a.nc"), "there is no spectrum", "gradient norms")
 
 
-def test_usage_errors(run, files):
-    assert run("spectrum", files / "model.safetensors")[0] == 2
-    assert run("nonsense")[0] == 2
+def test_without_a_command_help_is_given(run):
+    assert run() == run("--help")
+    code, out, err = run()
+    assert (code, err) == (0, "")
+    assert "Usage: lyapkit [OPTIONS] COMMAND" in out
 
 
 def test_installed_command_runs_without_a_display(files):

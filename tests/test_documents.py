@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import lyapkit as lk
+from lyapkit.cli import EXAMPLES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
@@ -35,6 +36,7 @@ SHORTER = {  # what takes long, and what is done in its place
     "test_samples(250)": "test_samples(5)",
     "train smnist --downsample 2": "train digits -n 8",
     "train add100 --network lstm --iterations 5000": "train digits -n 8 --network lstm --iterations 4",
+    "a=0.9:1.4:500": "a=0.9:1.4:3 --steps 50",
     "--epochs 4": "--iterations 4",
     "--epochs 10": "--iterations 4",
     "-k 20": "-k 2",
@@ -128,6 +130,20 @@ def _commands():
 @pytest.mark.parametrize("arguments", list(_commands()))
 def test_command(arguments, folder, run):
     code, out, err = run(*arguments, "-q")
+    assert (code, bool(out)) == (0, True), err
+
+
+@pytest.mark.filterwarnings("ignore:.*vectors did not converge:lyapkit.ReliabilityWarning")
+@pytest.mark.parametrize("name", [command.__name__ for command in EXAMPLES if command.__name__ != "fetch"])
+def test_example_in_help(name, folder, run):
+    code, out, _ = run(name, "--help")
+    (example,) = [text for command, text in EXAMPLES.items() if command.__name__ == name]
+    assert (code, " ".join(example.split()) in " ".join(out.split())) == (0, True)
+    if name == "plot":
+        lk.save(lk.lyapunov_spectrum(lk.load_system("model.pt"), np.load("sequences.npy")), "spectrum.nc")
+    for long, short in SHORTER.items():
+        example = example.replace(long, short)
+    code, out, err = run(*shlex.split(example)[1:], *(() if name in ("inspect", "plot") else ["-q"]))
     assert (code, bool(out)) == (0, True), err
 
 

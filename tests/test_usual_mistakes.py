@@ -34,8 +34,17 @@ MISTAKES = {  # command: exit code, what the message says
     SPECTRUM + "--output no/such/o.nc": (2, "does not exist"),
     SPECTRUM + "--output lstm.pt": (2, "choose another name"),
     SPECTRUM + "--dtype float16": (2, "dtype must be 'float64' or 'float32'"),
-    "spectrum lstm.pt --input x.npy": (2, "--input"),
-    "spectra lstm.pt": (2, "spectra"),
+    "spectrum lstm.pt --input x.npy": (2, "there is no option --input: did you mean --inputs?"),
+    "spectrum lstm.pt -z": (2, "there is no option -z: `lyapkit spectrum --help` lists what there is"),
+    "spectra lstm.pt": (2, "there is no command spectra: did you mean spectrum?"),
+    "learn": (2, "there is no command learn: `lyapkit --help` lists what there is"),
+    "spectrum": (2, "give CHECKPOINTS, the networks: safetensors"),
+    "gradients lstm.pt --inputs x.npy": (2, "give --targets, one target per sample"),
+    SPECTRUM + "--steps ten": (2, "--steps must be a whole number, got 'ten'"),
+    "train digits --radius wide": (2, "--radius must be a number, got 'wide'"),
+    SPECTRUM + "--transient": (2, "--transient needs a value"),
+    SPECTRUM + "--quiet=yes": (2, "--quiet takes no value"),
+    "inspect lstm.pt rnn.pt": (2, "leave out rnn.pt: `lyapkit inspect --help` says what it takes"),
     "plot x.npy": (2, "x.npy is not a readable netCDF file"),
 }
 
@@ -73,8 +82,8 @@ def test_from_the_shell(command, files, run, monkeypatch):
     assert (got, bool(out)) == (code, code == 0), err
     assert words in err
     assert "Traceback" not in err
-    if err.startswith("lyapkit: "):
-        assert all(line.startswith("lyapkit: ") for line in err.splitlines())
+    assert all(line.startswith("lyapkit: ") for line in err.splitlines())
+    assert code == 0 or err.count("\n") == 1
     assert {path: path.stat().st_mtime_ns for path in Path().iterdir()} == before
 
 

@@ -22,6 +22,7 @@ from lyapkit.cli.spectra import covariant, spectrum, validate
 from lyapkit.cli.streams import Unread
 from lyapkit.cli.sweeps import sweep
 from lyapkit.cli.training import fetch, train
+from lyapkit.cli.usage import in_one_line
 
 
 class Commands(typer.core.TyperGroup):
@@ -40,7 +41,6 @@ class Commands(typer.core.TyperGroup):
 app = typer.Typer(
     cls=Commands,
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Lyapunov spectra of recurrent networks, from their checkpoint files, and what they mean for learning.",
     epilog="Exit codes: 0, done; 2, something that you can mend, said in one line; 130, interrupted.",
@@ -64,9 +64,21 @@ def _options(
     pass
 
 
-_IN_ORDER = spectrum, covariant, report, sweep, validate, gradients, curvature, train, fetch, inspect, plot
-for _command in _IN_ORDER:
-    app.command()(_command)
+EXAMPLES = {
+    spectrum: "lyapkit spectrum model.pt --inputs sequences.npy --output spectrum.nc --plot spectrum.png",
+    covariant: "lyapkit covariant model.pt --inputs sequences.npy -k 4 --output vectors.nc",
+    report: "lyapkit report model.pt --inputs sequences.npy --targets labels.npy --output report.html",
+    sweep: "lyapkit sweep henon a=0.9:1.4:500 --plot henon.png",
+    validate: "lyapkit validate model.safetensors --inputs sequences.npy",
+    gradients: "lyapkit gradients model.pt --inputs sequences.npy --targets labels.npy --plot gradients.png",
+    curvature: "lyapkit curvature model.pt --inputs sequences.npy --targets labels.npy -k 5",
+    train: "lyapkit train digits --radius 0.9 --radius 1 --seeds 2 --epochs 4 --folder run",
+    fetch: "lyapkit fetch mnist",
+    inspect: "lyapkit inspect model.pt",
+    plot: "lyapkit plot spectrum.nc",
+}
+for _command, _example in EXAMPLES.items():
+    app.command(epilog=f"Example: {_example}")(_command)
 
 
 def main() -> None:
@@ -77,9 +89,13 @@ def main() -> None:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             try:
-                app()
+                code = app(sys.argv[1:] or ["--help"], prog_name="lyapkit", standalone_mode=False)
             finally:
                 out.flush()
         except (ValueError, OSError, ArithmeticError, ImportError) as error:
             complain(error)
-            sys.exit(2)
+            code = 2
+        except typer.TyperException as error:
+            complain(in_one_line(error))
+            code = 2
+    sys.exit(code or 0)

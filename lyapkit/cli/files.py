@@ -33,7 +33,7 @@ def inspect(checkpoint: Checkpoint, key: Key = None, max_size: MaxSize = "2GiB")
 
 
 def plot(
-    file: Annotated[Path, typer.Argument(help="A netCDF file that another command wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A netCDF file that another command wrote.")],
     folder: Annotated[Path | None, typer.Option(help="Where the pictures go. Default: beside FILE.")] = None,
     suffix: Annotated[str, typer.Option("--format", help="png, pdf or svg.")] = "png",
 ) -> None:

@@ -16,11 +16,15 @@ def _there(path: Path) -> Path:
 
 
 Checkpoint = Annotated[
-    Path, typer.Argument(callback=_there, help="The network: safetensors, PyTorch, Keras, ONNX, told by content.")
+    Path,
+    typer.Argument(
+        metavar="CHECKPOINT", callback=_there, help="The network: safetensors, PyTorch, Keras, ONNX, told by content."
+    ),
 ]
 Checkpoints = Annotated[
     list[Path],
     typer.Argument(
+        metavar="CHECKPOINTS",
         callback=lambda paths: [_there(path) for path in paths],
         help="The networks: safetensors, PyTorch, Keras, ONNX, told by content.",
     ),

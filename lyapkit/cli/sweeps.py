@@ -13,9 +13,14 @@ from lyapkit.cli.results import check_paths, finish
 
 
 def sweep(
-    system: Annotated[str, typer.Argument(help="henon, lorenz, … of lyapkit.classical, or a checkpoint.")],
+    system: Annotated[
+        str, typer.Argument(metavar="SYSTEM", help="henon, lorenz, … of lyapkit.classical, or a checkpoint.")
+    ],
     parameters: Annotated[
-        list[str] | None, typer.Argument(help="NAME=FIRST:LAST:NUMBER or NAME=VALUE,VALUE,… of one or two parameters.")
+        list[str] | None,
+        typer.Argument(
+            metavar="PARAMETERS", help="NAME=FIRST:LAST:NUMBER or NAME=VALUE,VALUE,… of one or two parameters."
+        ),
     ] = None,
     scale: Annotated[
         str | None, typer.Option(help="Of a checkpoint: recurrent=FIRST:LAST:NUMBER, factors of its recurrent weights.")

@@ -14,7 +14,10 @@ from lyapkit.cli.results import check_paths, finish
 def train(
     context: typer.Context,
     task: Annotated[
-        str, typer.Argument(help="digits, smnist, psmnist, scifar10, add100, add200, …, or a .npz file of arrays.")
+        str,
+        typer.Argument(
+            metavar="TASK", help="digits, smnist, psmnist, scifar10, add100, add200, …, or a .npz file of arrays."
+        ),
     ],
     network: Annotated[str, typer.Option(help="wcrnn, wcrnn-a, wcrnn-b, wcrnn-identity, lstm, …")] = "wcrnn",
     residual: Annotated[str, typer.Option(help="identity, rotation, heterogeneous or orthogonal.")] = "identity",
@@ -93,7 +96,7 @@ def train(
 
 
 def fetch(
-    name: Annotated[str, typer.Argument(help="mnist or cifar10.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="mnist or cifar10.")],
 ) -> None:
     """Download a data set, for where there is no folder LYAPKIT_DATA with it."""
     from lyapkit.tasks import files
