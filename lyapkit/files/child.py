@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 TO_START = 120.0  # seconds; the time that a busy machine takes to import a library
+PATIENCE = 20  # seconds of the clock for one of work: the processor may be busy with other things
 GRACE = 2.0  # seconds, in which a child that has to end a reading will say so
 _PROGRAM = Path(__file__).with_name("child_server.py")
 _running: dict[Path, Child] = {}

@@ -32,7 +32,8 @@ def limit(memory: int, seconds: int, patience: int) -> None:
         with open("/proc/self/statm") as file:
             own = int(file.read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+        unlimited = resource.getrlimit(resource.RLIMIT_CPU)[1]  # so that a reader may raise the limit
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, unlimited))
         resource.setrlimit(resource.RLIMIT_AS, (own + memory, own + memory))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import safetensors
 from torch import Tensor
 
-from lyapkit.files.child import Child, ChildLostError
+from lyapkit.files.child import PATIENCE, Child, ChildLostError
 from lyapkit.files.errors import CheckpointError
 from lyapkit.files.limits import maximum
 
@@ -20,7 +20,6 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_EXPANSION = 100  # bytes of memory for a byte of the file, from which on it is taken for an attack
 _READER = Path(__file__).with_name("hdf5_child.py")
 _CPU_SECONDS, _BYTES_PER_SECOND = 2, 20e6
-_PATIENCE = 20  # seconds of the clock for one of the processor, which may be busy with other things
 _lock = threading.Lock()
 
 
@@ -55,8 +54,8 @@ def read_hdf5(path: Path) -> Hdf5:
         child = Child.running(_READER)
         request = {"source": str(path.resolve()), "target": str(target), "max_bytes": maximum()}
         try:
-            child.send(request, memory=memory, seconds=seconds, patience=_PATIENCE * seconds)
-            child.answer(_PATIENCE * seconds)
+            child.send(request, memory=memory, seconds=seconds, patience=PATIENCE * seconds)
+            child.answer(PATIENCE * seconds)
         except ChildLostError as error:
             raise CheckpointError(f"{path} is damaged: the HDF5 library {error}") from None
         except ValueError as error:

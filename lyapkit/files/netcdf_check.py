@@ -14,12 +14,12 @@ import netCDF4
 import xarray as xr
 from xarray.backends import NetCDF4DataStore
 
-from lyapkit.files.child import Child, ChildLostError
+from lyapkit.files.child import PATIENCE, Child, ChildLostError
 from lyapkit.files.limits import COMPRESSION, SMALL, check_repetition, check_size, maximum
 
-TO_OPEN = 3  # seconds
+TO_OPEN = 2  # seconds of work
 READER = Path(__file__).with_name("netcdf_child.py")
-READING_RATE = 20e6  # bytes per second that any disk delivers
+READING_RATE = 20e6  # bytes for a second of work
 
 _known: set[tuple[int, int, int, int]] = set()
 _lock = threading.Lock()
@@ -38,19 +38,18 @@ def check_netcdf(path: Path) -> None:
         return
     with _lock:
         child = Child.running(READER)
-        longest = TO_OPEN + int(maximum() / READING_RATE)
         memory = (256 << 20) + 2 * min(maximum(), SMALL + COMPRESSION * path.stat().st_size)
-        request = {"path": str(path.resolve()), "patience_to_open": TO_OPEN, "rate": READING_RATE}
+        request = {"path": str(path.resolve()), "seconds_to_open": TO_OPEN, "rate": READING_RATE, "per_second": PATIENCE}
         try:
-            child.send(request, memory=memory, seconds=longest, patience=TO_OPEN)
-            n_bytes = child.answer(TO_OPEN)["bytes"]
+            child.send(request, memory=memory, seconds=TO_OPEN, patience=PATIENCE * TO_OPEN)
+            n_bytes = child.answer(PATIENCE * TO_OPEN)["bytes"]
             try:
                 check_size(path, n_bytes)
                 check_repetition(path, n_bytes)
             except ValueError:
                 child.stop()  # it is still reading
                 raise
-            child.answer(TO_OPEN + n_bytes / READING_RATE)
+            child.answer(PATIENCE * (TO_OPEN + n_bytes / READING_RATE))
         except ChildLostError as error:
             raise ValueError(f"the netCDF library {error}") from None
     _known.add(identity)

@@ -12,8 +12,12 @@ import netCDF4
 SLAB = 32 << 20  # bytes that are read at once
 
 
-def answers(path: str, patience_to_open: int, rate: float) -> Iterator[dict]:
-    """Read everything in a file, and yield the bytes that its variables take, and that they could be read."""
+def answers(path: str, seconds_to_open: int, rate: float, per_second: int) -> Iterator[dict]:
+    """Read everything in a file, and yield the bytes that its variables take, and that they could be read.
+
+    The limits on work that were set are those of opening it; reading may take longer, `rate` bytes for a second. The
+    clock may count `per_second` seconds for one of work.
+    """
     with open(path, "rb") as file:
         content = file.read()
     with netCDF4.Dataset("memory", memory=content) as ds:  # as `read_netcdf` does it
@@ -25,8 +29,12 @@ def answers(path: str, patience_to_open: int, rate: float) -> Iterator[dict]:
             variable.filters(), variable.chunking(), variable.endian()
             n_bytes += math.prod(variable.shape) * (8 if variable.dtype is str else variable.dtype.itemsize)
         yield {"bytes": n_bytes}
-        with contextlib.suppress(AttributeError):  # where there is no such signal
-            signal.alarm(patience_to_open + int(n_bytes / rate))
+        with contextlib.suppress(ImportError, AttributeError):  # where there are no such limits
+            import resource
+
+            seconds = seconds_to_open + int(n_bytes / rate)
+            signal.alarm(per_second * seconds)
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.getrlimit(resource.RLIMIT_CPU)[1]))
         for variable in ds.variables.values():
             read(variable)
     yield {"readable": True}

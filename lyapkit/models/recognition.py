@@ -63,9 +63,7 @@ class Module:
         for name, reason in self.refusals.items():
             raise ValueError(f"{self.prefix}{name} cannot be computed: {reason}")
         if not self.own:
-            network = Recurrent.from_parameters(self.parameters, nonlinearity, source)
-            self._check_said(nonlinearity, network)
-            return network
+            return Recurrent.from_parameters(self.parameters, nonlinearity, source)
         kind = network_class(self.own)
         if kind is None:
             raise ValueError(
@@ -73,24 +71,9 @@ class Module:
                 "lyapkit.register for it first"
             )
         network = (kind.from_parameters if needs_readout else kind.recurrence)(self.parameters, source)
-        self._check_said(nonlinearity, network)
         if isinstance(network, Network) and extra_state.NAME in self.parameters:
             network.every_step = bool(extra_state.decoded(self.parameters[extra_state.NAME]).get("every_step"))
         return network
-
-    def _check_said(self, nonlinearity: str | None, network: Recurrent | Network) -> None:
-        """Raise a ValueError if the activation function that was said is not that of the network."""
-        if nonlinearity is None:
-            return
-        if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(f"nonlinearity is 'tanh' or 'relu', got {nonlinearity!r}")
-        others = {"tanh": "relu", "relu": "tanh"}
-        if f"{others[nonlinearity]} RNN" in str(network):
-            raise ValueError(
-                f"nonlinearity={nonlinearity!r} was given, and the file says that it is a {network}: leave it out"
-            )
-        if nonlinearity == "relu" and "relu RNN" not in str(network):
-            raise ValueError(f"nonlinearity='relu' is for an RNN, and this is a {network}")
 
     def names(self, network: Recurrent | Network) -> set[str]:
         """Return the names in the file of the tensors that make the network."""
