@@ -7,8 +7,8 @@ right checksums; pickles also get calls of functions that must not run. Cases ar
 each which one it is, so that a crash or a hang is laid at its door. What the library answers with ValueError, OSError
 and the like is what the command line turns into one line and exit code 2; any other exception counts as a traceback.
 Memory is that of this process and of its children; their forks, which read HDF5 and netCDF, are refused more than 256
-MiB beyond what such a file can hold. Times are both kept: by the clock, which other work on the machine prolongs, and of
-the processor, of this process and its children. A case hangs if it takes more than 5 s of the processor, or a minute.
+MiB beyond what such a file can hold. Two times are kept: by the clock, which other work on the machine prolongs, and by
+the processor, of this process and its children. A case hangs if it takes more than 5 s of the latter, or a minute.
 """
 
 from __future__ import annotations

@@ -6,8 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     import xarray as xr
+
+    import lyapkit as lk
 
 
 def learning_problem(
@@ -34,6 +38,20 @@ def learning_problem(
         refuse_with_module(prefix=prefix, readout=readout, nonlinearity=nonlinearity, ignore=ignore)
         model = load_module(module, checkpoint, key)
     return model, of_one_length(inputs), read_targets(targets), named_loss(loss)
+
+
+def loaded(
+    load: Callable, checkpoint: Path, *, several: bool, nonlinearity: str | None, **options: object
+) -> lk.System:
+    """Return what `load` reads; of several files, `nonlinearity` is for those that do not tell it."""
+    from lyapkit.files.errors import NeedlessOptionError
+
+    try:
+        return load(checkpoint, nonlinearity=nonlinearity, **options)
+    except NeedlessOptionError:
+        if not several:
+            raise
+        return load(checkpoint, **options)
 
 
 def refuse_with_module(**given: object) -> None:

@@ -27,7 +27,7 @@ from lyapkit.cli.options import (
     Steps,
     Transient,
 )
-from lyapkit.cli.reading import name_among, of_one_length, refuse_with_module
+from lyapkit.cli.reading import loaded, name_among, of_one_length, refuse_with_module
 from lyapkit.cli.results import check_paths, finish, table_and_words
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def spectrum(
         )
     if rows and pixels:
         raise ValueError("give --rows or --pixels, not both")
-    options = {"nonlinearity": nonlinearity, "key": key, "ignore": ignore or ()}
+    options = {"key": key, "ignore": ignore or ()}
     if readout is not None and not closed_loop:
         raise ValueError("--readout says what --closed-loop feeds back; without that, no readout acts on a spectrum")
     if module is not None:
@@ -102,12 +102,14 @@ def spectrum(
 
     def system_in(checkpoint: Path) -> lk.System:
         if module is not None:
-            loaded = load_module(module, checkpoint, key)
-            return lk.closed_loop(loaded) if closed_loop else lk.from_module(loaded)
+            own = load_module(module, checkpoint, key)
+            return lk.closed_loop(own) if closed_loop else lk.from_module(own)
+        read = partial(loaded, several=len(checkpoints) > 1, nonlinearity=nonlinearity, **options)
         if closed_loop:
-            one = prefix[0] if prefix else None
-            return lk.closed_loop(lk.load_network(checkpoint, prefix=one, readout=readout, **options))
-        return lk.load_system(checkpoint, prefix=prefix or None, embedding=embedding, **options)
+            return lk.closed_loop(
+                read(lk.load_network, checkpoint, prefix=prefix[0] if prefix else None, readout=readout)
+            )
+        return read(lk.load_system, checkpoint, prefix=prefix or None, embedding=embedding)
 
     systems = {name_among(checkpoints, path): system_in(path) for path in checkpoints}
     sequences = None
@@ -198,7 +200,7 @@ def validate(
     import lyapkit as lk
 
     check_paths(output, plot, checkpoint, inputs)
-    system = lk.load_system(checkpoint, prefix=prefix, nonlinearity="tanh", key=key)
+    system = loaded(lk.load_system, checkpoint, several=True, nonlinearity="tanh", prefix=prefix, key=key)
     if not isinstance(system, lk.WCRNN):
         raise ValueError(f"{checkpoint} holds a network without a residual, {system}: only a WCRNN can be validated")
     ds = lk.validate_weak_coupling(system, of_one_length(inputs), n_transient=n_transient, progress=not quiet)

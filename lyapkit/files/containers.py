@@ -23,7 +23,7 @@ class StateDict(NamedTuple):
     @property
     def is_usual(self) -> bool:
         """Whether everybody would look for it there."""
-        return all(part in USUAL for part in self.place.split("/") if part)
+        return _is_usual(self.place)
 
 
 def find_state_dict(content: object, key: str | None) -> StateDict:
@@ -53,7 +53,8 @@ def find_state_dict(content: object, key: str | None) -> StateDict:
     if not candidates:
         kind = type(content).__name__
         raise CheckpointError(f"holds no state dict, a mapping of names to tensors, but a {kind}{_contents(content)}")
-    if len(candidates) > 1:
+    is_one = len({id(mapping) for mapping in candidates.values()}) == 1 and all(map(_is_usual, candidates))
+    if len(candidates) > 1 and not is_one:
         raise CheckpointError(
             f"holds {len(candidates)} state dicts, under the keys {listed(candidates)}: choose one with key=, or --key"
         )
@@ -67,14 +68,15 @@ def _named_tensors(content: object) -> Iterator[tuple[str, Mapping]]:
     entries = 0
     while waiting:
         place, container = waiting.pop(0)
-        if id(container) in seen:
-            continue
-        seen.add(id(container))
         if isinstance(container, Mapping):
             if {"state", "param_groups"} <= container.keys():
                 continue
             if any(isinstance(name, str) and isinstance(value, Tensor) for name, value in container.items()):
-                yield place, container
+                yield place, container  # also the same one again, in another place
+        if id(container) in seen:
+            continue
+        seen.add(id(container))
+        if isinstance(container, Mapping):
             inner = [(str(name), v) for name, v in container.items() if not str(name).endswith("_extra_state")]
         else:
             inner = [(str(index), value) for index, value in enumerate(container)]
@@ -82,6 +84,10 @@ def _named_tensors(content: object) -> Iterator[tuple[str, Mapping]]:
         if entries > MOST:
             raise CheckpointError(f"holds more than {MOST} entries, more than a checkpoint can have")
         waiting += [(f"{place}/{name}".lstrip("/"), value) for name, value in inner if _is_container(value)]
+
+
+def _is_usual(place: str) -> bool:
+    return all(part in USUAL for part in place.split("/") if part)
 
 
 def _is_container(value: object) -> bool:

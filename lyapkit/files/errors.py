@@ -9,6 +9,10 @@ class CheckpointError(ValueError):
     """A file that cannot be read, is unsafe to read, or does not hold the one recurrent network asked for."""
 
 
+class NeedlessOptionError(CheckpointError):
+    """An option says something that has no meaning for what is in the file."""
+
+
 class CheckpointWarning(UserWarning):
     """Something that had to be assumed about a checkpoint file; the message says what, and how to say otherwise."""
 

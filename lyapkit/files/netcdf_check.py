@@ -39,7 +39,12 @@ def check_netcdf(path: Path) -> None:
     with _lock:
         child = Child.running(READER)
         memory = (256 << 20) + 2 * min(maximum(), SMALL + COMPRESSION * path.stat().st_size)
-        request = {"path": str(path.resolve()), "seconds_to_open": TO_OPEN, "rate": READING_RATE, "per_second": PATIENCE}
+        request = {
+            "path": str(path.resolve()),
+            "seconds_to_open": TO_OPEN,
+            "rate": READING_RATE,
+            "per_second": PATIENCE,
+        }
         try:
             child.send(request, memory=memory, seconds=TO_OPEN, patience=PATIENCE * TO_OPEN)
             n_bytes = child.answer(PATIENCE * TO_OPEN)["bytes"]

@@ -11,6 +11,7 @@ from torch import nn
 
 from lyapkit.files.tensors import CheckpointError, read_tensors
 from lyapkit.models import extra_state
+from lyapkit.models.activations import check_said
 from lyapkit.models.checkpoint_file import CheckpointFile, naming, source_of
 from lyapkit.models.compositions import Composition
 from lyapkit.models.described_networks import described_network, described_system
@@ -46,7 +47,7 @@ def load_system(
         The name of a table (tokens, features), "encoder.weight" for instance, whose rows are the inputs: the system
         then takes tokens.
     nonlinearity : "tanh" or "relu", optional
-        An Elman network's activation function, where the file does not tell.
+        An Elman network's activation function, where the file does not tell. For others, leave it out.
     key : str, optional
         Which state dict to take, by the keys that lead to it, "ema/model" for instance. Needed only if the file holds
         several.
@@ -58,7 +59,7 @@ def load_system(
     CheckpointError
         If the file is missing, damaged, of an unknown type, or unsafe; if it holds no recurrent network, several and
         no `prefix`, one that has no Lyapunov spectrum (a bidirectional one), or tensors that are not accounted for; if
-        there is no such embedding, or sizes do not fit.
+        there is no such embedding, sizes do not fit, or `nonlinearity` contradicts the file or has no meaning for it.
 
     Warns
     -----
@@ -66,14 +67,16 @@ def load_system(
         If what lies elsewhere in the model was taken for harmless and nothing but its place says so.
     """
     tensors = read_tensors(path, key)
+    prefixes = [prefix] if prefix is None or isinstance(prefix, str) else list(prefix)
     with naming(path):
         if tensors.network is not None:
-            return described_system(tensors.network, prefix, nonlinearity, source_of(path), ignore, embedding)
-        file = CheckpointFile(Path(path), tensors, nonlinearity, ignore)
-        prefixes = [prefix] if prefix is None or isinstance(prefix, str) else list(prefix)
-        if embedding is None and len(prefixes) == 1:
-            return file.system(prefixes[0])
-        return file.composition(prefixes, embedding)
+            system = described_system(tensors.network, prefix, nonlinearity, source_of(path), ignore, embedding)
+        elif embedding is None and len(prefixes) == 1:
+            system = CheckpointFile(Path(path), tensors, nonlinearity, ignore).system(prefixes[0])
+        else:
+            system = CheckpointFile(Path(path), tensors, nonlinearity, ignore).composition(prefixes, embedding)
+        check_said(nonlinearity, system)
+    return system
 
 
 def load_checkpoint(path: str | Path, **options: object) -> Recurrent | Network | Composition:
@@ -122,8 +125,11 @@ def load_network(
     tensors = read_tensors(path, key)
     with naming(path):
         if tensors.network is not None:
-            return described_network(tensors.network, prefix, nonlinearity, readout, source_of(path), ignore)
-        return CheckpointFile(Path(path), tensors, nonlinearity, ignore).network(prefix, readout)
+            network = described_network(tensors.network, prefix, nonlinearity, readout, source_of(path), ignore)
+        else:
+            network = CheckpointFile(Path(path), tensors, nonlinearity, ignore).network(prefix, readout)
+        check_said(nonlinearity, network)
+    return network
 
 
 def load_into(module: nn.Module, path: str | Path, key: str | None = None) -> nn.Module:

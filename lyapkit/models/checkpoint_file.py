@@ -140,7 +140,7 @@ def naming(path: str | Path) -> Iterator[None]:
     try:
         yield
     except CheckpointError as error:
-        raise CheckpointError(f"{path} {error}") from error
+        raise type(error)(f"{path} {error}") from error
     except (ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: {' '.join(str(error).split())}") from error
 

@@ -14,6 +14,7 @@ from lyapkit.models.compositions import Composition
 from lyapkit.models.network import RecurrentNetwork
 from lyapkit.models.recurrent import Recurrent
 from lyapkit.models.signals import Embedding
+from lyapkit.models.ties import warn_of_lost_ties
 from lyapkit.models.wild_values import warn_of_wild_values
 
 
@@ -78,7 +79,8 @@ def described_network(
 ) -> RecurrentNetwork:
     """Return the stack and the linear layer that reads its last state, or the one that `readout` names.
 
-    The other arguments are those of `described_system`.
+    The other arguments are those of `described_system`. Equal matrices are warned of: such files do not tell whether
+    they are tied, and here they are parameters of their own.
 
     Raises
     ------
@@ -95,6 +97,10 @@ def described_network(
         )
     result = RecurrentNetwork(system.pytorch_module(), linear)
     result.source = system.source
+    own = {f"{name} of {layer}": tensor for layer in stack for name, tensor in layer.weights.items()}
+    own["weight of the readout"] = linear.weight.detach()
+    tables = {f"weight of {table}": table.weight for table in network.embeddings}
+    warn_of_lost_ties((source or {}).get("checkpoint", "the file"), own | tables, own)
     return result
 
 

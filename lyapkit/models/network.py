@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lyapkit.models import extra_state, stored_modules
+from lyapkit.models.layers import Layer
 from lyapkit.models.pytorch_modules import is_plain, nonlinearity_of
 from lyapkit.models.recurrent import PARAMETER, Recurrent
 from lyapkit.systems import System
@@ -264,6 +265,11 @@ class RecurrentNetwork(Network):
         own = {name.removeprefix("recurrent."): t for name, t in parameters.items() if name.startswith("recurrent.")}
         nonlinearity = getattr(stored_modules.built(settings["recurrent"]), "nonlinearity", None)
         return Recurrent.from_parameters(own, nonlinearity, source)
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The recurrent layers, from the input upwards."""
+        return self._system().layers
 
     def _system(self) -> Recurrent:
         parameters = dict(self.recurrent.named_parameters(remove_duplicate=False))

@@ -30,7 +30,7 @@ def _pid():
 
 
 def _work():
-    """Return the seconds of the processor that this process and its children have taken; the clock counts others' too."""
+    """Return the seconds of the processor that this process and its children took; the clock counts others' too."""
     own, ended = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     ticks = Path(f"/proc/{_pid()}/stat").read_text().rpartition(")")[2].split()[11:15]
     seconds = own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime

@@ -79,6 +79,14 @@ def test_several_state_dicts_are_listed_and_chosen(tmp_path):
         read_tensors(tmp_path / "a.pt", key="x")
 
 
+def test_one_state_dict_under_two_names_is_asked_for(tmp_path):
+    """It is the same, but which of the two is meant only its owner knows."""
+    torch.save({"encoder_state_dict": STATE, "decoder_state_dict": STATE}, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=r"under the keys 'encoder_state_dict', 'decoder_state_dict': choose"):
+        read_tensors(tmp_path / "a.pt")
+    _same(read_tensors(tmp_path / "a.pt", key="decoder_state_dict"))
+
+
 def test_what_is_no_tensor_is_noted(tmp_path):
     torch.save(STATE | {"epoch": 3}, tmp_path / "a.pt")
     assert read_tensors(tmp_path / "a.pt").notes == ["left out what is no tensor: 'epoch'"]

@@ -112,3 +112,46 @@ def test_from_the_shell(tmp_path, kind):
     assert result.exit_code == 0
     assert f"{system}, which reads the inputs" in result.output
     assert all(role in result.output for role in roles)
+
+
+def test_equal_matrices_are_said(tmp_path):
+    """ONNX lets several nodes read one initialiser; here, an embedding that is the readout, too."""
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    from onnx import TensorProto, helper, numpy_helper
+
+    generator = np.random.default_rng(0)
+    shapes = {"E": (7, 4), "W": (1, 12, 4), "R": (1, 12, 4)}
+    weights = [numpy_helper.from_array(generator.normal(size=shape), name) for name, shape in shapes.items()]
+    weights.append(numpy_helper.from_array(np.array([0]), "zero"))
+    nodes = [
+        helper.make_node("Gather", ["E", "tokens"], ["X"], name="table"),
+        helper.make_node("GRU", ["X", "W", "R"], ["Y", "Y_h"], name="gru", hidden_size=4, linear_before_reset=1),
+        helper.make_node("Squeeze", ["Y_h", "zero"], ["h"]),
+        helper.make_node("Gemm", ["h", "E"], ["out"], name="head", transB=1),
+    ]
+    given = helper.make_tensor_value_info("tokens", TensorProto.INT64, ["time", "batch"])
+    result = helper.make_tensor_value_info("out", TensorProto.DOUBLE, ["batch", 7])
+    onnx.save(helper.make_model(helper.make_graph(nodes, "tied", [given], [result], weights)), tmp_path / "tied.onnx")
+    with (
+        pytest.warns(lk.CheckpointWarning, match="inputs are the vectors"),
+        pytest.warns(lk.CheckpointWarning, match=r"weight of the readout and weight of the embedding 'table' hold the"),
+    ):
+        lk.load_network(tmp_path / "tied.onnx")
+
+
+@pytest.mark.parametrize("said", ["tanh", "relu"])
+def test_a_nonlinearity_without_meaning_is_refused(tmp_path, said):
+    path = tmp_path / "model.keras"
+    _keras_model(path, lambda L: L.GRU(4), lambda L: L.Dense(2))
+    for load in (lk.load_system, lk.load_network):
+        with pytest.raises(lk.CheckpointError, match=rf"not to be chosen, GRU .*: leave out nonlinearity='{said}'"):
+            load(path, nonlinearity=said)
+
+
+def test_a_nonlinearity_is_asked_for_and_contradicted(tmp_path):
+    path = tmp_path / "model.keras"
+    _keras_model(path, lambda L: L.SimpleRNN(4, activation="relu"), lambda L: L.Dense(2))
+    for load in (lk.load_system, lk.load_network):
+        with pytest.raises(lk.CheckpointError, match=r"activation function of 'simple_rnn' is relu, not tanh"):
+            load(path, nonlinearity="tanh")
+        assert "relu RNN" in str(load(path, nonlinearity="relu"))

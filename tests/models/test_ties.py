@@ -66,13 +66,35 @@ def test_a_nonlinearity_that_the_file_contradicts_is_refused(tmp_path):
     own = lk.RecurrentNetwork(nn.RNN(2, 3, nonlinearity="relu"), nn.Linear(3, 1))
     torch.save(own.state_dict(), tmp_path / "own.pt")
     for load in (lk.load_network, lk.load_system):
-        with pytest.raises(ValueError, match=r"nonlinearity='tanh' was given, and the file says .* relu RNN"):
+        with pytest.raises(ValueError, match=r"contradicts nonlinearity='tanh': it says .* relu RNN"):
             load(tmp_path / "own.pt", nonlinearity="tanh")
         assert "relu RNN" in str(load(tmp_path / "own.pt", nonlinearity="relu"))
+
+
+@pytest.mark.parametrize("module", [nn.LSTM(2, 3), nn.GRU(2, 3), nn.LSTMCell(2, 3), lk.build_network("wcrnn", 2, 3, 1)])
+@pytest.mark.parametrize("said", ["tanh", "relu"])
+def test_a_nonlinearity_without_meaning_is_refused(tmp_path, module, said):
+    torch.save(module.state_dict(), tmp_path / "m.pt")
+    with pytest.raises(
+        lk.CheckpointError, match=rf"m\.pt holds .* not to be chosen, .*: leave out nonlinearity='{said}'"
+    ):
+        lk.load_system(tmp_path / "m.pt", nonlinearity=said)
+
+
+def test_a_nonlinearity_of_one_of_several_parts_is_enough(tmp_path):
+    parts = nn.ModuleDict({"a": nn.RNN(2, 3), "b": nn.LSTM(3, 4)})
+    torch.save(parts.state_dict(), tmp_path / "m.pt")
+    assert "relu RNN" in str(lk.load_system(tmp_path / "m.pt", prefix=["a", "b"], nonlinearity="relu"))
 
 
 def test_modules_that_cannot_be_read_are_refused_with_the_reason():
     with pytest.raises(ValueError, match=r"without values, of the device meta .* load its weights first"):
         lk.from_module(nn.LSTM(2, 3, device="meta"))
+    scripted = torch.jit.script(nn.LSTM(2, 3))
+    with pytest.raises(ValueError, match=r"LSTM is a TorchScript module, compiled, .* from which it was made") as error:
+        lk.from_module(scripted)
+    assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="is a TorchScript module"):
+        lk.lyapunov_spectrum(scripted, torch.zeros(1, 4, 2))
     with pytest.raises(ValueError, match=r"n_steps must be at least 1, got -5"):
         lk.lyapunov_spectrum(nn.LSTM(2, 3), n_steps=-5)

@@ -57,3 +57,12 @@ def test_sound_weights_raise_no_alarm(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         lk.load_system(tmp_path / "m.pt")
+
+
+@pytest.mark.parametrize("factor", [1e5, 1e200])
+def test_weights_that_are_all_far_too_large_are_said(tmp_path, factor):
+    """As another byte order or a scale makes them; 1e200 is beyond float32."""
+    state = {name: factor * tensor.double() for name, tensor in nn.GRU(3, 8).state_dict().items()}
+    torch.save(state, tmp_path / "m.pt")
+    with pytest.warns(lk.ReliabilityWarning, match=r"weight_hh_l0 holds values of which the median is .*e\+"):
+        lk.load_system(tmp_path / "m.pt")
