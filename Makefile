@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: spectrum test test-slow docs lint figures paper benchmark clean
+.PHONY: spectrum test test-slow docs lint wheel figures paper benchmark clean
 
 spectrum: $(VENV)/.installed  ## the Lyapunov spectrum of a trained LSTM driven by handwritten digits
 	@mkdir -p output
@@ -27,6 +27,9 @@ lint: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-dev  ## the documentation, its tutorials run, in output/docs/index.html
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs output/docs
 	@echo wrote output/docs/index.html
+
+wheel: $(VENV)/.installed-dev  ## built, installed into a fresh environment, and used there
+	$(BIN)/python .ci/wheel.py
 
 figures: $(VENV)/.installed  ## all figures and tables of the paper, from data/
 	$(BIN)/python figures/gallery.py --draw
