@@ -23,7 +23,7 @@ KINKS_THAT_MATTER = 1e-3  # share of the field's evaluations
 class _Field(Map):
     """The right-hand side of a differential equation, called and differentiated like a map."""
 
-    _role = "vector_field"
+    role = "vector_field"
     _advice = "for a field of time and state give time_dependent=True, for one of state and input input_size="
 
 
@@ -217,6 +217,32 @@ class Flow(System):
                 f"time_step={self._errors.sufficient_step():g} would do"
             )
         return found
+
+    @property
+    def field(self) -> Map:
+        """The right-hand side, as a function that is called and differentiated like a map."""
+        return self._field
+
+    @torch.no_grad()
+    def judge(self, state: Tensor, input: Tensor | None, tangent: Tensor, weights: Tensor, growth: Tensor) -> None:
+        """Judge the time step by steps of a run of the field's `Program`, for `findings`.
+
+        Parameters
+        ----------
+        state, input, tangent : Tensor
+            (M, N), (M, I) or None, (M, k, N): where the steps began.
+        weights : Tensor
+            (M,): how many steps each of them stands for.
+        growth : Tensor
+            (k,): the mean log-growth of a step.
+        """
+        if self._errors is not None and len(state):
+            written = self._with_field(self._field.written(state, input))
+            self._errors.stepper, self._errors.trace = written._stages, written._trace()
+            self._errors.take(state, input, tangent, weights, growth)
+            if self.time_dependent:
+                self._last_time = float(state[:, -1].max())
+                self._resolution = torch.finfo(state.dtype).eps
 
     @property
     def divergence_hint(self) -> str:

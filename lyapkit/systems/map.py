@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lyapkit.systems.complex_states import JacobianOfParts, OfParts
 from lyapkit.systems.function_values import not_a_function, same_numbers
 from lyapkit.systems.system import System
+from lyapkit.systems.tracing import Program, Untraceable, traced
 from lyapkit.systems.user_function import UserFunction
 from lyapkit.systems.verification import MOST_TRAJECTORIES, check_jacobian, check_repeatable, visited_states
 
@@ -21,8 +22,9 @@ _ADVICE = "give jacobian=, or write {role} with torch (torch.stack instead of np
 class Map(System):
     """The system h_t = step(h_{t-1}) or, with `input_size`, h_t = step(h_{t-1}, x_t).
 
-    Without a Jacobian, tangent vectors are pushed by automatic differentiation, which needs a `step` made of torch
-    operations. A NumPy `step` needs `jacobian`.
+    Without a Jacobian, tangent vectors are pushed by automatic differentiation: torch's, or, of a NumPy `step`, that
+    of the arithmetic that it does with its argument. A `step` that does something else with it (a loop until a
+    condition holds, SciPy, a table that it is an index of) needs `jacobian`.
 
     The functions may write into their arguments and reuse their results: they are given copies, and what they return
     is copied. They are called on all trajectories at once where ``torch.vmap`` allows it, one by one where it does not
@@ -58,10 +60,10 @@ class Map(System):
     ValueError
         If a function does not take these arguments. At use, if it fails, returns another shape, whole or complex
         numbers, or different values for the same arguments; if the Jacobian is not the derivative of `step`; or if a
-        NumPy `step` comes without a Jacobian.
+        NumPy `step` comes without a Jacobian and cannot be differentiated.
     """
 
-    _role = "step"
+    role = "step"
     _advice = "for a differential equation use Flow, with time_dependent=True if its field takes the time"
 
     def __init__(
@@ -82,7 +84,7 @@ class Map(System):
         self.batched = batched
         self.name = name or _name_of(step)
         arguments = ("state",) if input_size is None else ("state", "input")
-        self._step = UserFunction(step, self._role, (state_size,), batched, arguments, self._advice)
+        self._step = UserFunction(step, self.role, (state_size,), batched, arguments, self._advice)
         self._jacobian = jacobian and UserFunction(
             jacobian, "jacobian", (state_size, state_size), batched, arguments, self._advice
         )
@@ -91,6 +93,7 @@ class Map(System):
         self._n_pushes = 0
         self._later: list[tuple[Tensor, Tensor | None]] = []  # where derivatives are checked after the run
         self._probe: tuple[Tensor, Tensor | None, Tensor] | None = None
+        self._program: Program | Untraceable | None = None
 
     @property
     def treats_trajectories_alike(self) -> bool:
@@ -105,31 +108,27 @@ class Map(System):
         """Return the next state and the tangent vectors times the Jacobian, given or by automatic differentiation."""
         self._n_pushes += 1
         if self._n_pushes & (self._n_pushes - 1) == 0 and self._probe is not None:  # a power of two
-            self._later.append(
-                (state[:MOST_TRAJECTORIES].clone(), None if input is None else input[:MOST_TRAJECTORIES].clone())
-            )
+            self.note_later(state, input)
         if self._jacobian is not None:
             return self._step(state, input), tangent @ self._jacobian(state, input).mT
         next_state = self._step.watched(state, input)
         return next_state, self._differentiated(state, input, tangent)
 
     def _differentiated(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> Tensor:
-        advice = _ADVICE.format(role=self._role)
-        if self._step.differs_in_torch:
-            raise ValueError(
-                f"{self.name}: {self._role} gives other numbers for tensors than for arrays. It seems to write into "
-                "its argument, and what it took from it before, x = s[0], changes along with a tensor: return new "
-                "values, or take x = s[0].clone()"
-            )
-        if not self._step.is_torch:
-            raise ValueError(
-                f"{self.name}: {self._role} is not made of torch operations and cannot be differentiated: {advice}"
-            )
+        advice = _ADVICE.format(role=self.role)
+        if self._step.differs_in_torch or not self._step.is_torch:
+            driving = None if input is None else input.double().cpu().numpy()
+            try:
+                program = self.program(state, input)
+            except Untraceable as reason:
+                raise ValueError(f"{self.name}: {self.role} cannot be differentiated: {reason}: {advice}") from reason
+            pushed = program.push(state.double().cpu().numpy(), driving, tangent.double().cpu().numpy())[1]
+            return torch.as_tensor(pushed).to(tangent)
         try:
             return self._step.pushed(state, input, tangent)
         except Exception as error:
             raise ValueError(
-                f"{self.name}: {self._role} cannot be differentiated automatically: {advice}: {error}"
+                f"{self.name}: {self.role} cannot be differentiated automatically: {advice}: {error}"
             ) from error
 
     def pushed(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> Tensor:
@@ -138,6 +137,48 @@ class Map(System):
             return tangent @ self._jacobian(state, input).mT
         self._step.call_once(state, input)
         return self._differentiated(state, input, tangent)
+
+    def program(self, state: Tensor, input: Tensor | None) -> Program:
+        """Return what step and Jacobian compute, written down as arithmetic.
+
+        Parameters
+        ----------
+        state, input : Tensor
+            (B, N) and (B, I) or None: arguments to find out with how the functions can be called.
+
+        Raises
+        ------
+        Untraceable
+            If they are not arithmetic.
+        """
+        if self._program is None:
+            functions = [function for function in (self._step, self._jacobian) if function is not None]
+            for function in functions:
+                function.call_once(state, input)
+            in_torch = [function.is_torch and not function.differs_in_torch for function in functions]
+            jacobian = None if self._jacobian is None else self._jacobian.function
+            sizes = self.state_size, self.input_size
+            options = {"jacobian": jacobian, "batched": self.batched, "in_torch": (in_torch[0], in_torch[-1])}
+            try:
+                self._program = traced(self._step.function, *sizes, **options)
+            except Untraceable as reason:
+                self._program = reason
+        if isinstance(self._program, Untraceable):
+            raise self._program
+        return self._program
+
+    def written(self, state: Tensor, input: Tensor | None) -> Map:
+        """Return this map computing by its `program`, all trajectories at once."""
+        run = copy.copy(self)
+        run.__class__ = _Written
+        run._program = self.program(state, input)
+        return run
+
+    def note_later(self, state: Tensor, input: Tensor | None) -> None:
+        """Check derivatives at states (B, N) that a run came to, when it asks for `findings`."""
+        self._later.append(
+            (state[:MOST_TRAJECTORIES].clone(), None if input is None else input[:MOST_TRAJECTORIES].clone())
+        )
 
     @torch.no_grad()
     def prepared(self, state: Tensor, inputs: Tensor | None) -> Map:
@@ -190,7 +231,7 @@ class Map(System):
             if not same_numbers(before, after) and not torch.allclose(
                 before, after, rtol=1e5 * torch.finfo(before.dtype).eps, equal_nan=True
             ):
-                found.append("after the run: " + not_a_function(self._role, before, after))
+                found.append("after the run: " + not_a_function(self.role, before, after))
         found += self._doubts_about_derivatives()
         return found
 
@@ -212,6 +253,7 @@ class Map(System):
         """Return this map of N complex variables as one of 2N real variables, real parts before imaginary ones."""
         split = copy.copy(self)
         split.state_size = 2 * self.state_size
+        split._program = None
         split.name = f"{self.name} (real and imaginary parts)"
         split._step = self._step.wrapped(OfParts, (split.state_size,))
         if self._jacobian is not None:
@@ -224,6 +266,7 @@ class Map(System):
     def converted(self, dtype: torch.dtype, device: torch.device) -> Map:
         """Return this map, modules among its functions converted; the original is not changed."""
         run = self._fresh(dtype, device)
+        run._program = None
         run._source = self if device.type == "cpu" else None
         return run
 
@@ -276,16 +319,37 @@ class Map(System):
                 "the real (2N, 2N) Jacobian of all real and then all imaginary parts, or write it with torch and "
                 "without jacobian="
             )
-        return f"{self.name}: jacobian is not the derivative of {self._role}: {found}{hint}"
+        return f"{self.name}: jacobian is not the derivative of {self.role}: {found}{hint}"
 
     def _wrong_differentiation(self, found: str) -> str:
         left = ", ".join(sorted(self._step.leaves_torch))
         reason = f" (it leaves torch by {left}: math.sin or float() of a tensor has no derivative)" if left else ""
         return (
-            f"{self.name}: {self._role} cannot be differentiated automatically: the derivative is not that of its "
+            f"{self.name}: {self.role} cannot be differentiated automatically: the derivative is not that of its "
             f"values: {found}{reason}. detach(), .data, torch.tensor(…), math.… and rounding do that: use torch's "
             "functions, or give jacobian="
         )
+
+
+class _Written(Map):
+    """A map that computes by its program."""
+
+    def step(self, state: Tensor, input: Tensor | None) -> Tensor:
+        """Return the next states (B, N)."""
+        return torch.as_tensor(self._program.step(*_as_arrays(state, input)))
+
+    def push(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the next states (B, N) and tangent vectors (B, k, N)."""
+        next_state, pushed = self._program.push(*_as_arrays(state, input), tangent.numpy())
+        return torch.as_tensor(next_state), torch.as_tensor(pushed)
+
+    def pushed(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> Tensor:
+        """Return the tangent vectors times the Jacobian."""
+        return self.push(state, input, tangent)[1]
+
+
+def _as_arrays(state: Tensor, input: Tensor | None) -> tuple[np.ndarray, np.ndarray | None]:
+    return state.numpy(), None if input is None else input.numpy()
 
 
 def _name_of(function: Callable) -> str:

@@ -276,10 +276,20 @@ class StepErrors:
         self._candidate = tuple(None if part is None else part[rows.to(part.device)] for part in step)
         self._inverse_weights = 1 / (_TRAJECTORIES * weights[rows])
 
+    def take(self, state: Tensor, input: Tensor | None, tangent: Tensor, weights: Tensor, growth: Tensor) -> None:
+        """Measure steps (M,) that were drawn elsewhere, each for as many as `weights` say; `growth` (k,) is theirs."""
+        self._growths[len(growth)] = growth.double(), 1
+        for part in torch.arange(len(state)).split(_TRAJECTORIES * 4):
+            driving = None if input is None else input[part]
+            self._measure_these(state[part], driving, tangent[part], weights[part])
+
     def _measure(self) -> None:
         state, input, tangent = self._candidate
         weights = (self._total * self._inverse_weights).to(state.device)
         self._total, self._n_steps, self._candidate = 0.0, 0, None
+        self._measure_these(state, input, tangent, weights)
+
+    def _measure_these(self, state: Tensor, input: Tensor | None, tangent: Tensor, weights: Tensor) -> None:
         self._n_measured += 1
         low, high = state.amin(0), state.amax(0)
         self._low = low if self._low is None else torch.minimum(self._low, low)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
@@ -71,6 +72,7 @@ def propagate(
     on_divergence: Literal["warn", "raise"] = "warn",
     check: bool = True,
     progress: bool = False,
+    propagation: Callable[[Course, Bundle, float], Propagation] = Propagation,
 ) -> VariationalTerm:
     """Propagate states and frames for `n_transient` uncounted and `n_steps` counted steps.
 
@@ -100,6 +102,8 @@ def propagate(
         Compute the beginning of one trajectory a second time, plainly, and compare.
     progress : bool
         Show a progress bar.
+    propagation : callable
+        From the course, the bundle of all trajectories and the accuracy to what moves them. Default: `Propagation`.
 
     Returns
     -------
@@ -118,7 +122,7 @@ def propagate(
         AdaptivePace(n_steps, accuracy, state.dtype) if adaptive else FixedPace(reorthonormalize, accuracy, state.dtype)
     )
     everyone = Bundle.start(state, frame, pace)
-    run = Propagation(Course(system, precise, inputs, len(state)), everyone, accuracy)
+    run = propagation(Course(system, precise, inputs, len(state)), everyone, accuracy)
     intervals: list[tuple[int, Tensor, Tensor]] = []
     with tqdm(total=n_transient + n_steps, unit="step", disable=not progress, leave=False) as bar:
         for phase_end in (n_transient, n_transient + n_steps):

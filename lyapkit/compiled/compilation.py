@@ -1,0 +1,95 @@
+"""`compilation`: a system's machine code, where it is small and made of arithmetic; else why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lyapkit.compiled import kernels
+from lyapkit.compiled.machine_code import MachineCode
+from lyapkit.systems import Flow, Map, System
+from lyapkit.systems.tracing import Program, Untraceable
+
+MOST_VARIABLES = 48
+MOST_OPERATIONS = 4000
+AGREEMENT = 1e-9  # of a program's values with the function's, relative to the largest
+
+
+class NotCompiledError(Exception):
+    """There is no machine code of a system; the message says why."""
+
+
+@dataclass
+class Compilation:
+    """A system's machine code.
+
+    Attributes
+    ----------
+    program : Program
+        Of the map's step, or the flow's field.
+    code : MachineCode
+        The program with its tangent map.
+    function : Map
+        The map, or the field, itself.
+    kind : int
+        `kernels.MAP` or `kernels.RUNGE_KUTTA`.
+    time_step : float
+        Of the flow.
+    """
+
+    program: Program
+    code: MachineCode
+    function: Map
+    kind: int
+    time_step: float
+
+
+@torch.no_grad()
+def compilation(system: System, state: Tensor, input: Tensor | None, n_tangents: int) -> Compilation:
+    """Return the machine code of a system that was prepared for a run.
+
+    Parameters
+    ----------
+    system : System
+        In float64.
+    state, input : Tensor
+        (B, N) and (B, I) or None: where the run starts.
+    n_tangents : int
+        k.
+
+    Raises
+    ------
+    NotCompiledError
+        Why there is none.
+    """
+    if not isinstance(system, Map | Flow):
+        raise NotCompiledError("it is neither a Map nor a Flow")
+    if system.state_size > MOST_VARIABLES:
+        raise NotCompiledError(f"it has more than {MOST_VARIABLES} state variables")
+    function = system.field if isinstance(system, Flow) else system
+    try:
+        program = function.program(state, input)
+    except Untraceable as reason:
+        raise NotCompiledError(f"{function.role} is more than arithmetic: {reason}") from reason
+    if len(program.needed) > MOST_OPERATIONS:
+        raise NotCompiledError(f"a step takes more than {MOST_OPERATIONS} operations")
+    difference = disagreement(program, function, state, input)
+    if difference is not None:
+        raise NotCompiledError(f"{function.role}, written down as arithmetic, gives other numbers: {difference}")
+    kind = kernels.RUNGE_KUTTA if isinstance(system, Flow) else kernels.MAP
+    return Compilation(program, MachineCode(program, n_tangents), function, kind, float(system.time_step))
+
+
+def disagreement(program: Program, function: Map, state: Tensor, input: Tensor | None) -> str | None:
+    """Return in what a program differs from its function at states (B, N), None if in nothing."""
+    expected = function.step(state, input)
+    got = torch.as_tensor(program.step(state.numpy(), None if input is None else input.numpy()))
+    is_finite = expected.isfinite().all(1) & got.isfinite().all(1)
+    size = expected.abs().amax(0) + 1e-300
+    error = ((got - expected).abs() / size).where(is_finite[:, None], 0.0)
+    if float(error.max()) <= AGREEMENT:
+        return None
+    row, column = divmod(int(error.argmax()), error.shape[1])
+    return f"{float(got[row, column]):.10g} for {float(expected[row, column]):.10g} in variable {column}"

@@ -1,0 +1,343 @@
+"""What runs in a compiled loop: steps, and factorisations as rare as the accuracy allows, of single trajectories.
+
+Written for `translation`. A frame is stored variable by variable, (N, k), so that loops over its perturbations, which
+stand side by side, go through vector registers. All arrays are flat.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+from collections.abc import Callable
+
+import numpy as np
+from llvmlite import ir
+
+from lyapkit.compiled.processor import address_of
+from lyapkit.compiled.translation import Doubles, Longs, Push, translated
+
+MAP, RUNGE_KUTTA = 0, 1
+ARRIVED, NEEDS_CARE, OVERLONG = 0, 1, 2
+CANCELLED = 0.1  # as in tangent.factorizations
+RESERVE = 0.95  # as in tangent.pacing
+WIDE = 100  # entries of a frame from which it is worth while to compile for vector registers, which takes a second
+WATCHED = 4  # of so many steps one is looked at for the error that its length makes
+
+
+def workspace(n: int, k: int) -> np.ndarray:
+    """Return the workspace that `advance` needs for states (n,) and frames (n, k)."""
+    return np.zeros(7 * n + 7 * n * k + 2 * k)
+
+
+def copy(target: Doubles, source: Doubles, count: int) -> None:
+    """Copy an array."""
+    for i in range(count):
+        target[i] = source[i]
+
+
+def move(target: Doubles, origin: Doubles, time: float, slope: Doubles, count: int) -> None:
+    """Go from an origin along a slope."""
+    for i in range(count):
+        target[i] = origin[i] + time * slope[i]
+
+
+def average(target: Doubles, origin: Doubles, h: float, slopes: Doubles, count: int) -> None:
+    """Go a Runge–Kutta step along its four slopes."""
+    for i in range(count):
+        inner = slopes[count + i] + slopes[2 * count + i]
+        target[i] = origin[i] + h / 6 * (slopes[i] + 2 * inner + slopes[3 * count + i])
+
+
+def runge_kutta(
+    push: Push,
+    h: float,
+    n: int,
+    size: int,
+    state: Doubles,
+    frame: Doubles,
+    input: Doubles,
+    parameters: Doubles,
+    new_state: Doubles,
+    new_frame: Doubles,
+    stages: Doubles,
+    slopes: Doubles,
+) -> None:
+    """Do a step of the classical fourth-order method; `slopes` keeps the frame's derivatives at the four stages."""
+    push(state, input, parameters, frame, stages, slopes)
+    for stage in range(1, 4):
+        part = h if stage == 3 else h / 2
+        move(new_state, state, part, stages[(stage - 1) * n :], n)
+        move(new_frame, frame, part, slopes[(stage - 1) * size :], size)
+        push(new_state, input, parameters, new_frame, stages[stage * n :], slopes[stage * size :])
+    average(new_state, state, h, stages, n)
+    average(new_frame, frame, h, slopes, size)
+
+
+def orthonormalize(frame: Doubles, n: int, k: int, n_alive: int, diagonal: Doubles) -> None:
+    """Orthonormalise the first `n_alive` of k columns (n, k), in place, by Gram–Schmidt; the diagonal of R."""
+    for j in range(n_alive):
+        square = 0.0
+        for i in range(n):
+            square += frame[i * k + j] ** 2
+        length = math.sqrt(square)
+        diagonal[j] = length
+        inverse = 1.0 / length
+        for c in range(j + 1, n_alive):
+            diagonal[c] = 0.0
+        for i in range(n):
+            own = frame[i * k + j] * inverse
+            frame[i * k + j] = own
+            for c in range(j + 1, n_alive):
+                diagonal[c] += own * frame[i * k + c]
+        for i in range(n):
+            own = frame[i * k + j]
+            for c in range(j + 1, n_alive):
+                frame[i * k + c] -= own * diagonal[c]
+
+
+def condition_of(frame: Doubles, n: int, k: int, n_alive: int, diagonal: Doubles, lengths: Doubles) -> float:
+    """Orthonormalise a frame; the worst ratio of a column's length to what is left of it, infinite if none is."""
+    for c in range(n_alive):
+        lengths[c] = 0.0
+    for i in range(n):
+        for c in range(n_alive):
+            lengths[c] += frame[i * k + c] ** 2
+    longest = 0.0
+    for c in range(n_alive):
+        longest = max(longest, lengths[c])
+    longest = CANCELLED * math.sqrt(longest)
+    orthonormalize(frame, n, k, n_alive, diagonal)
+    condition = 1.0
+    for c in range(n_alive):
+        left = diagonal[c]
+        ratio = max(math.sqrt(lengths[c]), longest) / left
+        if not (left > 0.0 and left < math.inf and ratio < math.inf):
+            return math.inf
+        condition = max(condition, ratio)
+    return condition
+
+
+def uniform(seeds: Longs, b: int) -> float:
+    """Return a number between 0 and 1 of a trajectory's own generator, splitmix64."""
+    seeds[b] += 0x9E3779B97F4A7C15
+    z = seeds[b]
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB
+    return float((z ^ (z >> 31)) >> 11) / 9007199254740992.0
+
+
+def watch(
+    h: float,
+    time: int,
+    n: int,
+    k: int,
+    state: Doubles,
+    frame: Doubles,
+    slopes: Doubles,
+    seen: Doubles,
+    seeds: Longs,
+    b: int,
+    samples: Doubles,
+    n_samples: int,
+) -> None:
+    """Keep one step of every period, drawn with a probability in proportion to the error that its length may make.
+
+    `seen` (4,): steps seen in this period, their total weight, samples kept so far, the period's length.
+    """
+    place = int(seen[2])
+    if place >= n_samples:
+        return
+    size = n * k
+    relative = 0.0
+    for c in range(k):
+        change = 0.0
+        length = 0.0
+        for i in range(c, size, k):
+            change += (slopes[2 * size + i] - slopes[size + i]) ** 2
+            length += frame[i] ** 2
+        if length > 0.0:
+            relative = max(relative, change / length)
+    own = (h * h * relative) ** (5 / 6)
+    if not own < math.inf:
+        own = 0.0
+    n_seen = seen[0] + 1.0
+    total = seen[1]
+    own += 0.1 * total / n_seen + 1e-30
+    total += own
+    at = place * (2 + n + size)
+    if uniform(seeds, b) * total < own:
+        samples[at] = own
+        samples[at + 1] = time
+        copy(samples[at + 2 :], state, n)
+        copy(samples[at + 2 + n :], frame, size)
+    if n_seen >= seen[3]:
+        samples[at] = total / samples[at]
+        seen[2] += 1.0
+        n_seen = 0.0
+        total = 0.0
+    seen[0], seen[1] = n_seen, total
+
+
+def strain_of(
+    frame: Doubles, state: Doubles, n: int, n_alive: int, grown: Doubles, condition: float, worst: float, span: float
+) -> float:
+    """Return by how much a factorisation came too late, infinite where states are not finite; `grown` become logs."""
+    total = 0.0
+    for i in range(n):
+        total += abs(state[i])
+    if not (condition < math.inf and total < math.inf):
+        return math.inf
+    strain = math.log(condition) / worst
+    for c in range(n_alive):
+        grown[c] = math.log(grown[c])
+        strain = max(strain, abs(grown[c]) / span)
+    return strain
+
+
+def advance(
+    push: Push,
+    kind: int,
+    h: float,
+    parameters: Doubles,
+    inputs: Doubles,
+    input_of_trajectory: int,
+    input_of_step: int,
+    first: int,
+    last: int,
+    end: int,
+    is_fixed: int,
+    worst: float,
+    span: float,
+    n: int,
+    k: int,
+    work: Doubles,
+    states: Doubles,
+    frames: Doubles,
+    log_growth: Doubles,
+    conditions: Doubles,
+    n_alive: Longs,
+    times: Longs,
+    reach: Longs,
+    status: Longs,
+    counts: Longs,
+    seen: Doubles,
+    seeds: Longs,
+    samples: Doubles,
+    n_samples: int,
+) -> None:
+    """Move trajectories `first` to `last` on to `end`, or to a step that needs care.
+
+    Parameters
+    ----------
+    push, kind, h, parameters
+        The machine code; `MAP` or `RUNGE_KUTTA`, with its step; constants.
+    inputs, input_of_trajectory, input_of_step
+        Inputs, and how far it is from those of one trajectory, and one step, to the next.
+    is_fixed
+        Whether frames are factored at `end` alone.
+    worst, span
+        What logs of conditions and of lengths may be.
+    n, k
+        State variables and perturbations.
+    work
+        The workspace.
+    states, frames, log_growth, conditions
+        (B, N), (B, N·k), (B, k), (B,), flat. The condition is the worst of the interval.
+    n_alive, times, reach, status, counts
+        (B,): rows that are not dead, steps done, steps that one factorisation may follow, `ARRIVED` and so on,
+        factorisations.
+    seen, seeds, samples, n_samples
+        As `watch` says; `n_samples` of a trajectory is 0 where steps are not watched.
+    """
+    size = n * k
+    before = 2 * n
+    stages = 3 * n
+    frame_before = 7 * n + 2 * size
+    slopes = 7 * n + 3 * size
+    diagonal = 7 * n + 7 * size
+    lengths = diagonal + k
+    here, there, frame, new_frame = 0, n, 7 * n, 7 * n + size
+    for b in range(first, last):
+        status[b] = ARRIVED
+        copy(work[here:], states[b * n :], n)
+        copy(work[frame:], frames[b * size :], size)
+        alive = n_alive[b]
+        while times[b] < end:
+            left = end - times[b]
+            length = left
+            if is_fixed == 0 and left > reach[b]:
+                parts = (left + reach[b] - 1) // reach[b]
+                length = (left + parts - 1) // parts
+            copy(work[before:], work[here:], n)
+            copy(work[frame_before:], work[frame:], size)
+            for time in range(times[b], times[b] + length):
+                input = inputs[b * input_of_trajectory + time * input_of_step :]
+                if kind == MAP:
+                    push(work[here:], input, parameters, work[frame:], work[there:], work[new_frame:])
+                else:
+                    runge_kutta(
+                        push,
+                        h,
+                        n,
+                        size,
+                        work[here:],
+                        work[frame:],
+                        input,
+                        parameters,
+                        work[there:],
+                        work[new_frame:],
+                        work[stages:],
+                        work[slopes:],
+                    )
+                    if n_samples > 0 and time % WATCHED == 0:
+                        watch(
+                            h,
+                            time,
+                            n,
+                            k,
+                            work[here:],
+                            work[frame:],
+                            work[slopes:],
+                            seen[4 * b :],
+                            seeds,
+                            b,
+                            samples[b * n_samples * (2 + n + size) :],
+                            n_samples,
+                        )
+                here, there = there, here
+                frame, new_frame = new_frame, frame
+            condition = condition_of(work[frame:], n, k, alive, work[diagonal:], work[lengths:])
+            strain = strain_of(work[frame:], work[here:], n, alive, work[diagonal:], condition, worst, span)
+            counts[b] += 1
+            if strain > 1.0:
+                copy(work[here:], work[before:], n)
+                copy(work[frame:], work[frame_before:], size)
+                if length == 1 or is_fixed != 0:
+                    status[b] = NEEDS_CARE if length == 1 else OVERLONG
+                    break
+                shorter = int(RESERVE * length / strain) if strain < math.inf else 0
+                reach[b] = max(length // 2, min(length - 1, shorter))
+                continue
+            times[b] += length
+            conditions[b] = max(conditions[b], condition)
+            for c in range(alive):
+                log_growth[b * k + c] += work[diagonal + c]
+            reach[b] = min(2 * length, max(1, int(RESERVE * length / max(strain, 1e-9))))
+            if times[b] == end:  # once more, as the first time leaves what rounding was magnified to
+                orthonormalize(work[frame:], n, k, alive, work[diagonal:])
+                for c in range(alive):
+                    log_growth[b * k + c] += math.log(work[diagonal + c])
+        copy(states[b * n :], work[here:], n)
+        copy(frames[b * size :], work[frame:], size)
+
+
+@functools.cache
+def compiled(vectorizes: bool) -> Callable[..., None]:
+    """Return `advance` as machine code, made at the first call; it lets other threads run."""
+    module = ir.Module(name="kernels")
+    functions = [copy, move, average, runge_kutta, orthonormalize, condition_of, uniform, watch, strain_of, advance]
+    kinds = translated(module, functions)
+    of_ctypes = {"int": ctypes.c_int64, "Push": ctypes.c_int64, "float": ctypes.c_double}
+    signature = ctypes.CFUNCTYPE(None, *(of_ctypes.get(kind, ctypes.c_void_p) for kind in kinds))
+    return signature(address_of("advance", module, vectorizes))
