@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import safetensors.torch
@@ -14,7 +13,6 @@ from lyapkit.files.limits import check_size
 
 HEADER_LIMIT = 32 << 20  # bytes; a header of 100 000 tensors takes 10 MB
 INDEX_LIMIT = 64 << 20
-_SHARD = re.compile(r"-(\d+)-of-(\d+)\.[a-z]+$")
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -36,26 +34,6 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise
     except Exception as error:  # damaged files raise whatever their bytes suggest
         raise CheckpointError(f"{path} is not a readable safetensors file: {reason(error)}") from error
-
-
-def refuse_lone_shard(path: Path) -> None:
-    """Raise if a file's name says that it is one of several shards.
-
-    Raises
-    ------
-    CheckpointError
-        Naming the index to read instead.
-    """
-    if (match := _SHARD.search(path.name)) and int(match[2]) > 1:
-        index = path.with_name(f"{path.name[: match.start()]}{path.suffix}.index.json")
-        way_out = (
-            f"read {index}, which lists them all"
-            if index.is_file()
-            else f"read their index, {index.name}, which belongs beside them and is missing here"
-        )
-        raise CheckpointError(
-            f"{path} is shard {int(match[1])} of {int(match[2])}, and what it lacks lies in the others: {way_out}"
-        )
 
 
 def read_index(path: Path) -> tuple[dict[str, str], list[Path]]:

@@ -19,9 +19,10 @@ from lyapkit.files.containers import find_state_dict
 from lyapkit.files.errors import CheckpointError, CheckpointWarning, listed
 from lyapkit.files.keras_files import begins_keras, read_keras
 from lyapkit.files.limits import check_size
+from lyapkit.files.lone_shards import refuse_lone_shard
 from lyapkit.files.onnx_files import begins_onnx, read_onnx
 from lyapkit.files.other_files import what_else
-from lyapkit.files.safetensors_files import read_index, read_safetensors, refuse_lone_shard
+from lyapkit.files.safetensors_files import read_index, read_safetensors
 from lyapkit.files.stored_layers import StoredNetwork
 from lyapkit.files.torch_files import read_torch
 from lyapkit.files.values import plain

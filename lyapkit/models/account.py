@@ -28,13 +28,20 @@ _BACK = re.compile(
     r"mlp|predict\w*)\d*",
     re.IGNORECASE,
 )
-_TRAINING = re.compile(r"(.*\.)?(optim\w*|criterion|loss\w*|\w*metrics?|scheduler)\..*")
+_TABLE = re.compile(r"\w*embed\w*|\w*encoder\w*|wte", re.IGNORECASE)  # what may be looked up in, among _FRONT
+_TRAINING = re.compile(
+    r"(optim|optimi[sz]ers?|criterion|loss(es)?|loss_f(n|unc\w*)|\w+_loss|(\w+_)?metrics?|(lr_)?scheduler)\d*"
+)
 _COUNTER = re.compile(r"(.*\.)?(n_averaged|num_batches_tracked|num_updates|step|epoch|global_step|version)")
 _ODD_NAMES = re.compile(
     r"weight_(ih|hh|hr)|bias_(ih|hh)|(^|[._])(w|b|weight|bias)_?(ih|hh|ci|cf|co|ch|mh|mi|mih|mhh)(?![a-z])|"
     r"(^|[._])lora|peephole",
     re.IGNORECASE,
 )
+
+
+GIVES = "what gives the inputs: inputs are to be given as it returns them"
+READS = "what reads the states"
 
 
 @dataclass(frozen=True)
@@ -174,13 +181,15 @@ def account_for(
             continue
         if any(name == pattern or fnmatchcase(name, pattern) for pattern in ignore):
             account.irrelevant[name] = "ignored as asked"
-        elif _TRAINING.fullmatch(name) or (_COUNTER.fullmatch(name) and _is_counter(tensor)):
+        elif _COUNTER.fullmatch(name) and _is_counter(tensor):
             account.irrelevant[name] = "bookkeeping of a training"
         elif any(other and name.startswith(other) for other in others):
             account.irrelevant[name] = "of another recurrent module"
         elif (sibling := _sibling(name, prefix, is_own)) is None:
             place = f"in the recurrent module {prefix!r} itself" if name.startswith(prefix) else "of the model itself"
             account.unexplained[name] = f"parameters {place}, that PyTorch's have not"
+        elif _TRAINING.fullmatch(sibling.rpartition(".")[2]):
+            account.irrelevant[name] = "bookkeeping of a training"
         elif _ODD_NAMES.search(name):
             account.unexplained[name] = "named like recurrent weights"
         else:
@@ -194,6 +203,11 @@ def account_for(
             account.elsewhere |= dict.fromkeys(inside, role)
             account.doubtful += [] if is_sure else [sibling]
     return account
+
+
+def looks_like_a_readout(prefix: str) -> bool:
+    """Return whether a module's name, or one that contains it, is one that people give to readouts."""
+    return any(_BACK.fullmatch(part) for part in prefix.split("."))
 
 
 def _is_counter(tensor: Tensor) -> bool:
@@ -214,20 +228,31 @@ def _sibling(name: str, prefix: str, is_own: bool) -> str | None:
 
 def _role(name: str, tensors: Sequence[Tensor], sizes: Sizes, is_cell: bool) -> tuple[str | None, bool]:
     """Return what a module beside the recurrent one is taken for, None if it may be anything, and if that is sure."""
-    matrices = [tensor for tensor in tensors if tensor.ndim >= 2]
-    widths = {size for matrix in matrices for size in matrix.shape[:2]}
-    if _BACK.fullmatch(name) and (sizes.outputs in widths or not matrices):
-        return "what reads the states", True
-    if _FRONT.fullmatch(name) and sizes.inputs in widths:
-        return "what gives the inputs: inputs are to be given as it returns them", True
+    shapes = [tensor.shape for tensor in tensors if tensor.ndim >= 2]
+    acts = {sizes.outputs, sizes.units, 1} | {gates * sizes.units for gates in (2, 3, 4)}
+    may_act = not shapes and bool({tensor.numel() for tensor in tensors} & acts)  # a norm, a leak, time constants
+    is_front, is_back = bool(_FRONT.fullmatch(name)), bool(_BACK.fullmatch(name))
+    is_table = _TABLE.fullmatch(name) is not None and any(len(s) == 2 and s[1] == sizes.inputs for s in shapes)
+    if is_front and (is_table or any(shape[0] == sizes.inputs for shape in shapes)):
+        takes_states = any(shape[1] in _with_states(sizes) for shape in shapes) and not is_table
+        return (None, False) if is_cell and takes_states else (GIVES, True)
     if is_cell:
-        return None, False
-    if matrices:
-        takes_states = any(matrix.ndim == 2 and matrix.shape[1] == sizes.outputs for matrix in matrices)
-        role = "what reads the states" if takes_states else "something before or after the recurrent module"
-        is_square = any(matrix.shape[:2] == (sizes.outputs, sizes.outputs) for matrix in matrices)  # may act on them
-        return role, (takes_states and not is_square) or bool(_BACK.fullmatch(name) or _FRONT.fullmatch(name))
-    acting = {sizes.outputs, sizes.units} | {gates * sizes.units for gates in (1, 2, 3, 4)} | {1}
-    if {tensor.numel() for tensor in tensors} & acting:
-        return None, False
-    return "something before or after the recurrent module", False
+        reads = [shape for shape in shapes if shape[1] == sizes.outputs]
+        gates = any(shape[1] in _with_states(sizes) - {sizes.outputs} for shape in shapes)
+        if not is_back or gates or not reads:
+            return None, False
+        return READS, not any(shape[0] == sizes.outputs for shape in reads)  # else it may as well act on them
+    if may_act:
+        return (READS, False) if is_back else (None, False)
+    widths = {size for shape in shapes for size in shape[:2]}
+    if is_back and (sizes.outputs in widths or not shapes):
+        return READS, True
+    takes_states = any(len(shape) == 2 and shape[1] == sizes.outputs for shape in shapes)
+    is_square = (sizes.outputs, sizes.outputs) in [tuple(shape[:2]) for shape in shapes]  # it may act on them
+    is_sure = (takes_states and not is_square) or is_back or (is_front and sizes.inputs in widths)
+    return (READS if takes_states else "something before or after the recurrent module"), is_sure
+
+
+def _with_states(sizes: Sizes) -> set[int]:
+    """Return how many features there are where states, perhaps of h and c, are put beside inputs or alone."""
+    return {states + inputs for states in (sizes.outputs, 2 * sizes.outputs) for inputs in (0, sizes.inputs)}

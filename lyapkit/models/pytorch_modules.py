@@ -37,13 +37,20 @@ def is_plain(module: nn.Module) -> bool:
     if parametrize.is_parametrized(module):
         kind = kind.__bases__[0]  # parametrize derives a class for each module
     base = next((base for base in PYTORCH if issubclass(kind, base)), None)
-    if base is None or module._forward_hooks or "forward" in vars(module):  # which someone has put into the instance
+    if (
+        base is None or module._forward_hooks or _has_global_hooks() or "forward" in vars(module)
+    ):  # which someone has put into the instance
         return False
     if any(not isinstance(hook, _WEIGHT_HOOKS) for hook in module._forward_pre_hooks.values()):
         return False
     own = {name for ancestor in kind.__mro__[: kind.__mro__.index(base)] for name in vars(ancestor)}
     own = {name for name in own - _HARMLESS if not name.startswith("__") or name in _SPECIAL}
     return not any(hasattr(base, name) for name in own)
+
+
+def _has_global_hooks() -> bool:
+    """Return whether functions run before or after the forward of every module."""
+    return bool(nn.modules.module._global_forward_hooks or nn.modules.module._global_forward_pre_hooks)
 
 
 def nonlinearity_of(module: nn.Module) -> str | None:
@@ -60,7 +67,13 @@ def computed_weights(module: nn.Module) -> dict[str, Tensor]:
 
     Parametrised ones are computed by the parametrisations, those of weight_norm, spectral_norm and pruning by their
     hooks; quantised ones are dequantised.
+
+    Raises
+    ------
+    ValueError
+        If an nn.RNN, nn.GRU or nn.LSTM computes with other tensors than its parameters.
     """
+    _check_own_weights(module)
     if is_quantized(module):
         warnings.warn(
             f"{type(module).__name__} is quantised: its weights are taken as the numbers that they stand for, and its "
@@ -85,3 +98,15 @@ def computed_weights(module: nn.Module) -> dict[str, Tensor]:
             else:
                 weights[hook.name] = hook.compute_weight(module)
         return {name: weight.detach() for name, weight in weights.items()}
+
+
+def _check_own_weights(module: nn.Module) -> None:
+    """Raise a ValueError if a module's forward uses other tensors than those of its parameters' names."""
+    used = dict(zip(getattr(module, "_flat_weights_names", ()), getattr(module, "_flat_weights", ()), strict=False))
+    for name, parameter in module._parameters.items():
+        other = used.get(name, parameter)
+        if other is not parameter and other is not None and not torch.equal(other, parameter):
+            raise ValueError(
+                f"{type(module).__name__} computes with another {name} than its parameter (something has replaced it "
+                "in _flat_weights): set the parameter itself"
+            )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from lyapkit.files.errors import listed
-from lyapkit.models.account import Account
+from lyapkit.models.account import GIVES, Account, looks_like_a_readout
 from lyapkit.models.recognition import with_dot
 
 
@@ -46,11 +46,15 @@ def find_readout(tensors: Mapping[str, Tensor], account: Account, size: int, wan
     for name in account.readout:
         account.elsewhere.pop(name, None)
         account.unexplained.pop(name, None)
-    parallel = {prefix for prefix, other in found.items() if prefix != chosen and len(other) != size}
+    parallel = {
+        prefix
+        for prefix, other in found.items()
+        if prefix != chosen and size not in (len(other), len(weight)) and looks_like_a_readout(prefix)
+    }
     for name, role in list(account.elsewhere.items()):
         if name.rpartition(".")[0] + "." in parallel:
             account.irrelevant[name] = "of another readout"
-        elif not role.startswith("what gives the inputs"):
+        elif role != GIVES:
             account.unexplained[name] = f"what may precede or follow the readout {chosen!r}"
         else:
             continue

@@ -225,6 +225,8 @@ class Recurrent(System):
                     "evolves from one step to the next and there is no Lyapunov spectrum; analyse the forward half "
                     "as a unidirectional network of its own"
                 )
+            if tensor.is_complex():
+                raise ValueError(f"{full_name} holds complex numbers, and PyTorch's recurrent layers have none")
             if not tensor.is_floating_point():
                 raise ValueError(
                     f"{full_name} holds {str(tensor.dtype).removeprefix('torch.')} numbers, which are no weights "

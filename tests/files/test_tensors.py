@@ -109,7 +109,7 @@ def test_shards_are_joined_by_their_index(tmp_path, save, suffix):
     _same(found)
     assert len(found.files) == 3
     shard = tmp_path / f"model-00002-of-00002{suffix}"
-    with pytest.raises(CheckpointError, match=rf"is shard 2 of 2, .*: read .*model{suffix}\.index\.json, which lists"):
+    with pytest.raises(CheckpointError, match=rf"one of several shards, .*: read .*model{suffix}\.index\.json$"):
         read_tensors(shard)
     shard.unlink()
     with pytest.raises(CheckpointError, match=r"lists shards that are not beside it: 'model-00002"):
@@ -117,6 +117,41 @@ def test_shards_are_joined_by_their_index(tmp_path, save, suffix):
     index.unlink()
     with pytest.raises(CheckpointError, match=r"is shard 1 of 2, .*which belongs beside them and is missing here"):
         read_tensors(tmp_path / f"model-00001-of-00002{suffix}")
+
+
+@pytest.mark.parametrize(
+    "name", ["model_1_of_2.pt", "shard-00001-of-00002.bin", "model.1 of 2.pt", "rnn-part1of3.pth", "a-01-OF-02-b.pt"]
+)
+def test_a_shard_is_known_by_its_name(tmp_path, name):
+    torch.save(STATE, tmp_path / name)
+    with pytest.raises(CheckpointError, match=r"is shard 1 of [23], .* or join them into one file"):
+        read_tensors(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["1of1.pt", "epoch-10-best-of-20.pt", "profile_3.pt", "consolidated.00.pth"])
+def test_a_whole_file_is_none(tmp_path, name):
+    torch.save(STATE, tmp_path / name)
+    _same(read_tensors(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["consolidated.{:02}.pth", "mp_rank_{:02}_model_states.pt", "model-shard{}.bin"])
+def test_a_shard_is_known_by_those_beside_it(tmp_path, name):
+    for number in range(2):
+        torch.save(STATE, tmp_path / name.format(number))
+    with pytest.raises(CheckpointError, match=rf"named as one of several shards, with '{name.format(1)}' beside it"):
+        read_tensors(tmp_path / name.format(0))
+
+
+def test_a_renamed_shard_is_known_by_its_index(tmp_path):
+    names = list(STATE)
+    for part in range(2):
+        torch.save({name: STATE[name] for name in names[part::2]}, tmp_path / f"{part}.bin")
+    index = {"weight_map": {name: f"{k % 2}.bin" for k, name in enumerate(names)}}
+    (tmp_path / "x.index.json").write_text(json.dumps(index))
+    (tmp_path / "damaged.index.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"0\.bin is one of several shards, .*: read .*x\.index\.json"):
+        read_tensors(tmp_path / "0.bin")
+    _same(read_tensors(tmp_path / "x.index.json"))
 
 
 @pytest.mark.parametrize(

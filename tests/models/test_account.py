@@ -37,6 +37,14 @@ SIBLINGS = {
     "a mask beside the weights": STACK | {"rnn.weight_hh_l0_mask": torch.ones(4 * H, H)},
     "a learnt initial state": STACK | {"h0": torch.zeros(2, 1, H)},
     "an attention in the cell's loop": CELL | {"attention.weight": torch.ones(H, 2 * H)},
+    "a norm called an output": CELL | _norm("output_norm"),
+    "a gate called an output": CELL | {"output_gate.weight": torch.ones(H, H + N_INPUTS)},
+    "a skip called a projection": CELL | {"proj.weight": torch.ones(H, N_INPUTS)},
+    "an attention on the inputs, called an encoder": CELL | {"encoder.weight": torch.ones(N_INPUTS, 2 * H + N_INPUTS)},
+    "inputs and states in an input layer": CELL | {"input_layer.weight": torch.ones(N_INPUTS, H + N_INPUTS)},
+    "a part of the cell called a metric": CELL | {"cell.metric.weight": torch.eye(H)},
+    "a part of a bare cell called a loss": nn.LSTMCell(N_INPUTS, H).state_dict() | {"loss.weight": torch.eye(H)},
+    "a gate called like an optimiser": CELL | {"optim_gate.weight": torch.eye(H)},
     "averaged weights beside": STACK | {"ema.rnnweight_hh_l0": torch.ones(4 * H, H)},
 }
 
@@ -46,7 +54,7 @@ def test_what_may_change_the_equations_is_refused_by_name(tmp_path, name):
     torch.save(SIBLINGS[name], tmp_path / "m.pt")
     with pytest.raises(lk.CheckpointError, match="beside the recurrent ones that may change") as refused:
         lk.load_system(tmp_path / "m.pt", nonlinearity="tanh")
-    ordinary = {*CELL, *STACK, *(f"module.{name}" for name in STACK), "weight_ih", "weight_hh"}
+    ordinary = {*CELL, *STACK, *(f"module.{name}" for name in STACK), "weight_ih", "weight_hh", "bias_ih", "bias_hh"}
     odd = [name for name in SIBLINGS[name] if name not in ordinary]
     assert any(f"'{one}'" in str(refused.value) for one in odd)
     assert "\n" not in str(refused.value)
@@ -79,6 +87,19 @@ def test_what_only_its_place_speaks_for_is_warned_of(tmp_path):
     with pytest.warns(lk.CheckpointWarning, match=r"attention are taken to act before .* 'rnn\.' or after it"):
         lk.load_system(tmp_path / "m.pt")
     assert lk.load_system(tmp_path / "m.pt", ignore=["attention.*"]).state_size == 4 * H
+
+
+@pytest.mark.parametrize("state", [CELL | {"proj.weight": torch.eye(H)}, STACK | _norm("output_norm")])
+def test_what_may_act_on_states_is_warned_of_though_its_name_speaks_for_it(tmp_path, state):
+    torch.save(state, tmp_path / "m.pt")
+    with pytest.warns(lk.CheckpointWarning, match=r"(proj|output_norm) are taken to act before the recurrent module"):
+        lk.load_system(tmp_path / "m.pt")
+
+
+def test_bookkeeping_of_a_training_is_none_of_the_network(tmp_path):
+    rest = {"criterion.weight": torch.ones(2), "val_loss.total": torch.ones(H), "lr_scheduler.a": torch.ones(H, H)}
+    torch.save(STACK | rest | {"fc.weight": torch.ones(2, H)}, tmp_path / "m.pt")
+    assert lk.load_network(tmp_path / "m.pt").readout.out_features == 2
 
 
 @pytest.mark.parametrize(
@@ -124,6 +145,27 @@ def test_layers_of_a_head_beside_each_other_are_refused(tmp_path):
     with pytest.raises(lk.CheckpointError, match=r"'fc1.weight'.*may precede or follow the readout 'fc2.'"):
         lk.load_network(tmp_path / "m.pt", readout="fc2")
     assert lk.load_network(tmp_path / "m.pt", readout="fc2", ignore=["fc1.*"]).readout.out_features == 2
+
+
+@pytest.mark.parametrize(
+    ("beside", "odd"),
+    [
+        ({"head.0": (H, H), "head.2": (2, H)}, "head.2"),  # which follows the one that was chosen
+        ({"head.0": (2, H), "attention": (1, H)}, "attention"),
+        ({"head.0": (2, H), "features": (2, N_INPUTS)}, "features"),  # a skip from the inputs
+        ({"head.0": (2, H), "input_proj": (2, N_INPUTS)}, "input_proj"),
+    ],
+)
+def test_what_may_act_on_the_outputs_is_refused(tmp_path, beside, odd):
+    state = STACK | {f"{name}.weight": torch.ones(shape) for name, shape in beside.items()}
+    torch.save(state, tmp_path / "m.pt")
+    with pytest.raises(lk.CheckpointError, match=rf"'{odd}.weight'.*may precede or follow the readout 'head.0.'"):
+        lk.load_network(tmp_path / "m.pt", readout="head.0")
+
+
+def test_a_head_for_another_task_is_none_of_the_readout(tmp_path):
+    torch.save(STACK | {"head_a.weight": torch.ones(2, H), "head_b.weight": torch.ones(3, H)}, tmp_path / "m.pt")
+    assert lk.load_network(tmp_path / "m.pt", readout="head_b").readout.out_features == 3
 
 
 class _Model(nn.Module):

@@ -317,3 +317,38 @@ def test_weights_that_a_model_changes_when_it_is_run_are_refused():
         lk.from_module(model)
     model.eval()(torch.zeros(1, 2, N_INPUTS))
     np.testing.assert_array_equal(_exponents(model), _exponents(model.gru))
+
+
+def test_weights_that_were_replaced_behind_the_parameters_are_refused():
+    module = nn.LSTM(3, 4)
+    module._flat_weights[1] = 0.5 * module.weight_hh_l0.detach()
+    with pytest.raises(ValueError, match=r"LSTM computes with another weight_hh_l0 than its parameter"):
+        lk.from_module(module)
+    module._flat_weights[1] = module.weight_hh_l0.detach().clone()  # the same numbers
+    assert lk.from_module(module).state_size == 8
+
+
+def test_hooks_on_all_modules_are_seen():
+    """Half the states, at each step and in sequences alike, are not what the weights say."""
+
+    def halved(module, arguments, output):
+        return output / 2 if isinstance(module, nn.GRUCell) else None
+
+    cell = nn.GRUCell(3, 4).double()
+    inputs = torch.randn(1, 30, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    handle = nn.modules.module.register_module_forward_hook(halved)
+    try:
+        halves = lk.lyapunov_spectrum(lk.from_module(cell), inputs).lyapunov_exponent
+    finally:
+        handle.remove()
+    expected = lk.lyapunov_spectrum(lk.from_module(_Halved(cell), state_size=4, input_size=3), inputs).lyapunov_exponent
+    np.testing.assert_allclose(halves, expected, rtol=1e-9)
+
+
+class _Halved(nn.Module):
+    def __init__(self, cell):
+        super().__init__()
+        self.cell = cell
+
+    def forward(self, input, state):
+        return self.cell(input, state) / 2
