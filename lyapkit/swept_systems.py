@@ -41,11 +41,7 @@ def values_of(text: str) -> tuple[str, list[float]]:
 
 def named_system(name: str, parameters: list[str]) -> Callable[..., System]:
     """Return the function of `classical` of a name that takes these parameters, or say which there are."""
-    known = {
-        key: function
-        for key, function in vars(classical).items()
-        if inspect.isfunction(function) and not key.startswith("_") and function.__module__ == classical.__name__
-    }
+    known = {key: vars(classical)[key] for key in classical.__all__ if inspect.isfunction(vars(classical)[key])}
     if name not in known:
         raise ValueError(f"{name} is no file and no system of lyapkit.classical: those are {', '.join(sorted(known))}")
     takes = [*inspect.signature(known[name]).parameters]

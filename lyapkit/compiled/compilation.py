@@ -15,6 +15,7 @@ from lyapkit.systems.tracing import Program, Untraceable
 MOST_VARIABLES = 48
 MOST_OPERATIONS = 4000
 AGREEMENT = 1e-9  # of a program's values with the function's, relative to the largest
+REST = 1e-3  # of a state, which a field may be a difference of: at an equilibrium it is rounding
 
 
 class NotCompiledError(Exception):
@@ -87,7 +88,7 @@ def disagreement(program: Program, function: Map, state: Tensor, input: Tensor |
     expected = function.step(state, input)
     got = torch.as_tensor(program.step(state.numpy(), None if input is None else input.numpy()))
     is_finite = expected.isfinite().all(1) & got.isfinite().all(1)
-    size = expected.abs().amax(0) + 1e-300
+    size = expected.abs().amax(0) + REST * state.abs().amax(0) + 1e-300
     error = ((got - expected).abs() / size).where(is_finite[:, None], 0.0)
     if float(error.max()) <= AGREEMENT:
         return None

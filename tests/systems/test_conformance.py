@@ -100,14 +100,10 @@ class OwnTupleCell(nn.Module):
 
 
 def _systems():
-    yield "logistic", lk.classical.logistic()
-    yield "tent", lk.classical.tent(1.9)
-    yield "cat", lk.classical.cat()
-    yield "baker", lk.classical.baker()
-    yield "henon", lk.classical.henon()
-    yield "standard", lk.classical.standard()
-    yield "lorenz", lk.classical.lorenz()
-    yield "rossler", lk.classical.rossler()
+    for name in lk.classical.__all__:
+        if name.islower():
+            options = {"tent": {"mu": 1.9}, "mackey_glass": {"n": 8}, "lorenz96": {"n": 5}}.get(name, {})
+            yield name, getattr(lk.classical, name)(**options)
     yield "lattice", CoupledMapLattice(7, 0.2)
     yield "network", RandomNetwork(11, 1.5)
     yield "map torch", lk.Map(_torch_tanh, 3, initial_state=START)
