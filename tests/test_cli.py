@@ -366,6 +366,27 @@ def _problem_files(tmp_path, network="linear"):
     return model, inputs, targets, [str(tmp_path / "m.safetensors"), "--inputs", str(task), "--targets", str(task)]
 
 
+@pytest.mark.parametrize(("command", "variable"), [("gradients", "gradient_norm"), ("curvature", "hessian_eigenvalue")])
+def test_lengths_of_padded_sequences_in_learning(run, tmp_path, command, variable):
+    model, inputs, targets, arguments = _problem_files(tmp_path)
+    lengths = np.array([9, 4, 2, 9, 7, 1, 5])
+    np.save(tmp_path / "lengths.npy", lengths)
+    saved = ["--output", tmp_path / "out.nc", "-q", *(["-k", "2"] if command == "curvature" else [])]
+    code, _, err = run(command, *arguments, "--lengths", tmp_path / "lengths.npy", *saved)
+    assert code == 0, err
+    given = model.double(), inputs, targets, torch.nn.functional.cross_entropy
+    analysis = lk.gradient_norms if command == "gradients" else lk.hessian_eigenvalues
+    options = {} if command == "gradients" else {"k": 2}
+    found = lk.load(tmp_path / "out.nc")[variable]
+    np.testing.assert_allclose(found, analysis(*given, lengths=lengths, **options)[variable], rtol=1e-9)
+    assert not np.allclose(found, analysis(*given, **options)[variable], rtol=1e-3)
+    np.save(tmp_path / "lengths.npy", lengths + 1)
+    code, _, err = run(command, *arguments, "--lengths", tmp_path / "lengths.npy", *saved)
+    assert code == 2
+    assert "whole numbers between 1 and 9" in err
+    assert len(err.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize("network", ["linear", "LSTM"])
 def test_gradients(run, tmp_path, network):
     model, inputs, targets, arguments = _problem_files(tmp_path, network)

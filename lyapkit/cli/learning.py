@@ -12,6 +12,7 @@ from lyapkit.cli.options import (
     Ignore,
     Inputs,
     Key,
+    Lengths,
     LossName,
     MaxSize,
     ModuleHook,
@@ -35,6 +36,7 @@ def gradients(
     output: Annotated[Path | None, typer.Option(help="Write the norms to this .nc or .csv file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw them to this .png, .pdf or .svg file.")] = None,
     loss: LossName = "cross-entropy",
+    lengths: Lengths = None,
     module: ModuleHook = None,
     prefix: Prefix = None,
     readout: Readout = None,
@@ -46,10 +48,11 @@ def gradients(
 ) -> None:
     """Compute how the gradients of the network in CHECKPOINT fade or grow on their way back (Eq. 10 and 15)."""
     import lyapkit as lk
+    from lyapkit.files.sequences import read_targets
 
-    check_paths(output, plot, checkpoint, inputs, targets, module, loss)
+    check_paths(output, plot, checkpoint, inputs, targets, lengths, module, loss)
     given = learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity, key, ignore)
-    ds = lk.gradient_norms(*given, progress=not quiet)
+    ds = lk.gradient_norms(*given, lengths=None if lengths is None else read_targets(lengths), progress=not quiet)
     finish(ds, _decay_rates, output, plot, lk.plot_gradient_norms)
 
 
@@ -63,6 +66,7 @@ def curvature(
     which: Annotated[str, typer.Option(help="magnitude, largest or smallest.")] = "magnitude",
     parameters: Annotated[str, typer.Option(help="'recurrent', 'all', or names, separated by commas.")] = "recurrent",
     loss: LossName = "cross-entropy",
+    lengths: Lengths = None,
     module: ModuleHook = None,
     prefix: Prefix = None,
     readout: Readout = None,
@@ -75,11 +79,14 @@ def curvature(
 ) -> None:
     """Compute leading Hessian eigenvalues of the loss of the network in CHECKPOINT (Eq. 6)."""
     import lyapkit as lk
+    from lyapkit.files.sequences import read_targets
 
-    check_paths(output, plot, checkpoint, inputs, targets, module, loss)
+    check_paths(output, plot, checkpoint, inputs, targets, lengths, module, loss)
     given = learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity, key, ignore)
     block = parameters.split(",") if "," in parameters else parameters
-    ds = lk.hessian_eigenvalues(*given, n_eigenvalues, which=which, parameters=block, seed=seed, progress=not quiet)
+    options = {"which": which, "parameters": block, "seed": seed, "progress": not quiet}
+    steps = None if lengths is None else read_targets(lengths)
+    ds = lk.hessian_eigenvalues(*given, n_eigenvalues, **options, lengths=steps)
     finish(ds, _eigenvalue_table, output, plot, lk.plot_hessian_eigenvalues)
 
 

@@ -42,6 +42,7 @@ Precision = Annotated[str, typer.Option(help="float64 or float32.")]
 Prefix = Annotated[str | None, typer.Option(help="Which recurrent module, if the file has several.")]
 Transient = Annotated[int, typer.Option("--transient", help="Leading steps that are not counted.")]
 Targets = Annotated[Path, typer.Option(help="One target per sample: .npy .npz .pt .csv")]
+Lengths = Annotated[Path | None, typer.Option(help="How many steps of each padded sequence count: a file.")]
 LossName = Annotated[str, typer.Option(help="cross-entropy, mse, rms, l1, or FILE.py:FUNCTION of outputs and targets.")]
 ModuleHook = Annotated[
     str | None, typer.Option(help="FILE.py:FUNCTION that returns your untrained module; CHECKPOINT is loaded into it.")

@@ -66,7 +66,10 @@ def of_one_length(path: Path) -> np.ndarray | xr.DataArray:
 
     sequences = lk.read_inputs(path)
     if isinstance(sequences, list):
-        raise ValueError(f"{path}: its sequences differ in length: pad them, and in Python give their lengths=")
+        raise ValueError(
+            f"{path}: its sequences differ in length: pad them; spectrum, gradients and "
+            "curvature take --lengths, how many steps of each count"
+        )
     return sequences
 
 

@@ -45,6 +45,7 @@ def train(
     checkpoint: Annotated[list[int] | None, typer.Option(help="Iteration of which to keep the networks.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --folder.")] = False,
     time_budget: Annotated[float | None, typer.Option(help="Seconds after which to stop cleanly.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Of torch. Default: 1 or all, whichever is faster.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, … Default: cpu.")] = None,
     output: Annotated[Path | None, typer.Option(help="Write the metrics to this .nc or .csv file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw learning curves to this .png, .pdf or .svg file.")] = None,
@@ -81,6 +82,7 @@ def train(
         checkpoints=checkpoint or (),
         resume=resume,
         time_budget=time_budget,
+        threads=threads,
         device=device,
         progress=not quiet,
     )

@@ -38,8 +38,16 @@ def gradient_norms(
 
     a_t = S ∂L/∂h_t is carried back by the Jacobians of the steps, a_{t−1} = a_t J_t, from the readout's gradient a_T;
     where the network is weakly coupled a_t ≈ a_T R^{T−t} (Dubinin & Effenberger 2024, Eq. 10 and 15). L is the very
-    loss given, of all S samples together: a sample's gradient is that of its share in it, with its weights. The factor
-    S makes it the gradient of the sample's own loss where L is the mean over samples; divide by S for ∂L/∂h_t itself.
+    loss given, of all S samples together: a sample's gradient is that of its share in it, with its weights. Divide
+    by S for ∂L/∂h_t itself. With ℓ_i the loss of sample i alone, ‖S ∂L/∂h_t‖ of sample i is ‖∂ℓ_i/∂h_t‖ times
+
+    - 1 for the mean over samples, L = Σ ℓ_i / S, as in the paper;
+    - S for the sum, L = Σ ℓ_i (``reduction="sum"``);
+    - S w_i / Σ_j w_j for PyTorch's mean with weights of classes, w_i that of sample i's class;
+    - S / S' with labels that are ignored, S' the number of others; 0 for samples whose label is ignored, which have no
+      decay rate.
+
+    Decay rates do not depend on the factor. Losses that couple samples, a root mean square for instance, have no ℓ_i.
 
     Parameters
     ----------
@@ -105,7 +113,11 @@ def gradient_norms(
         | {"n_samples": n_samples, "references": "Dubinin & Effenberger 2024, Eq. 10 and 15"},
     )
     for prefix, values in norms.items():
-        ds[f"{prefix}gradient_norm"] = (("sample", "time"), values, {"units": "1", "long_name": _NAMES[prefix]})
+        ds[f"{prefix}gradient_norm"] = (
+            ("sample", "time"),
+            values,
+            {"units": "loss per state variable", "long_name": _NAMES[prefix]},
+        )
         long_name = f"{prefix}decay rate of the gradient".replace("_", " ")
         ds[f"{prefix}decay_rate"] = (
             "sample",

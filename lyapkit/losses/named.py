@@ -29,7 +29,8 @@ def named_loss(name: str, lengths: Tensor | None = None) -> Loss:
     Raises
     ------
     ValueError
-        If there is no such loss; at use, if targets do not fit the outputs.
+        If there is no such loss; at use, if targets do not fit the outputs. Within the capture of a CUDA graph, where
+        nothing can be read back, values are not looked at: only shapes.
     """
     key = name.strip().lower().replace("_", "-").replace(" ", "-").removesuffix("-loss")
     if key not in LOSSES:
@@ -37,7 +38,7 @@ def named_loss(name: str, lengths: Tensor | None = None) -> Loss:
     function, fitted = LOSSES[key]
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-        targets = fitted(outputs, targets)
+        targets = fitted(outputs, targets, not _is_captured())
         if outputs.ndim == 3 and lengths is not None:
             counts = torch.arange(outputs.shape[1], device=outputs.device) < lengths[:, None]
             return function(outputs[counts], targets[counts])
@@ -45,6 +46,11 @@ def named_loss(name: str, lengths: Tensor | None = None) -> Loss:
 
     loss.__name__ = key
     return loss
+
+
+def _is_captured() -> bool:
+    """Return whether a CUDA graph is being captured."""
+    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
 
 
 def rms_loss(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -57,7 +63,7 @@ def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     return functional.cross_entropy(rows, targets.reshape(rows.shape if targets.ndim == outputs.ndim else -1))
 
 
-def _values(outputs: Tensor, targets: Tensor) -> Tensor:
+def _values(outputs: Tensor, targets: Tensor, is_checked: bool) -> Tensor:
     """Return targets in the shape and dtype of the outputs, if they have it up to axes of length 1."""
     if [n for n in targets.shape if n != 1] != [n for n in outputs.shape if n != 1]:
         raise ValueError(
@@ -66,13 +72,11 @@ def _values(outputs: Tensor, targets: Tensor) -> Tensor:
     return targets.reshape(outputs.shape).to(outputs.dtype)
 
 
-def _classes(outputs: Tensor, targets: Tensor) -> Tensor:
+def _classes(outputs: Tensor, targets: Tensor, is_checked: bool) -> Tensor:
     """Return classes, one for each row of outputs, or probabilities in the shape of the outputs."""
     rows, n_classes = outputs.shape[:-1], outputs.shape[-1]
-    if targets.shape == outputs.shape:
-        sums = targets.double().sum(-1)
-        if bool((targets >= 0).all()) and bool(((sums - 1).abs() < 1e-6).all()):
-            return targets.to(outputs.dtype)
+    if targets.shape == outputs.shape and (not is_checked or _are_probabilities(targets)):
+        return targets.to(outputs.dtype)
     if targets.shape == (*rows, 1):
         targets = targets[..., 0]
     if targets.shape != rows:
@@ -81,12 +85,21 @@ def _classes(outputs: Tensor, targets: Tensor) -> Tensor:
             f"{tuple(outputs.shape)}" + (_OF_STEPS if len(rows) == 1 and targets.ndim == 2 else "")
         )
     classes = targets.long()
+    if is_checked:
+        _check_classes(classes, targets, n_classes)
+    return classes
+
+
+def _are_probabilities(targets: Tensor) -> bool:
+    return bool((targets >= 0).all()) and bool(((targets.double().sum(-1) - 1).abs() < 1e-6).all())
+
+
+def _check_classes(classes: Tensor, targets: Tensor, n_classes: int) -> None:
     if bool((classes != targets).any()):
         raise ValueError("targets of the cross-entropy are classes, whole numbers: for other values take 'mse'")
     if bool(((classes < 0) & (classes != IGNORED) | (classes >= n_classes)).any()):
         wrong = int(classes[(classes < 0) & (classes != IGNORED) | (classes >= n_classes)][0])
         raise ValueError(f"targets hold class {wrong}, the network has outputs for classes 0 to {n_classes - 1}")
-    return classes
 
 
 _OF_STEPS = "; for classes at every step the network needs outputs at every step (every_step = True)"

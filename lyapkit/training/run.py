@@ -27,6 +27,7 @@ from lyapkit.training.losses import Loss, check_loss, loss_name, losses_of
 from lyapkit.training.population import Population
 from lyapkit.training.settings import Number, dtype_name, learning_rates, real, whole
 from lyapkit.training.storage import digest
+from lyapkit.training.threads import WORTH_IT, faster_number, on_threads
 
 N_COMPARED = 256  # samples on which a module is compared with the network it is taken for
 
@@ -71,6 +72,7 @@ def train(
     checkpoints: Sequence[int] = (),
     resume: bool = False,
     time_budget: float | None = None,
+    threads: int | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str | None = None,
     progress: bool = False,
@@ -125,6 +127,11 @@ def train(
         larger than it was; the evaluation at the old end remains.
     time_budget : float, optional
         Seconds after which to save everything and return.
+    threads : int, optional
+        Of torch, to compute on. Default: on a CPU, in a run of 50 iterations or more, 1 or as many as torch has now,
+        whichever took less time for an iteration before the run; otherwise as many as torch has. Networks that are
+        differentiated automatically depend on it in their last bits: say it to have a run a second time. It is in the
+        metrics (`n_threads`), and a run that goes on keeps it.
     dtype, device : optional
         What to compute in, and where. Default: float32, where the networks are.
     progress : bool
@@ -171,15 +178,16 @@ def train(
         settings["loss"] = loss_name(loss)
     wanted = {whole("checkpoints", iteration, 0) for iteration in checkpoints}
     time_budget = None if time_budget is None else real("time_budget", time_budget)
+    threads = None if threads is None else whole("threads", threads, 1)
     with contextlib.ExitStack() as stack:
         kept_in = None if folder is None else RunFolder(Path(folder))
         if kept_in is not None:
             stack.enter_context(kept_in.locked())
         run = _Run(models, task, settings, losses_of(task, loss), dtype, device, kept_in)
         if kept_in is not None:
-            run.open(resume, n_iterations, wanted)
+            run.open(resume, n_iterations, wanted, threads)
         stack.enter_context(_flushing_denormals())
-        stack.enter_context(_threads(run.n_threads))
+        stack.enter_context(on_threads(run.choose_threads(threads, n_iterations)))
         bar = stack.enter_context(_bar(run, n_iterations, progress))
         is_finished = run.go(n_iterations, wanted | {n_iterations}, time_budget, bar)
         return Training(run.networks(), run.metrics(), is_finished)
@@ -225,7 +233,7 @@ class _Run:
         self.test_lengths = lengths[0] if task.has_lengths else None
         self._check()
         self.history = History(len(population), task, settings["minimal_performance"])
-        self.spent, self.n_threads = 0.0, torch.get_num_threads()
+        self.spent, self.n_threads = 0.0, 0  # not chosen yet
         copies = [population.network(index) for index in range(len(population))]
         self.configuration = {
             "task": task.description,
@@ -281,17 +289,13 @@ class _Run:
                 self.write_checkpoints(0)
             self.keep()
         members = self._training()
-        batch_size, seed, population = self.settings["batch_size"], self.settings["seed"], self.population
         done = self.iteration
         while done < n_iterations and len(members):
             self.spent = spent_before + time.monotonic() - started
             if time_budget is not None and time.monotonic() - started > time_budget:
                 self.keep()
                 return False
-            samples = self.task.batch(done, batch_size, seed)
-            inputs, targets, *lengths = as_tensors(samples, population.dtype, population.device)
-            noise = int(np.random.SeedSequence([seed, done]).generate_state(1)[0])
-            population.step(inputs, targets, members, lengths[0] if lengths else None, noise)
+            self._step(done, members)
             done += 1
             bar.update()
             if done % self.settings["evaluate_every"] == 0 or done == n_iterations:
@@ -303,11 +307,32 @@ class _Run:
             if done == self.history.iterations[-1]:
                 self.keep()
         if self.folder is not None and not self.folder.has_checkpoints(
-            len(population), done
+            len(self.population), done
         ):  # all rest before the end
             self.write_checkpoints(done)
         self.keep()
         return True
+
+    def _step(self, iteration: int, members: Tensor) -> None:
+        """Move some of the networks along the gradients of an iteration's batch."""
+        seed, population = self.settings["seed"], self.population
+        samples = self.task.batch(iteration, self.settings["batch_size"], seed)
+        inputs, targets, *lengths = as_tensors(samples, population.dtype, population.device)
+        noise = int(np.random.SeedSequence([seed, iteration]).generate_state(1)[0])
+        population.step(inputs, targets, members, lengths[0] if lengths else None, noise)
+
+    def choose_threads(self, threads: int | None, n_iterations: int) -> int:
+        """Return on how many threads to compute: those the run began with, those asked for, or the faster ones."""
+        population, iteration = self.population, self.iteration
+        if self.n_threads:
+            return self.n_threads
+        self.n_threads = threads or torch.get_num_threads()
+        if threads is None and population.device.type == "cpu" and n_iterations - iteration >= WORTH_IT:
+            before = {name: value.clone() for name, value in population.state.items()}
+            members = self._training()
+            self.n_threads = faster_number(lambda: self._step(iteration, members), self.n_threads)
+            population.restore(before)
+        return self.n_threads
 
     def evaluate(self) -> None:
         """Add a point to the learning curves."""
@@ -338,7 +363,7 @@ class _Run:
             active = active & ~self.history.reached
         return active.nonzero()[:, 0]
 
-    def open(self, resume: bool, n_iterations: int, checkpoints: set[int]) -> None:
+    def open(self, resume: bool, n_iterations: int, checkpoints: set[int], threads: int | None) -> None:
         """Continue the run in the folder, if there is one, and say which wishes come too late."""
         state = self.folder.read(self.configuration, resume=resume)
         if state is None:
@@ -350,6 +375,8 @@ class _Run:
         done, late = self.iteration, []
         if n_iterations < done:
             late.append(f"n_iterations={n_iterations}")
+        if threads is not None and self.n_threads and threads != self.n_threads:
+            late.append(f"threads={threads}, it began with {self.n_threads}")
         if missed := sorted(
             checkpoints - self.folder.kept_iterations() - set(range(done, max(done, n_iterations) + 1))
         ):
@@ -399,17 +426,6 @@ def _flushing_denormals() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(False)
-
-
-@contextlib.contextmanager
-def _threads(n_threads: int) -> Iterator[None]:
-    """Compute on so many threads: sums over samples may be rounded in another order on more of them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _bar(run: _Run, n_iterations: int, progress: bool) -> tqdm:

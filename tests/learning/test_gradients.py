@@ -88,3 +88,43 @@ def test_targets_must_fit():
     model = lk.WCRNN(1, 6, 3, lk.residuals.scaled_identity(6, 0.9))
     with pytest.raises(ValueError, match="3 targets for 2 samples"):
         gradient_norms(model, torch.randn(2, 5, 1), torch.tensor([0, 1, 2]), cross_entropy)
+
+
+WEIGHTS = torch.tensor([1.0, 5.0, 0.25]).double()
+LABELS, IGNORED = torch.tensor([0, 2, 1, 1, 0]), torch.tensor([0, -100, 1, 1, -100])
+S = len(LABELS)
+FACTORS = {  # of the norm of the gradient of a sample's own cross-entropy: (loss, targets, factors)
+    "mean": (cross_entropy, LABELS, [1.0] * S),
+    "sum": (lambda o, t: cross_entropy(o, t, reduction="sum"), LABELS, [float(S)] * S),
+    "weights of classes": (
+        lambda o, t: cross_entropy(o, t, WEIGHTS),
+        LABELS,
+        [S * w / (1 + 0.25 + 5 + 5 + 1) for w in (1, 0.25, 5, 5, 1)],
+    ),
+    "labels that are ignored": (cross_entropy, IGNORED, [5 / 3, 0, 5 / 3, 5 / 3, 0]),
+    "by its name": ("cross-entropy", IGNORED, [5 / 3, 0, 5 / 3, 5 / 3, 0]),
+}
+
+
+@pytest.mark.parametrize("batch_size", [None, 2])
+@pytest.mark.parametrize("name", FACTORS)
+def test_the_share_of_a_sample_in_the_loss(name, batch_size):
+    """S ∂L/∂h_t against autograd of each sample's own loss, alone."""
+    loss, targets, factors = FACTORS[name]
+    torch.manual_seed(0)
+    model = lk.WCRNN(2, 6, 3, RESIDUALS["rotation"], 0.4, "A").double()
+    inputs = torch.randn(S, 8, 2, dtype=torch.float64)
+    ds = gradient_norms(model, inputs, targets, loss, batch_size=batch_size)
+    for sample, factor in enumerate(factors):
+        states = [torch.zeros(1, 6, dtype=torch.float64)]
+        for time in range(8):
+            states.append(model.step(states[-1], inputs[sample : sample + 1, time]))
+        own = cross_entropy(model.readout(states[-1]), LABELS[sample : sample + 1])
+        norms = [float(g.norm()) for g in torch.autograd.grad(own, states[1:])]
+        np.testing.assert_allclose(ds.gradient_norm[sample], np.multiply(factor, norms), rtol=1e-12)
+        slope = np.polyfit(np.arange(7, -1, -1), np.log(norms), 1)[0] if factor else np.nan
+        np.testing.assert_allclose(ds.decay_rate[sample], slope, rtol=1e-9)
+    assert ds.gradient_norm.attrs["units"] == "loss per state variable"
+    assert gradient_norms(model, inputs, LABELS, cross_entropy).gradient_norm.equals(
+        gradient_norms(model, inputs, LABELS, "cross-entropy").gradient_norm
+    )

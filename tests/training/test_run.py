@@ -19,7 +19,7 @@ import lyapkit as lk
 from lyapkit import residuals
 from lyapkit.models import build_network
 from lyapkit.tasks import AddingTask, task
-from lyapkit.training import checkpoints, train
+from lyapkit.training import checkpoints, run, threads, train
 
 OPTIONS = {"batch_size": 16, "learning_rate": 0.05, "evaluate_every": 10, "n_test_samples": 64, "dtype": torch.float64}
 
@@ -229,6 +229,52 @@ def test_a_run_goes_on_with_the_threads_it_began_with(tmp_path):
         torch.set_num_threads(before)
     assert result.metrics.attrs["n_threads"] == 2
     _same(result, expected)
+    with pytest.warns(UserWarning, match="ignored: threads=1, it began with 2"):
+        train(
+            networks, AddingTask(60), 4, **options | {"evaluate_every": 2, "folder": tmp_path}, resume=True, threads=1
+        )
+
+
+@pytest.mark.parametrize(("speed_up", "expected"), [(0.5, 1), (0.98, 1), (1.0, 1), (1.5, 3), (3.0, 3)])
+def test_the_faster_number_of_threads_is_found(monkeypatch, speed_up, expected):
+    clock, before, on = [0.0], torch.get_num_threads(), []
+    monkeypatch.setattr(threads.time, "perf_counter", lambda: clock[0])
+
+    def step():
+        on.append(torch.get_num_threads())
+        first = 5.0 if len(on) == 1 else 1.0  # a first step takes longer, and one or another is disturbed
+        clock[0] += first * (3.0 if len(on) == 3 else 1.0) / (speed_up if on[-1] == 3 else 1.0)
+
+    assert threads.faster_number(step, 3) == expected
+    assert on[1:] == [1, 3, 1, 3]
+    assert threads.faster_number(step, 1) == 1
+    assert torch.get_num_threads() == before
+
+
+def test_threads_are_measured_chosen_and_noted(monkeypatch):
+    """The steps that are measured are no part of the run; a short run is not measured; the user has the last word."""
+    expected, seen = train(_networks(), AddingTask(20), 60, **OPTIONS, threads=1), []
+    assert expected.metrics.attrs["n_threads"] == 1
+
+    def faster(step, most):
+        step()
+        step()
+        seen.append(most)
+        return 1
+
+    monkeypatch.setattr(run, "faster_number", faster)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        _same(train(_networks(), AddingTask(20), 60, **OPTIONS), expected)
+        assert seen == [2]
+        assert train(_networks(), AddingTask(20), 20, **OPTIONS).metrics.attrs["n_threads"] == 2
+        assert train(_networks(), AddingTask(20), 60, **OPTIONS, threads=np.int64(1)).metrics.attrs["n_threads"] == 1
+        assert seen == [2]
+    finally:
+        torch.set_num_threads(before)
+    with pytest.raises(ValueError, match="threads must be at least 1, got 0"):
+        train(_networks(), AddingTask(20), 60, **OPTIONS, threads=0)
 
 
 def test_a_full_disk_keeps_what_was_there(tmp_path, monkeypatch):

@@ -154,11 +154,10 @@ class ByAutograd(Linearization):
 
     def _read(self, states: Tensor) -> Tensor:
         """Return the outputs that are read from states (T, B, N)."""
+        read = self._read_states(states)
         if self.network.every_step:
-            return torch.stack([self.network.read(state) for state in states], dim=1)
-        if self.lengths is None:
-            return self.network.read(states[-1])
-        return self.network.read(states[self.lengths - 1, torch.arange(states.shape[1], device=states.device)])
+            return torch.stack([self.network.read(state) for state in read], dim=1)
+        return self.network.read(read)
 
 
 def _gradient(scalar: Tensor, leaves: list[Tensor]) -> tuple[Tensor, ...]:

@@ -66,9 +66,9 @@ class ByHand(Linearization):
                 through_residual *= self._residual_gain[time]
             torch.addcmul(through_residual, self._coupling_gain[time], drive[time], out=moved[time + 1])
         self._tangents, self._moved, self._z_tangent = tangents, moved, drive
-        outputs = linear(self._read(moved[1:]), network.readout.weight)
+        outputs = linear(self._read_states(moved[1:]), network.readout.weight)
         if READOUT in tangents:
-            outputs = outputs + linear(self._read(self.states), tangents[READOUT])
+            outputs = outputs + linear(self._read_states(self.states), tangents[READOUT])
         if READOUT_BIAS in tangents:
             outputs = outputs + tangents[READOUT_BIAS]
         return self._time_or_sample_first(outputs)
@@ -114,9 +114,9 @@ class ByHand(Linearization):
             elif name == BIAS:
                 product = change_z.sum((0, 1))
             elif name == READOUT:
-                product = _outer(of_outputs, self._read(self.states))
+                product = _outer(of_outputs, self._read_states(self.states))
                 if curved:
-                    product += _outer(output_gradient, self._read(self._moved[1:]))
+                    product += _outer(output_gradient, self._read_states(self._moved[1:]))
             else:
                 product = of_outputs.flatten(0, -2).sum(0)
             products[name] = product
@@ -144,7 +144,7 @@ class ByHand(Linearization):
             RECURRENT: lambda: _products(through_z, self._from_start[:-1], n_outputs),
             INPUT: lambda: _products(through_z, self._inputs, n_outputs),
             BIAS: lambda: through_z.sum(0).unflatten(1, (n_outputs, -1)),
-            READOUT: lambda: _of_own_output(self._time_or_sample_first(self._read(self.states)), each),
+            READOUT: lambda: _of_own_output(self._time_or_sample_first(self._read_states(self.states)), each),
             READOUT_BIAS: lambda: torch.eye(each).to(readout).repeat(n_outputs // each, 1).expand(n_samples, -1, -1),
         }
         parts = [per_output[name]().reshape(n_samples, n_outputs, -1) for name in self.names]
@@ -248,16 +248,8 @@ class ByHand(Linearization):
             through_u = (gain[:, None] if gradient.ndim == 3 else gain) * gradient
         return self.network.residual.transposed(through_u) + through_z @ self.network.recurrent.weight
 
-    def _read(self, states: Tensor) -> Tensor:
-        """Return the states that outputs are read from, of (T, B, N): (B, N), or (T, B, N)."""
-        if self.network.every_step:
-            return states
-        if self.lengths is None:
-            return states[-1]
-        return states[self.lengths - 1, torch.arange(states.shape[1], device=states.device)]
-
     def _by_step(self, of_read: Tensor) -> list[Tensor | None]:
-        """Return gradients of what is read step by step, the other way round than `_read`; None for zeros."""
+        """Return gradients of what is read step by step, the other way round than `_read_states`; None for zeros."""
         if self.network.every_step:
             return list(of_read.unbind(0))
         if self.lengths is None:

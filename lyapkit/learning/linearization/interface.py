@@ -84,6 +84,14 @@ class Linearization(ABC):
         """Return h_0 … h_{T−1}, or their tangents."""
         return torch.cat([torch.zeros_like(states[:1]), states[:-1]])
 
+    def _read_states(self, states: Tensor) -> Tensor:
+        """Return the states that outputs are read from, of (T, B, N): all, or each sample's at its end, (B, N)."""
+        if self.network.every_step:
+            return states
+        if self.lengths is None:
+            return states[-1]
+        return states[self.lengths - 1, torch.arange(states.shape[1], device=states.device)]
+
     def _is_read(self) -> Tensor:
         """Return which states are read from, (T, B)."""
         n_steps, n_samples = self.states.shape[:2]
