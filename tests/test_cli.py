@@ -73,7 +73,12 @@ def test_warnings_are_a_line_each(run, files, monkeypatch):
     for model, nonlinearity, name, words in (
         (tanh, "tanh", "spike", ("are upper bounds", about_steps)),
         (relu, "relu", "plain", (dead, "a b")),
-        (growing, "relu", "only_two", ("gave non-finite values: trajectory 0 at step", dead, "a b")),
+        (
+            growing,
+            "relu",
+            "only_two",
+            ("weight_hh_l0 holds values of wh", "gave non-finite values: trajectory 0 at step", dead, "a b"),
+        ),
     ):
         options = ("--nonlinearity", nonlinearity, "--inputs", files / f"{name}.npy", "-q", "--no-check")
         code, out, err = run("spectrum", model, *options)

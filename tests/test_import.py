@@ -37,3 +37,12 @@ def test_spectra_do_without_statistics_and_pictures():
 def test_help_and_missing_files_load_nothing_heavy(arguments):
     code = f"from lyapkit import cli\nimport sys\nsys.argv[1:] = {arguments}\ntry: cli.main()\nexcept SystemExit: pass"
     assert _loaded(code).splitlines()[-1] == "[]"
+
+
+def test_checking_a_loss_does_not_load_the_compiler():
+    code = "import torch; from lyapkit.losses.checks import checked_loss\n"
+    code += "outputs, targets = torch.zeros(4, 3, requires_grad=True), torch.tensor([0, 1, 2, 0])\n"
+    code += "checked_loss(torch.nn.functional.cross_entropy, outputs, targets)\n"
+    program = f"{code}import sys\nprint('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

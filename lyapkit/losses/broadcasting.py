@@ -80,6 +80,11 @@ class _Operations(TorchDispatchMode):
         super().__init__()
         self._origins, self._n_samples = origins, n_samples
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Return False: to keep out of PyTorch's compiler, it would be imported, which takes seconds."""
+        return False
+
     def __torch_dispatch__(
         self, func: torch._ops.OpOverload, types: object, args: tuple = (), kwargs: dict | None = None
     ) -> object:

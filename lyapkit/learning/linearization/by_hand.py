@@ -130,16 +130,17 @@ class ByHand(Linearization):
         readout, (n_steps, n_samples, n_units) = self.network.readout.weight, self.states.shape
         each = len(readout)
         n_outputs = each * (n_steps if self.network.every_step else 1)
-        through_z = readout.new_empty(n_steps, n_samples, n_outputs * n_units)
+        through_z = readout.new_empty(n_steps, n_samples, n_outputs, n_units)
         gradient, is_read = readout.new_zeros(n_samples, n_outputs, n_units), self._is_read()
+        some_are_read = is_read.any(1).tolist()
         for time in reversed(range(n_steps)):
             if self.network.every_step:
                 gradient[:, time * each : (time + 1) * each] += readout
-            else:
+            elif some_are_read[time]:
                 gradient += is_read[time, :, None, None] * readout
-            through = self._coupling_gain[time][:, None] * gradient
-            through_z[time] = through.flatten(1)
+            through = torch.mul(self._coupling_gain[time][:, None], gradient, out=through_z[time])
             gradient = self._one_step_back(gradient, time, through)
+        through_z = through_z.flatten(2)
         per_output = {
             RECURRENT: lambda: _products(through_z, self._from_start[:-1], n_outputs),
             INPUT: lambda: _products(through_z, self._inputs, n_outputs),
@@ -246,7 +247,9 @@ class ByHand(Linearization):
         if self._residual_gain is not None:
             gain = self._residual_gain[time]
             through_u = (gain[:, None] if gradient.ndim == 3 else gain) * gradient
-        return self.network.residual.transposed(through_u) + through_z @ self.network.recurrent.weight
+        earlier = self.network.residual.transposed(through_u)
+        rows = earlier.flatten(0, -2).addmm_(through_z.flatten(0, -2), self.network.recurrent.weight)
+        return rows.view_as(earlier)
 
     def _by_step(self, of_read: Tensor) -> list[Tensor | None]:
         """Return gradients of what is read step by step, the other way round than `_read_states`; None for zeros."""
