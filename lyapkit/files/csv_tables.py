@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lyapkit.files.index_columns import index_column
 from lyapkit.files.limits import check_size
 
 _SEVERAL = (
@@ -18,8 +19,16 @@ _SEVERAL = (
 
 
 def csv_rows(path: Path) -> np.ndarray:
-    """Return the rows of a table, (row, column); a single column of whole numbers as classes (row,)."""
-    _, values = _table(path)
+    """Return the rows of a table, (row, column); a single column of whole numbers as classes (row,).
+
+    Raises
+    ------
+    ValueError
+        If it is no table of numbers, or a column is an index.
+    """
+    header, values = _table(path)
+    if values.shape[1] > 1 and (index := index_column(header, values)):
+        raise ValueError(f"{index}: leave it out; if it is a target, call it 'target …' in a header")
     if values.shape[1] == 1 and (values == values.round()).all():
         return values[:, 0].astype(np.int64)
     return values
@@ -31,7 +40,7 @@ def csv_sequences(path: Path) -> np.ndarray | list[np.ndarray]:
     Raises
     ------
     ValueError
-        If it is no table of numbers, or its times do not increase.
+        If it is no table of numbers, its times do not increase, or a column is an index and not called so.
     """
     header, values = _table(path)
     names = [] if header is None else [name.lower() for name in header]
@@ -46,7 +55,13 @@ def csv_sequences(path: Path) -> np.ndarray | list[np.ndarray]:
             "its first row counts the columns, as pandas writes it where they have no names: leave it out, or name them"
         )
     owners = values[:, names.index("trajectory")] if "trajectory" in names else np.zeros(len(values))
-    is_feature = [name not in ("trajectory", "time") for name in names] or slice(None)
+    is_feature = np.array([name not in ("trajectory", "time") for name in names] or [True] * values.shape[1])
+    features = None if header is None else [name for name, is_one in zip(header, is_feature, strict=True) if is_one]
+    if index := index_column(features, values[:, is_feature], owners):
+        raise ValueError(
+            f"{index}: leave it out, or call it in a header 'trajectory' if it tells sequences apart, 'time' if it is "
+            "the time of each row, or 'feature …' if it is an input"
+        )
     trajectories = []
     for owner in dict.fromkeys(owners):
         own = values[owners == owner]
@@ -78,6 +93,11 @@ def _table(path: Path) -> tuple[list[str] | None, np.ndarray]:
         if first is None:
             raise ValueError("it is empty")
         header = None if _is_number(first[0]) else [name.strip() for name in first]
+        numbers = [cell for cell in header or () if _is_number(cell)]
+        if header and numbers and numbers != [str(number) for number in range(len(numbers))]:
+            raise ValueError(
+                f"its first row is neither a header nor numbers: it holds {header[0]!r} as well as {numbers[0]!r}"
+            )
         values = array("d")  # not a list of lists, which would take many times the memory
         for number, row in enumerate(rows if header else itertools.chain([first], rows), start=1):
             if len(row) != len(first):
@@ -85,7 +105,11 @@ def _table(path: Path) -> tuple[list[str] | None, np.ndarray]:
                     f"its row {number} has {len(row)} columns where the first has {len(first)}: a row is one time "
                     f"step, with all features; {_SEVERAL}"
                 )
-            values.extend(map(float, row))
+            try:
+                values.extend(map(float, row))
+            except ValueError:
+                odd = next(cell for cell in row if not _is_number(cell))
+                raise ValueError(f"its row {number} holds {odd!r}, which is no number") from None
     if not values:
         raise ValueError("it has a header and no rows")
     return header, np.array(values).reshape(-1, len(first))

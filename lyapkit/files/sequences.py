@@ -26,7 +26,8 @@ def read_inputs(path: str | Path) -> np.ndarray | xr.DataArray | list[np.ndarray
         `.npy`: the array. `.npz`, `.nc`: the only array, or the one called `inputs`; in `.nc` with the dimensions
         trajectory, time and feature, in any order. `.pt`: a tensor. `.csv`: one row per time step, one column per
         feature, with or without a header; several trajectories need a header with a column `trajectory`, and may differ
-        in length. Rows are in the order of time; a column `time`, which must say so, is not a feature.
+        in length. Rows are in the order of time; a column `time`, which must say so, is not a feature. A column that
+        looks like an index under another name is refused; one called `feature …` is always a feature.
 
     Raises
     ------

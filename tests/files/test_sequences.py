@@ -1,11 +1,14 @@
 """Input files: the same sequences from every type of file, and what is said about damaged ones."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 import xarray as xr
 
 import lyapkit as lk
+from lyapkit.files.sequences import read_targets
 
 VALUES = np.random.default_rng(0).normal(size=(2, 5, 3)).round(3)
 
@@ -68,13 +71,87 @@ def test_damaged_files(tmp_path, suffix, damage):
         ("1;2\n3;4\n", "not a readable"),
         (",a\n0,0.5\n1,0.7\n", "column 1 has no name"),
         ("0,1\n0.5,0.2\n0.7,0.1\n", "first row counts the columns"),
-        ("1,2\n,4\n", "not a readable"),
+        ("1,2\n,4\n", "row 2 holds '', which is no number"),
+        ("NA,0.5\n0.1,0.2\n", "first row is neither a header nor numbers: it holds 'NA' as well as '0.5'"),
+        ("name,a\nA,0.5\nB,0.7\n", "row 1 holds 'A', which is no number"),
     ],
 )
 def test_bad_csv(tmp_path, text, message):
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
         lk.read_inputs(tmp_path / "a.csv")
+
+
+WAYS_OUT = "leave it out, or call it in a header 'trajectory' .* 'time' .* or 'feature …' if it is an input"
+
+
+def _rows(*columns):
+    return np.column_stack([np.broadcast_to(column, 12) for column in columns])
+
+
+_A, _B = np.random.default_rng(0).normal(size=(2, 12))
+_BLOCKS, _CYCLES = np.repeat(range(3), 4), np.tile(range(4), 3)
+
+
+@pytest.mark.parametrize(
+    ("names", "columns", "odd"),
+    [
+        ("sequence,a,b", (_BLOCKS, _A, _B), "'sequence' numbers something"),
+        ("id,a,b", (_CYCLES + 7, _A, _B), "'id' numbers something"),
+        ("a,trialId,b", (_A, np.repeat([3, 9, 4], 4), _B), "'trialId' numbers something"),
+        ("Subject no.,a", (np.repeat([3, 9, 3], 4), _A), "'Subject no.' numbers something"),
+        ("t,a", (0.1 * np.arange(12), _A), "'t' numbers something"),
+        ("timestamp,a", (np.cumsum(np.abs(_B)), _A), "'timestamp' numbers something"),
+        ("trajectory,step,a", (_BLOCKS, _CYCLES, _A), "'step' numbers something"),
+        ("Unnamed: 0,a", (range(12), _A), "'Unnamed: 0' numbers something"),
+        ("mouse,a", (_BLOCKS + 1, _A), "'mouse' counts"),
+        ("a,Zeit", (_A, 0.02 * np.arange(12)), "'Zeit' counts"),
+        ("Reihe,Zeit,a", (np.repeat([17, 40], 6), np.tile(0.5 * np.arange(6), 2), _A), "'Reihe' is the same whole"),
+        ("trajectory,zeit,a", (_BLOCKS, 10.0 * _BLOCKS + _CYCLES, _A), "'zeit' counts"),
+        (None, (range(1, 13), _A), "its column 1 counts"),
+        (None, (_A, _CYCLES), "its column 2 counts"),
+        (None, (np.repeat([0, 1], 6), _A), "its column 1 is the same whole number"),
+    ],
+)
+def test_a_column_that_is_an_index_is_no_input(tmp_path, names, columns, odd):
+    path = tmp_path / "a.csv"
+    np.savetxt(path, _rows(*columns), delimiter=",", header=names or "", comments="")
+    if names is None:
+        path.write_text(path.read_text().removeprefix("\n"))
+    with pytest.raises(ValueError, match=f"{re.escape(odd)}.*: {WAYS_OUT}"):
+        lk.read_inputs(path)
+    if names is not None:
+        with pytest.raises(ValueError, match="leave it out; if it is a target, call it 'target …'"):
+            read_targets(path)
+
+
+@pytest.mark.parametrize(
+    ("names", "columns"),
+    [
+        ("stimulus,a", (np.tile([0, 1, 1, 0], 3), _A)),
+        ("a,step input", (_A, np.repeat([0, 1], 6))),
+        ("a,level", (_A, np.repeat([0, 2, 1], 4))),
+        ("feature id,a", (range(12), _A)),
+        ("a,input ramp", (_A, range(12))),
+        ("index,a", (_B, _A)),  # of shares
+        ("t,a", (_B, _A)),  # a temperature
+        ("trial_type,a", (np.tile([0, 1, 1, 0], 3), _A)),
+        ("tokens", (_CYCLES,)),
+        (None, (_CYCLES,)),
+        (None, (np.tile([0, 1], 6), np.tile([1, 0], 6))),
+    ],
+)
+def test_what_only_resembles_an_index_is_an_input(tmp_path, names, columns):
+    path = tmp_path / "a.csv"
+    np.savetxt(path, _rows(*columns), delimiter=",", header=names or "", comments="")
+    if names is None:
+        path.write_text(path.read_text().removeprefix("\n"))
+    np.testing.assert_allclose(lk.read_inputs(path), _rows(*columns)[None])
+
+
+def test_pandas_headers_of_numbers(tmp_path):
+    (tmp_path / "a.csv").write_text("trajectory,0,1\n0,0.5,0.25\n0,0.75,0.1\n")
+    np.testing.assert_array_equal(lk.read_inputs(tmp_path / "a.csv"), [[[0.5, 0.25], [0.75, 0.1]]])
 
 
 def test_sequences_of_different_lengths(tmp_path, run):
