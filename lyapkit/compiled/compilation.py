@@ -87,9 +87,9 @@ def disagreement(program: Program, function: Map, state: Tensor, input: Tensor |
     """Return in what a program differs from its function at states (B, N), None if in nothing."""
     expected = function.step(state, input)
     got = torch.as_tensor(program.step(state.numpy(), None if input is None else input.numpy()))
-    is_finite = expected.isfinite().all(1) & got.isfinite().all(1)
-    size = expected.abs().amax(0) + REST * state.abs().amax(0) + 1e-300
-    error = ((got - expected).abs() / size).where(is_finite[:, None], 0.0)
+    is_finite = expected.isfinite().all(1, keepdim=True)
+    size = expected.where(is_finite, 0.0).abs().amax(0) + REST * state.abs().amax(0) + 1e-300
+    error = ((got - expected).abs() / size).nan_to_num(nan=torch.inf).where(is_finite, 0.0)
     if float(error.max()) <= AGREEMENT:
         return None
     row, column = divmod(int(error.argmax()), error.shape[1])

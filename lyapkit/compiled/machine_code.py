@@ -24,7 +24,7 @@ _DOUBLE, _POINTER, _LONG = ir.DoubleType(), ir.PointerType(), ir.IntType(64)
 _LITERAL = (0.0, 1.0, -1.0, 0.5, 2.0)
 _INTRINSICS = ("sqrt", "exp", "log", "sin", "cos", "floor")
 _LIBRARY = {
-    **{name: name for name in ("tan", "sinh", "cosh", "tanh", "expm1", "log1p")},
+    **{name: name for name in ("tan", "sinh", "cosh", "tanh", "expm1", "log1p", "erf")},
     **{f"arc{name}": f"a{name}" for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "tan2")},
 }
 _ORDERINGS = {"less": "<", "less_equal": "<=", "equal": "=="}

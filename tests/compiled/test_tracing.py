@@ -49,6 +49,25 @@ def scaled(s, factor):
     return factor * s / (1 + np.linalg.norm(s) ** 2) + np.dot(A, s) + np.roll(s, 1) ** -2
 
 
+def alias(s):
+    y = np.asarray(s)
+    y[0] = np.cos(y[1])  # s[0], too
+    return np.array([s[0] + s[2], float(s[1]), np.float64(s[2]) + (s > 0.3).astype(float).sum() + s.mean()])
+
+
+def truths(s):
+    if np.any(s > 1.5) or isinstance(s[0], int):
+        return np.where(np.isnan(s), 0.0, s)
+    count = np.sum(s > 0) + 1.0 * (s[0] > 0.5) + 1.0 * (s[0] > -0.5)
+    return s * count + np.logical_xor(s > 0, s[0] > 0.2) + (s > 0) * np.logical_and(s, True)
+
+
+def kept_dtype(s):
+    out = np.zeros(s.shape, dtype=s.dtype)
+    out[...] = np.round(s, 1) + 0.1 * np.remainder(s, -0.7) + np.fmod(s, 0.4)
+    return out if s.dtype == np.float64 else 2 * out
+
+
 class Callable:
     def __init__(self, inner):
         self.inner = inner
@@ -76,10 +95,27 @@ def torch_many(s):
     return torch.stack([first, second, torch.cat([s, s.flip(0)]).cumsum(0)[4] + s.roll(1)[0] / s.abs().mean()])
 
 
+def torch_types(s):
+    positive = (s > 0).double() + (s > 0.5).to(s)
+    new = torch.zeros_like(s)
+    new.copy_(torch.sin(s)[None].squeeze_(0))
+    return new * positive + torch.erf(s) + torch.nn.functional.gelu(s) + torch.round(s, decimals=1)
+
+
 NUMPY = [*map(unary, ("sqrt", "exp", "expm1", "log", "log1p", "sin", "cos", "tan", "arcsin", "arccos", "arctan"))]
 NUMPY += [*map(unary, ("sinh", "cosh", "tanh", "arcsinh", "arccosh", "arctanh", "square", "reciprocal", "cbrt"))]
-NUMPY += [filled, branches, extremes, in_place, functools.partial(scaled, factor=0.7), Callable(filled)]
-TORCH = [torch_in_place, torch_branches, torch_many, torch.nn.Linear(3, 3).double()]
+NUMPY += [
+    alias,
+    truths,
+    kept_dtype,
+    filled,
+    branches,
+    extremes,
+    in_place,
+    functools.partial(scaled, factor=0.7),
+    Callable(filled),
+]
+TORCH = [torch_types, torch_in_place, torch_branches, torch_many, torch.nn.Linear(3, 3).double()]
 
 
 def _named(function):
@@ -134,6 +170,17 @@ def until_small(s):
     return s
 
 
+def caught(s):
+    try:
+        return s * math.sqrt(s[0])
+    except ValueError:
+        return s
+
+
+def left_torch(s):
+    return s if s.tolist()[0] > 0 else 2 * s
+
+
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
@@ -142,9 +189,40 @@ def until_small(s):
         (lambda s: A[int(s[0])], "needs an argument as a number"),
         (lambda s: s[:2], "returns shape"),
         (lambda s: np.interp(s, [0, 1], [0, 1]), "."),
-        (lambda s: np.array([s[0] ^ 1, s[1], s[2]]), "."),
+        (lambda s: np.array([s[0] ^ 1, s[1], s[2]]), "bits"),
+        (lambda s: s.astype(int), "rounds to int64"),
+        (lambda s: np.array(s, dtype=np.float32), "rounds to float32"),
+        (lambda s: np.zeros_like(s, dtype=int) + s, "rounds to int64"),
+        (lambda s: s * ((s > 0) + (s > 1)), "adds truth values"),
+        (caught, "catches exceptions"),
     ],
 )
 def test_refusals(function, reason):
     with pytest.raises(Untraceable, match=reason):
         traced(function, 3)
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (left_torch, "leaves torch by tolist"),
+        (lambda s: s.float().double(), "rounds to float32"),
+        (lambda s: s * s.long(), "rounds to int64"),
+        (lambda s: s * ((s > 0) + (s > 1)), "adds truth values"),
+        (lambda s: s if s[0].item() > 0 else 2 * s, "needs an argument as a number"),
+    ],
+)
+def test_refusals_in_torch(function, reason):
+    with pytest.raises(Untraceable, match=reason):
+        traced(function, 3, in_torch=(True, True))
+
+
+@pytest.mark.parametrize("name", ["maximum", "minimum", "fmax", "fmin"])
+def test_what_is_not_a_number_stays_so(name):
+    function = getattr(np, name)
+    values = np.array([[np.nan, 1.0], [1.0, np.nan], [np.nan, np.nan], [2.0, 1.0], [1.0, 2.0]])
+    program = traced(lambda s: np.stack([function(s[0], s[1]), function(s[0], 1.5)]), 2)
+    expected = np.stack([function(values[:, 0], values[:, 1]), function(values[:, 0], 1.5)], axis=-1)
+    np.testing.assert_array_equal(program.step(values), expected)
+    in_torch = traced(lambda s: torch.relu(s) + torch.sign(s) + torch.clamp(s, -1, 1), 2, in_torch=(True, True))
+    assert np.isnan(in_torch.step(values)).tolist() == np.isnan(values).tolist()

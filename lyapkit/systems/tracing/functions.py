@@ -17,14 +17,36 @@ def _log1p_exp(x: Value) -> Value:
     return maximum(x, 0.0) + (-abs(x)).do("exp").do("log1p")
 
 
-def minimum(a: Any, b: Any) -> Any:
-    """Return the smaller of two."""
-    return (a <= b).choose(a, b) if isinstance(a, Value) else (b < a).choose(b, a)
+def minimum(a: Any, b: Any) -> Value:
+    """Return the smaller of two; NaN, of which no comparison holds, if one is."""
+    a, b = _both(a, b)
+    return ((b < a) | (b != b)).choose(b, a) if a.known is None else (a <= b).choose(a, b)
 
 
-def maximum(a: Any, b: Any) -> Any:
-    """Return the larger of two."""
-    return (a >= b).choose(a, b) if isinstance(a, Value) else (b > a).choose(b, a)
+def maximum(a: Any, b: Any) -> Value:
+    """Return the larger of two; NaN if one is."""
+    a, b = _both(a, b)
+    return ((a < b) | (b != b)).choose(b, a) if a.known is None else (b <= a).choose(a, b)
+
+
+def fmin(a: Any, b: Any) -> Value:
+    """Return the smaller of two; the other one if one is NaN."""
+    a, b = _both(a, b)
+    return ((a <= b) | (b != b)).choose(a, b)
+
+
+def fmax(a: Any, b: Any) -> Value:
+    """Return the larger of two; the other one if one is NaN."""
+    a, b = _both(a, b)
+    return ((b <= a) | (b != b)).choose(a, b)
+
+
+def _both(a: Any, b: Any) -> tuple[Value, Value]:
+    return (a, a.taken(b)) if isinstance(a, Value) else (b.taken(a), b)
+
+
+def _truth(x: Any) -> Any:
+    return x.truth if isinstance(x, Value) else bool(x)
 
 
 def sigmoid(x: Value) -> Value:
@@ -35,7 +57,7 @@ def sigmoid(x: Value) -> Value:
 
 def sign(x: Value) -> Value:
     """Return −1, 0 or 1."""
-    return (x > 0.0) - (x < 0.0)
+    return (x == x).choose((x > 0.0) - (x < 0.0), x)
 
 
 def where(condition: Any, this: Any, that: Any) -> Any:
@@ -60,7 +82,7 @@ FUNCTIONS: dict[str, Callable] = {
     **{
         name: _simple(name)
         for name in (
-            *("sqrt", "exp", "expm1", "log", "log1p", "sin", "cos", "tan", "floor"),
+            *("sqrt", "exp", "expm1", "log", "log1p", "sin", "cos", "tan", "floor", "erf"),
             *("arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "arcsinh", "arccosh", "arctanh", "negative"),
         )
     },
@@ -80,11 +102,16 @@ FUNCTIONS: dict[str, Callable] = {
     "greater_equal": lambda a, b: a >= b,
     "equal": lambda a, b: a == b,
     "not_equal": lambda a, b: a != b,
-    "logical_and": lambda a, b: a & b,
-    "logical_or": lambda a, b: a | b,
+    "logical_and": lambda a, b: _truth(a) & _truth(b),
+    "logical_or": lambda a, b: _truth(a) | _truth(b),
+    "logical_xor": lambda a, b: _truth(a) ^ _truth(b),
+    "bitwise_xor": lambda a, b: a ^ b,
     "bitwise_and": lambda a, b: a & b,
     "bitwise_or": lambda a, b: a | b,
-    "logical_not": lambda a: ~a,
+    "logical_not": lambda a: ~_truth(a),
+    "isnan": lambda a: a != a,
+    "isfinite": lambda a: abs(a) < math.inf,
+    "isinf": lambda a: abs(a) == math.inf,
     "invert": lambda a: ~a,
     "absolute": abs,
     "fabs": abs,
@@ -102,8 +129,8 @@ FUNCTIONS: dict[str, Callable] = {
     "rint": rounded,
     "minimum": minimum,
     "maximum": maximum,
-    "fmin": minimum,
-    "fmax": maximum,
+    "fmin": fmin,
+    "fmax": fmax,
     "hypot": hypot,
     "degrees": lambda a: a * (180.0 / math.pi),
     "radians": lambda a: a * (math.pi / 180.0),

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from lyapkit.systems.tracing.functions import function_of, maximum, minimum, where
-from lyapkit.systems.tracing.tape import Untraceable, Value
+from lyapkit.systems.tracing.tape import Untraceable, Value, require_float64
 
-_EXTREMES = {"maximum": maximum, "minimum": minimum}
+_OF_REDUCTIONS = {"keepdims": False, "initial": None, "where": True}
+_REDUCED = ("maximum", "minimum", "logical_and", "logical_or")
 
 
 class TracedArray(np.ndarray):
@@ -23,9 +24,15 @@ class TracedArray(np.ndarray):
     def __array_function__(self, function: Callable, types: Any, arguments: Sequence, options: dict) -> Any:
         return called(function, arguments, options)
 
-    def astype(self, *_: Any, **__: Any) -> TracedArray:
-        """Return a copy: values have one type."""
-        return self.copy()
+    @property
+    def dtype(self) -> np.dtype:
+        """What the array is in place of."""
+        return np.dtype(np.float64)
+
+    def astype(self, kind: Any, **_: Any) -> TracedArray:
+        """Return a copy of floats, or refuse to round."""
+        require_float64(kind)
+        return as_traced(numbers(plain(self)))
 
 
 def as_traced(values: Any) -> Any:
@@ -52,17 +59,27 @@ def _holds(entries: Any, kind: type) -> bool:
     return any(isinstance(e, kind) or (isinstance(e, (list, tuple)) and _holds(e, kind)) for e in entries)
 
 
+def numbers(array: np.ndarray) -> np.ndarray:
+    """Return an array with truth values as numbers."""
+    return np.frompyfunc(lambda e: e.as_number() if isinstance(e, Value) else e, 1, 1)(array)
+
+
+def holds_values(array: Any) -> bool:
+    """Return whether some entries of an array are values."""
+    return any(isinstance(entry, Value) for entry in np.ravel(array))
+
+
 def elementwise(function: Callable, *operands: Any) -> Any:
     """Return a function of every element of arrays, which are broadcast."""
     arrays = [np.asarray(plain(operand), dtype=object) for operand in operands]
 
     def one(*elements: Any) -> Any:
-        return function(*elements) if any(isinstance(e, Value) for e in elements) else _of_numbers(function, elements)
+        return function(*elements) if any(isinstance(e, Value) for e in elements) else _ofnumbers(function, elements)
 
     return as_traced(np.asarray(np.frompyfunc(one, len(arrays), 1)(*arrays), dtype=object))
 
 
-def _of_numbers(function: Callable, elements: tuple) -> Any:
+def _ofnumbers(function: Callable, elements: tuple) -> Any:
     """Return a function's value for numbers alone, which stand beside values in an array."""
     from lyapkit.systems.tracing.tape import Tape
 
@@ -75,16 +92,19 @@ def universal(ufunc: np.ufunc, method: str, *operands: Any, out: tuple | None = 
     """Return what a universal function makes of values."""
     if ufunc is np.matmul and method == "__call__":
         result = as_traced(np.matmul(*map(_two, map(plain, operands))))
-    elif method == "__call__" and not set(options) - {"dtype", "casting"}:
+    elif method == "__call__" and not set(options) - {"dtype", "casting", "subok"}:
+        require_float64(options.get("dtype"))
         result = elementwise(function_of(ufunc.__name__), *operands)
-    elif method == "reduce" and ufunc.__name__ in _EXTREMES:
-        axis, array = options.get("axis", 0), np.asarray(plain(operands[0]))
-        array = array.reshape(1, -1) if axis is None else np.moveaxis(array, axis, 0)
-        rows = array[0] if axis is None else array
-        result = functools.reduce(lambda a, b: elementwise(_EXTREMES[ufunc.__name__], a, b), rows)
+    elif method == "reduce" and ufunc.__name__ in _REDUCED:
+        axis, array = options.pop("axis", 0), np.asarray(plain(operands[0]), dtype=object)
+        if any(options.get(name, default) not in (default, np._NoValue) for name, default in _OF_REDUCTIONS.items()):
+            raise Untraceable(f"it calls numpy.{ufunc.__name__}.reduce with {', '.join(options)}")
+        rows = array.reshape(-1) if axis is None else np.moveaxis(array, axis, 0)
+        function = function_of(ufunc.__name__)
+        result = functools.reduce(lambda a, b: elementwise(function, a, b), rows)
     elif method in ("reduce", "accumulate") and ufunc in (np.add, np.multiply):
-        options = {key: value for key, value in options.items() if key not in ("dtype", "where")}
-        result = as_traced(getattr(ufunc, method)(plain(operands[0]), **options))
+        require_float64(options.pop("dtype", None))
+        result = as_traced(getattr(ufunc, method)(numbers(_two(plain(operands[0]))), **options))
     elif method == "outer":
         first, second = np.asarray(plain(operands[0])), np.asarray(plain(operands[1]))
         result = elementwise(function_of(ufunc.__name__), first.reshape(first.shape + (1,) * second.ndim), second)
@@ -93,7 +113,7 @@ def universal(ufunc: np.ufunc, method: str, *operands: Any, out: tuple | None = 
     if out is None:
         return result
     target = out[0]
-    if not isinstance(target, np.ndarray) or target.dtype != object:
+    if not isinstance(target, np.ndarray) or plain(target).dtype != object:
         raise Untraceable("it writes into an array that was made elsewhere")
     target[...] = result
     return target
@@ -108,7 +128,8 @@ def called(function: Callable, arguments: Sequence, options: dict) -> Any:
     name = function.__name__
     if name in _OWN:
         return _OWN[name](*arguments, **options)
-    options = {key: plain(value) for key, value in options.items() if key != "dtype"}
+    require_float64(options.pop("dtype", None))
+    options = {key: plain(value) for key, value in options.items()}
     if name in _JOINS:
         parts, *arguments = arguments
         result = function([np.asarray(plain(part), dtype=object) for part in parts], *arguments, **options)
@@ -132,7 +153,7 @@ def _clip(a: Any, a_min: Any = None, a_max: Any = None, **options: Any) -> Any:
 
 
 def _mean(a: Any, axis: Any = None, **options: Any) -> Any:
-    total = np.add.reduce(np.asarray(plain(a)), axis=axis, **options)
+    total = np.add.reduce(numbers(_two(plain(a))), axis=axis, **options)
     return as_traced(np.asarray(total * (np.size(total) / np.size(a)), dtype=object))
 
 
@@ -142,8 +163,10 @@ _OWN: dict[str, Callable] = {
     "clip": _clip,
     "norm": _norm,
     "mean": _mean,
+    "sum": lambda a, axis=None, dtype=None, **options: np.add.reduce(as_traced(a), axis=axis, dtype=dtype, **options),
+    "any": lambda a, axis=None, **options: np.logical_or.reduce(a, axis=axis, **options),
+    "all": lambda a, axis=None, **options: np.logical_and.reduce(a, axis=axis, **options),
     "real": lambda x: x,
     "round": lambda x, decimals=0: np.rint(x) if decimals == 0 else np.rint(x * 10.0**decimals) / 10.0**decimals,
-    "isfinite": lambda x: np.ones(np.shape(x), dtype=bool),
     "copy": lambda x: x.copy() if isinstance(x, np.ndarray) else x,
 }

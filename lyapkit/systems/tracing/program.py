@@ -5,6 +5,7 @@ At a kink, such as that of |x| at 0, the derivative is that of one of the sides.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -190,6 +191,7 @@ _SLOPES = {
     "sqrt": lambda y, a: (0.5 / y,),
     "exp": lambda y, a: (y,),
     "expm1": lambda y, a: (a.do("exp"),),
+    "erf": lambda y, a: (2.0 / math.sqrt(math.pi) * (-a * a).do("exp"),),
     "log": lambda y, a: (1.0 / a,),
     "log1p": lambda y, a: (1.0 / (1.0 + a),),
     "sin": lambda y, a: (a.do("cos"),),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dis
 import functools
 import math
 import types
@@ -12,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from lyapkit.systems.tracing.functions import FUNCTIONS, hypot
-from lyapkit.systems.tracing.numpy_functions import as_traced
-from lyapkit.systems.tracing.tape import Untraceable, Value
+from lyapkit.systems.tracing.numpy_functions import TracedArray, plain
+from lyapkit.systems.tracing.tape import Untraceable, Value, require_float64
 
 
 class _Stand:
@@ -40,30 +41,58 @@ def _made(name: str) -> Callable:
 
     def make(*arguments: Any, **options: Any) -> Any:
         result = original(*arguments, **options)
-        if result.dtype.kind == "f":
-            return result.astype(object).view(type(as_traced(np.empty(1, dtype=object))))
-        return result
+        return result.astype(object).view(TracedArray) if result.dtype == np.float64 else result
 
     return make
 
 
 def _array(values: Any, dtype: Any = None, **options: Any) -> Any:
-    def has_values(entry: Any) -> bool:
-        if isinstance(entry, np.ndarray):
-            return entry.dtype == object
-        return any(map(has_values, entry)) if isinstance(entry, (list, tuple)) else isinstance(entry, Value)
-
-    if not has_values(values):
+    """Do what numpy.array does."""
+    if not _has_values(values):
         return np.array(values, dtype=dtype, **options)
-    array = np.array(values, dtype=object)
-    return array.view(type(as_traced(np.empty(1, dtype=object)))) if array.ndim else array.item()
+    require_float64(dtype)
+    if set(options) - {"copy", "order"}:
+        raise Untraceable(f"it calls numpy.array with {', '.join(options)}")
+    array = np.array(plain(values), dtype=object)
+    return array.view(TracedArray) if array.ndim else array.item()
+
+
+def _as_array(values: Any, dtype: Any = None, **options: Any) -> Any:
+    """Do what numpy.asarray does, which copies no array."""
+    if isinstance(values, TracedArray):
+        require_float64(dtype)
+        return values
+    return _array(values, dtype, **options)
+
+
+def _has_values(entry: Any) -> bool:
+    if isinstance(entry, np.ndarray):
+        return plain(entry).dtype == object
+    return any(map(_has_values, entry)) if isinstance(entry, (list, tuple)) else isinstance(entry, Value)
+
+
+class _IsFloat(type(float)):
+    def __instancecheck__(cls, thing: Any) -> bool:
+        return isinstance(thing, (float, Value))
+
+
+class _Float(float, metaclass=_IsFloat):
+    """Stands in for float and numpy.float64."""
+
+    dtype = np.dtype(np.float64)
+
+    def __new__(cls, thing: Any = 0.0) -> Any:
+        return thing.as_number() if isinstance(thing, Value) else float(thing)
 
 
 _MATH = {
     name: _of_math(name, FUNCTIONS[numpy_name])
     for name, numpy_name in {
         **{name: name for name in ("sqrt", "exp", "expm1", "log1p", "sin", "cos", "tan", "sinh", "cosh", "tanh")},
-        **{name: name for name in ("floor", "ceil", "trunc", "fabs", "fmod", "degrees", "radians", "log2", "log10")},
+        **{
+            name: name
+            for name in ("erf", "floor", "ceil", "trunc", "fabs", "fmod", "degrees", "radians", "log2", "log10")
+        },
         **{f"a{name}": f"arc{name}" for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "tan2")},
         "pow": "power",
     }.items()
@@ -71,11 +100,12 @@ _MATH = {
 _MATH["log"] = _of_math("log", lambda x, base=math.e: x.do("log") if base == math.e else x.do("log") / math.log(base))
 _MATH["hypot"] = _of_math("hypot", hypot)
 _NUMPY = {name: _made(name) for name in ("zeros", "ones", "empty", "full", "eye", "identity")}
-_NUMPY |= dict.fromkeys(("array", "asarray", "float64", "asanyarray", "ascontiguousarray"), _array)
+_NUMPY |= {"array": _array, "float64": _Float}
+_NUMPY |= dict.fromkeys(("asarray", "asanyarray", "ascontiguousarray"), _as_array)
 _BY_IDENTITY = {id(getattr(math, name)): function for name, function in _MATH.items()} | {
     id(getattr(np, name)): function for name, function in _NUMPY.items() if hasattr(np, name)
 }
-_STANDS = {id(math): _Stand(math, _MATH), id(np): _Stand(np, _NUMPY), id(float): lambda x: x}
+_STANDS = {id(math): _Stand(math, _MATH), id(np): _Stand(np, _NUMPY), id(float): _Float, id(np.float64): _Float}
 
 
 def rebound(function: Callable, _memo: dict[int, Any] | None = None) -> Callable:
@@ -94,6 +124,7 @@ def rebound(function: Callable, _memo: dict[int, Any] | None = None) -> Callable
     copied = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__, _cells(function))
     copied.__kwdefaults__ = function.__kwdefaults__
     memo[id(function)] = copied
+    _refuse_catching(function.__code__)
     for name in _names_in(function.__code__):
         if name in names:
             names[name] = _stand_in(names[name], memo)
@@ -126,6 +157,12 @@ def _filled(cell: types.CellType) -> bool:
         return cell.cell_contents is not None or True
     except ValueError:  # a function that names itself, before it is there
         raise Untraceable("it is not complete yet") from None
+
+
+def _refuse_catching(code: types.CodeType) -> None:
+    """Refuse code that catches exceptions: what raises them in Python gives NaN here."""
+    if any(instruction.opname == "CHECK_EXC_MATCH" for instruction in dis.get_instructions(code)):
+        raise Untraceable("it catches exceptions")
 
 
 def _names_in(code: types.CodeType) -> set[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 MOST_NODES = 20_000
 MOST_PATHS = 16  # ways through a function's branches
@@ -14,8 +15,14 @@ MOST_DECISIONS = 64  # on one way
 _SMALL_POWER = 16  # whole powers up to which a power is made of products
 
 
-class Untraceable(TypeError):  # noqa: N818 what a function is
+class Untraceable(Exception):  # noqa: N818 what a function is
     """A function does something with its arguments that cannot be written down as arithmetic."""
+
+
+def require_float64(kind: Any) -> None:
+    """Refuse to round to whole numbers, or to fewer digits: types other than float64."""
+    if kind is not None and np.dtype(kind) not in (np.dtype(np.float64), np.dtype(object)):
+        raise Untraceable(f"it rounds to {np.dtype(kind)}")
 
 
 def _truth(value: Any) -> Any:
@@ -26,6 +33,7 @@ EVALUATE: dict[str, Callable] = {
     **{name: getattr(np, name) for name in ("sqrt", "exp", "expm1", "log", "log1p", "sin", "cos", "tan", "floor")},
     **{name: getattr(np, name) for name in ("arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "arcsinh")},
     **{name: getattr(np, name) for name in ("arccosh", "arctanh", "arctan2", "fmod")},
+    "erf": special.erf,
     "add": np.add,
     "subtract": np.subtract,
     "multiply": np.multiply,
@@ -157,6 +165,31 @@ class Value:
         operation, *rest = self.tape.nodes[self.number]
         return operation in COMPARISONS or (operation == "multiply" and all(self._of(n).is_truth for n in rest))
 
+    @property
+    def truth(self) -> Value:
+        """Whether it is not zero."""
+        return self if self.is_truth or self.known in (0.0, 1.0) else self != 0.0
+
+    @property
+    def real(self) -> Value:
+        """The real part, itself."""
+        return self
+
+    def as_number(self) -> Value:
+        """Return a truth value as 1 or 0, a number as it is."""
+        return self.choose(1.0, 0.0) if self.is_truth else self
+
+    def item(self) -> Value:
+        """Return itself, as NumPy's numbers do."""
+        return self
+
+    conjugate = copy = item
+
+    def astype(self, kind: Any, **_: Any) -> Value:
+        """Return it as a float, or refuse to round."""
+        require_float64(kind)
+        return self.as_number()
+
     def _of(self, number: int) -> Value:
         return Value(self.tape, number)
 
@@ -183,23 +216,25 @@ class Value:
 
     def __add__(self, other: Any) -> Value:
         other = self.taken(other)
+        if self.is_truth and other.is_truth:
+            raise Untraceable("it adds truth values")  # in NumPy one alone, as a number 2 for two that hold
         if other.known == 0.0:
-            return self
-        return other if self.known == 0.0 else self.do("add", other)
+            return self.as_number()
+        return other.as_number() if self.known == 0.0 else self.do("add", other)
 
     def __sub__(self, other: Any) -> Value:
         other = self.taken(other)
-        return self if other.known == 0.0 else self.do("subtract", other)
+        return self.as_number() if other.known == 0.0 else self.do("subtract", other)
 
     def __mul__(self, other: Any) -> Value:
         other = self.taken(other)
         if other.known == 1.0:
-            return self
-        return other if self.known == 1.0 else self.do("multiply", other)
+            return self.as_number()
+        return other.as_number() if self.known == 1.0 else self.do("multiply", other)
 
     def __truediv__(self, other: Any) -> Value:
         other = self.taken(other)
-        return self if other.known == 1.0 else self.do("divide", other)
+        return self.as_number() if other.known == 1.0 else self.do("divide", other)
 
     def __pow__(self, other: Any) -> Value:
         other = self.taken(other)
@@ -212,14 +247,15 @@ class Value:
 
     def _power(self, exponent: int) -> Value:
         if exponent < 2:
-            return self if exponent else self.tape.constant(1.0)
+            return self.as_number() if exponent else self.tape.constant(1.0)
         half = self._power(exponent // 2)
         return half * half * self if exponent % 2 else half * half
 
     def __mod__(self, other: Any) -> Value:
         other = self.taken(other)
         rest = self.do("fmod", other)
-        return ((rest * other) < 0.0).choose(rest + other, rest)
+        is_opposite = ((rest < 0.0) & (other > 0.0)) | ((rest > 0.0) & (other < 0.0))
+        return is_opposite.choose(rest + other, rest)
 
     def __floordiv__(self, other: Any) -> Value:
         return (self / other).do("floor")
@@ -277,15 +313,28 @@ class Value:
     def __invert__(self) -> Value:
         if not (self.is_truth or self.known in (0.0, 1.0)):
             raise Untraceable("it inverts the bits of a number")
+        operation, *rest = self.tape.nodes[self.number]
+        if operation == "equal" and self._of(rest[1]).known == 0.0 and self._of(rest[0]).is_truth:
+            return self._of(rest[0])
         return self.do("equal", 0.0)
 
     def __and__(self, other: Any) -> Value:
-        return self * other
+        both = self, self.taken(other)
+        for one, another in (both, both[::-1]):
+            if one.known in (0.0, 1.0):
+                return another if one.known else one
+        if not all(value.is_truth for value in both):
+            raise Untraceable("it combines the bits of numbers")
+        return self.do("multiply", other)
 
     def __or__(self, other: Any) -> Value:
-        return ~(~self * ~self.taken(other))
+        return ~(~self & ~self.taken(other))
 
-    __rand__, __ror__ = __and__, __or__
+    def __xor__(self, other: Any) -> Value:
+        other = self.taken(other)
+        return (self & ~other) | (~self & other)
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
 
     def __bool__(self) -> bool:
         if self.known is not None:

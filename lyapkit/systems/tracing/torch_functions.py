@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lyapkit.systems.tracing.functions import function_of, maximum, minimum, sigmoid
-from lyapkit.systems.tracing.numpy_functions import elementwise, plain
+from lyapkit.systems.tracing.numpy_functions import elementwise, holds_values, numbers, plain
 from lyapkit.systems.tracing.tape import Tape, Untraceable, Value
 
 
@@ -64,6 +65,8 @@ class TorchTrace(TorchDispatchMode):
         for tensor in tensors:
             self.values_of(tensor)  # as it is before
         result = func(*args, **kwargs)
+        if name == "_to_copy":
+            return self._converted(tensors[0], result)
         of_values = [_with_values(self, argument) for argument in args]
         options = {key: _with_values(self, value) for key, value in kwargs.items()}
         is_in_place = name.endswith("_") and not name.endswith("__")
@@ -77,7 +80,11 @@ class TorchTrace(TorchDispatchMode):
         except (TypeError, KeyError) as error:
             raise Untraceable(f"it calls torch's {name} in a way that is not known here ({error})") from error
         if is_in_place:
-            of_values[0][...] = values
+            self._require_kept(tensors[0], values)
+            if np.shape(values) == of_values[0].shape:
+                of_values[0][...] = values
+            else:  # of squeeze_ and its like
+                self.go_with(args[0], values)
             return result
         if "out" in options:
             raise Untraceable("it writes results into tensors, out=")
@@ -88,10 +95,27 @@ class TorchTrace(TorchDispatchMode):
                 self._pair(name, tensor, array)
         return result
 
+    def _converted(self, tensor: Tensor, result: Tensor) -> Tensor:
+        """Let values go with a tensor of another type."""
+        kept = Value.as_number if result.is_floating_point() else (lambda value: value.truth)
+        values = self.values_of(tensor)
+        self._pair("to", result, np.frompyfunc(lambda v: kept(v) if isinstance(v, Value) else v, 1, 1)(values))
+        return result
+
+    def _require_kept(self, tensor: Tensor, values: Any) -> None:
+        """Refuse to let values go with numbers that would round them."""
+        if tensor.dtype not in (torch.float64, torch.bool) and holds_values(values):
+            raise Untraceable(f"it rounds to {str(tensor.dtype).removeprefix('torch.')}")
+
+    def has_values(self, tensor: Any) -> bool:
+        """Return whether a tensor's entries depend on the function's arguments."""
+        return isinstance(tensor, Tensor) and id(tensor) in self._known and holds_values(self._known[id(tensor)][1])
+
     def _pair(self, name: str, tensor: Tensor, values: Any) -> None:
         array = np.asarray(plain(values), dtype=object)
         if array.shape != tuple(tensor.shape):
             raise Untraceable(f"torch's {name} gave shape {tuple(tensor.shape)}, here {array.shape}")
+        self._require_kept(tensor, array)
         self.go_with(tensor, array)
 
     def _number(self, func: Any, args: tuple) -> Any:
@@ -101,6 +125,21 @@ class TorchTrace(TorchDispatchMode):
         if not isinstance(entry, Value):
             return entry
         return bool(entry) if args[0].dtype == torch.bool else float(entry)
+
+
+class Leaving(TorchFunctionMode):
+    """Refuses what would take numbers out of the tensors of a trace."""
+
+    def __init__(self, trace: TorchTrace) -> None:
+        super().__init__()
+        self.trace = trace
+
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        """Call a function of torch's, unless it is one that leaves torch."""
+        name = getattr(func, "__name__", "")
+        if name in ("tolist", "numpy", "__array__", "data_ptr") and self.trace.has_values(args[0]):
+            raise Untraceable(f"it leaves torch by {name}")
+        return func(*args, **(kwargs or {}))
 
 
 def _tensors(arguments: Any) -> list[Tensor]:
@@ -122,12 +161,11 @@ def _with_values(trace: TorchTrace, argument: Any) -> Any:
 
 
 def _element(name: str) -> Callable:
-    function = function_of(name)
-    return lambda *operands, **_: plain(elementwise(function, *operands))
+    return _each(function_of(name))
 
 
 def _each(function: Callable) -> Callable:
-    return lambda *operands, **_: plain(elementwise(function, *operands))
+    return lambda *operands: plain(elementwise(function, *operands))
 
 
 def _add(a: Any, b: Any, alpha: float = 1) -> Any:
@@ -155,11 +193,11 @@ def _axes(dim: Any, array: np.ndarray) -> Any:
 
 
 def _sum(array: np.ndarray, dim: Any = None, keepdim: bool = False, **_: Any) -> Any:
-    return np.sum(array, axis=_axes(dim, array), keepdims=keepdim)
+    return np.sum(numbers(array), axis=_axes(dim, array), keepdims=keepdim)
 
 
 def _mean(array: np.ndarray, dim: Any = None, keepdim: bool = False, **_: Any) -> Any:
-    total = np.asarray(_sum(array, dim, keepdim), dtype=object)
+    total = np.asarray(np.sum(array, axis=_axes(dim, array), keepdims=keepdim), dtype=object)
     return total * (total.size / array.size)
 
 
@@ -211,6 +249,19 @@ def _affine(bias: Any, first: Any, second: Any, beta: float = 1, alpha: float = 
 def _softmax(array: np.ndarray, dim: int, *_: Any) -> np.ndarray:
     powers = _element("exp")(array - _extreme(maximum)(array, dim, True))
     return powers / np.sum(powers, axis=dim, keepdims=True)
+
+
+def _logsumexp(array: np.ndarray, dim: Any, keepdim: bool = False) -> np.ndarray:
+    largest = _extreme(maximum)(array, dim, True)
+    total = _element("log")(_sum(_element("exp")(array - largest), dim, True)) + largest
+    return total if keepdim else _squeeze(total, dim)
+
+
+def _gelu(array: Any, approximate: str = "none") -> Any:
+    if approximate == "tanh":
+        inner = math.sqrt(2 / math.pi) * (array + 0.044715 * array * array * array)
+        return 0.5 * array * (1.0 + _element("tanh")(inner))
+    return 0.5 * array * (1.0 + _element("erf")(array * math.sqrt(0.5)))
 
 
 def _index(array: np.ndarray, indices: list) -> np.ndarray:
@@ -281,11 +332,18 @@ _OPERATIONS: dict[str, Callable] = {
     **{
         torch_name: _element(name)
         for torch_name, name in {
-            **{"neg": "negative", "abs": "absolute", "pow": "power", "round": "rint", "sgn": "sign"},
+            **{"neg": "negative", "abs": "absolute", "pow": "power", "sgn": "sign"},
             **{"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal", "eq": "equal"},
             **{"ne": "not_equal", "bitwise_not": "invert"},
         }.items()
     },
+    "erf": _element("erf"),
+    "isnan": _element("isnan"),
+    "gelu": _gelu,
+    "round": lambda a, decimals=0: _element("rint")(a * 10.0**decimals) / 10.0**decimals,
+    "lerp": lambda a, b, weight: a + weight * (b - a),
+    "addcmul": lambda a, b, c, value=1: a + value * b * c,
+    "logsumexp": _logsumexp,
     "mul": operator.mul,
     "add": _add,
     "sub": _subtract,
@@ -307,7 +365,7 @@ _OPERATIONS: dict[str, Callable] = {
     "sum": _sum,
     "mean": _mean,
     "prod": lambda a, dim=None, keepdim=False, **_: np.prod(a, axis=dim, keepdims=keepdim),
-    "cumsum": lambda a, dim, **_: np.cumsum(a, axis=dim),
+    "cumsum": lambda a, dim, **_: np.cumsum(numbers(a), axis=dim),
     "amax": _extreme(maximum),
     "amin": _extreme(minimum),
     "max": lambda a, *other: _each(maximum)(a, *other) if other else _extreme(maximum)(a),
@@ -340,7 +398,7 @@ _OPERATIONS: dict[str, Callable] = {
     "index": _index,
     "index_select": lambda a, dim, index: np.take(a, index.astype(int), axis=dim),
     **dict.fromkeys(("detach", "alias"), lambda a: a),
-    **dict.fromkeys(("clone", "contiguous", "_to_copy", "lift_fresh", "lift_fresh_copy"), _unchanged),
+    **dict.fromkeys(("clone", "contiguous", "lift_fresh", "lift_fresh_copy"), _unchanged),
     "copy": _copy,
     "fill": _filled(),
     "zero": _filled(0.0),

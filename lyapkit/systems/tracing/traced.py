@@ -13,7 +13,7 @@ from lyapkit.systems.tracing.numpy_functions import as_traced
 from lyapkit.systems.tracing.program import Program
 from lyapkit.systems.tracing.rebinding import rebound
 from lyapkit.systems.tracing.tape import Tape, Untraceable, Value
-from lyapkit.systems.tracing.torch_functions import TorchTrace
+from lyapkit.systems.tracing.torch_functions import Leaving, TorchTrace
 
 
 def traced(
@@ -72,7 +72,7 @@ def _values(
     except Untraceable:
         raise
     except Exception as error:  # whatever a user's function raises
-        raise Untraceable(f"{type(error).__name__}: {error}") from error
+        raise Untraceable(f"it does what is not known here ({type(error).__name__}: {error})") from error
 
 
 def _numpy_call(
@@ -101,7 +101,7 @@ def _torch_call(
         tensors.append(tensor)
     torch.set_default_dtype(torch.float64)
     try:
-        with torch.no_grad(), trace:
+        with torch.no_grad(), trace, Leaving(trace):
             result = function(*tensors)
             if not isinstance(result, Tensor):
                 result = _stacked(result)
