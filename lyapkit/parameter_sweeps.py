@@ -21,7 +21,7 @@ from lyapkit.arguments import Array, ReliabilityWarning
 from lyapkit.provenance import provenance, sha256
 from lyapkit.sweeps import join_cells, run_cells
 from lyapkit.swept_cells import compute_block
-from lyapkit.systems import System
+from lyapkit.systems import System, classical
 from lyapkit.tangent import DivergenceWarning
 
 CELLS_IN_A_FILE = 16
@@ -125,9 +125,10 @@ def sweep(
             executor = stack.enter_context(_dask(executor))
         paths = run_cells(compute, cells, folder, n_workers=n_workers, executor=executor, progress=progress)
         ds = join_cells(paths, [])
+    is_classical = getattr(build, "__module__", "").startswith(f"{classical.__name__}.")
     ds = ds.transpose(*values, ...).assign_attrs(
         provenance(parameters={name: len(entries) for name, entries in values.items()}, **settings)
-        | {"system": _name(build), "swept": list(values)}
+        | {"system": build.__name__ if is_classical else _name(build), "swept": list(values)}
     )
     _report(ds, list(values))
     return ds

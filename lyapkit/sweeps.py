@@ -98,6 +98,12 @@ def join_cells(paths: list[Path], dims: list[str]) -> xr.Dataset:
         they first appear; along the cells' own dimensions values are placed by coordinate.
     """
     parts = [(json.loads(part.attrs["cell"]), part) for part in map(load, paths)]
+    commits = sorted({part.attrs["git_commit"] for _, part in parts})
+    return joined(parts, dims).assign_attrs(git_commit=", ".join(commits), n_cells=len(parts))
+
+
+def joined(parts: list[tuple[Cell, xr.Dataset]], dims: list[str]) -> xr.Dataset:
+    """Return datasets as one, as `join_cells` does, each with what distinguishes it."""
     values = {dim: list(dict.fromkeys(cell[dim] for cell, _ in parts)) for dim in dims}
     values = {dim: found if isinstance(found[0], str) else sorted(found) for dim, found in values.items()}
     inner = {
@@ -105,19 +111,18 @@ def join_cells(paths: list[Path], dims: list[str]) -> xr.Dataset:
         for dim in dict.fromkeys(dim for _, part in parts for dim in part.dims)
     }
     attributes = {dim: part[dim].attrs for _, part in parts for dim in part.dims}
-    joined: dict[str, tuple[list[str], np.ndarray, dict[str, str]]] = {}
+    variables: dict[str, tuple[list[str], np.ndarray, dict[str, str]]] = {}
     for cell, part in parts:
         place = [[values[dim].index(cell[dim])] for dim in dims]
         for name, variable in part.data_vars.items():
-            if name not in joined:
+            if name not in variables:
                 shape = [len(values[dim]) for dim in dims] + [len(inner[dim]) for dim in variable.dims]
-                joined[name] = ([*dims, *variable.dims], _blank(shape, variable.dtype), variable.attrs)
+                variables[name] = ([*dims, *variable.dims], _blank(shape, variable.dtype), variable.attrs)
             within = [np.searchsorted(inner[dim], part[dim].values) for dim in variable.dims]
-            joined[name][1][np.ix_(*place, *within)] = variable.values
+            variables[name][1][np.ix_(*place, *within)] = variable.values
     coords = {dim: (dim, values[dim], {"long_name": dim.replace("_", " "), "units": "1"}) for dim in dims}
     within = {dim: (dim, inner[dim], attributes[dim]) for dim in inner}
-    commits = sorted({part.attrs["git_commit"] for _, part in parts})
-    return xr.Dataset(joined, coords | within, {"git_commit": ", ".join(commits), "n_cells": len(parts)})
+    return xr.Dataset(variables, coords | within)
 
 
 def _blank(shape: list[int], dtype: np.dtype) -> np.ndarray:

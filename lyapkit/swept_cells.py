@@ -9,12 +9,15 @@ from itertools import product
 import numpy as np
 import torch
 import xarray as xr
+from torch import Tensor
 
 from lyapkit.arguments import Array
+from lyapkit.compiled import compiled_orbit
 from lyapkit.labels import index, variable
 from lyapkit.lyapunov import lyapunov_spectrum
 from lyapkit.starts import in_real_parts, start_states
 from lyapkit.statistics import kaplan_yorke_dimension
+from lyapkit.sweeps import joined
 from lyapkit.systems import System
 
 KEPT = ("lyapunov_exponent", "standard_error", "is_bound", "divergence_step")
@@ -40,8 +43,8 @@ def compute_block(
         named = dict(zip(values, cell, strict=True))
         ds, end = _cell(build, named, arrays["inputs"], state, dict(settings))
         state = end if settings["continued"] and end is not None else arrays["initial_state"]
-        parts.append(ds.expand_dims({name: [value] for name, value in named.items()}))
-    return _filled(parts)
+        parts.append((named, ds))
+    return _filled(joined(parts, list(values)))
 
 
 def _cell(
@@ -60,57 +63,67 @@ def _cell(
             system = build(**named)
             if not isinstance(system, System):
                 raise TypeError(f"build returned a {type(system).__name__}, expected a lyapkit System")
-            found = lyapunov_spectrum(system, inputs, initial_state=state, **settings)
-            ds = found[[*KEPT]]
-            ds = ds.drop_vars([name for name in ds.coords if name not in ("trajectory", "exponent")])
-            ds["kaplan_yorke_dimension"] = kaplan_yorke_dimension(found).variable
             is_map = system.input_size is None and system.time_unit == "step"
-            if continued or (n_orbit and is_map):
+            needs_orbit = continued or (n_orbit and is_map)
+            if needs_orbit:  # which starts where the spectrum does
+                generator = torch.Generator().manual_seed(int(settings.get("seed", 0)))
+                split, parts = in_real_parts(system, state)
+                start = start_states(split, None, parts, settings.get("n_trajectories"), generator).double()
+                state = start if split is system else state
+            found = lyapunov_spectrum(system, inputs, initial_state=state, **settings)
+            variables = {name: found[name].variable for name in KEPT}
+            variables["kaplan_yorke_dimension"] = kaplan_yorke_dimension(found).variable
+            coords = {name: found[name].variable for name in ("trajectory", "exponent")}
+            if needs_orbit:
                 n_steps = settings["n_steps"] if continued else 0
-                orbit, end = _orbit(system, state, settings, n_orbit if is_map else 0, n_steps)
-                ds = ds.merge(orbit)
+                orbit, end = _orbit(system, split, start, settings, n_orbit if is_map else 0, n_steps)
+                if orbit is not None:
+                    variables |= variable("orbit", ("orbit_step", "state"), orbit)
+                    coords |= index("orbit_step", n_orbit) | index("state", orbit.shape[1])
             remark = "; ".join(dict.fromkeys(str(warning.message) for warning in caught))
         except (ValueError, ArithmeticError, TypeError) as error:
-            ds, remark = xr.Dataset(), str(error)
-    ds["remark"] = ((), remark[:LONGEST_REMARK], {"units": "1", "long_name": "what was said about the cell"})
-    return ds, end
+            variables, coords, remark = {}, {}, str(error)
+    label = {"units": "1", "long_name": "what was said about the cell"}
+    return xr.Dataset(variables | {"remark": ((), remark[:LONGEST_REMARK], label)}, coords), end
 
 
 @torch.no_grad()
 def _orbit(
-    system: System, state: Array | None, settings: Mapping[str, object], n_orbit: int, n_further: int
-) -> tuple[xr.Dataset, np.ndarray | None]:
-    """Return the states of the first trajectory after the transient; and where all end, None if they diverged."""
-    split, state = in_real_parts(system, state)
-    generator = torch.Generator().manual_seed(int(settings.get("seed", 0)))
-    start = start_states(split, None, state, settings.get("n_trajectories"), generator).double()
+    system: System, split: System, start: Tensor, settings: Mapping[str, object], n_orbit: int, n_further: int
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return the states of the first trajectory after the transient; and where all end, None if they diverged.
+
+    `split` is the system with its states in real parts, as `start` is.
+    """
     exact = split.converted(torch.float64, torch.device("cpu")).prepared(start, None)
-    kept, point, first = [], start, int(settings["n_transient"])
-    for time in range(first + max(n_orbit, n_further)):
-        point = exact.step(point, None)
-        if first <= time < first + n_orbit:
-            kept.append(point[0].numpy().copy())
-    end = point.numpy() if bool(point.isfinite().all()) else None
-    if end is not None and split is not system:  # complex, as it was given
+    first = int(settings["n_transient"])
+    n_steps = first + max(n_orbit, n_further)
+    followed = compiled_orbit(exact, start, settings.get("n_exponents"), n_steps, first, n_orbit)
+    orbit, end = followed or _followed(exact, start, n_steps, first, n_orbit)
+    if not np.isfinite(end).all():
+        end = None
+    elif split is not system:  # complex, as it was given
         end = end[:, : system.state_size] + 1j * end[:, system.state_size :]
-    if not kept:
-        return xr.Dataset(), end
-    orbit = np.where(np.isfinite(kept), kept, np.nan)
-    coords = index("orbit_step", n_orbit) | index("state", orbit.shape[1])
-    return xr.Dataset(variable("orbit", ("orbit_step", "state"), orbit), coords), end
+    return np.where(np.isfinite(orbit), orbit, np.nan) if n_orbit else None, end
 
 
-def _filled(parts: list[xr.Dataset]) -> xr.Dataset:
-    """Return cells as one dataset: NaN, and False, where a cell failed and has nothing."""
-    whole = parts[0]
-    if len(parts) > 1:
-        whole = xr.combine_by_coords(parts, compat="no_conflicts", join="outer", combine_attrs="override")
+def _followed(
+    system: System, state: Tensor, n_steps: int, n_left_out: int, n_kept: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `compiled_orbit` does, step by step."""
+    kept = []
+    for time in range(n_steps):
+        state = system.step(state, None)
+        if n_left_out <= time < n_left_out + n_kept:
+            kept.append(state[0].numpy().copy())
+    return np.array(kept), state.numpy()
+
+
+def _filled(whole: xr.Dataset) -> xr.Dataset:
+    """Return joined cells, with exponents, which are NaN, if all of them failed."""
     if "lyapunov_exponent" not in whole:  # all failed
         empty = np.full((*whole["remark"].shape, 1, 1), np.nan)
         dims = (*whole["remark"].dims, "trajectory", "exponent")
         whole = whole.assign(variable("lyapunov_exponent", dims, empty))
         whole = whole.assign_coords(index("trajectory", 1) | index("exponent", 1, first=1))
-    if "is_bound" in whole:
-        labels = whole["is_bound"].attrs
-        whole["is_bound"] = whole["is_bound"].fillna(False).astype(bool).assign_attrs(labels)
     return whole

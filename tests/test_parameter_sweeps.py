@@ -1,6 +1,11 @@
 """Sweeps of parameters: each cell where it belongs, what fails marked, what was stopped gone on with."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -57,6 +62,29 @@ def test_orbits_are_those_after_the_transient():
     ds = lk.sweep(lk.classical.logistic, {"r": [3.2]}, n_steps=50, n_transient=400, n_orbit=20)
     points = (4.2 + np.array([-1, 1]) * np.sqrt(4.2 * 0.2)) / 6.4  # the cycle of period 2
     np.testing.assert_allclose(np.sort(ds["orbit"].values[0, :, 0]), np.repeat(points, 10), atol=1e-9)
+
+
+def pendulum(k):
+    return lk.Map(lambda s: np.array([s[0] + s[1] + k * np.sin(s[0]), s[1] + k * np.sin(s[0])]), 2)
+
+
+def rk4(k):
+    return lk.Flow(lambda s: np.array([s[1], -k * s[0]]), 2, 0.1)
+
+
+@pytest.mark.parametrize("n_exponents", [1, 2])
+def test_compiled_orbits_are_those_of_the_function(n_exponents):
+    from lyapkit.compiled import compiled_orbit
+    from lyapkit.swept_cells import _followed
+
+    start = torch.tensor([[0.3, 0.1], [0.5, -0.2]], dtype=torch.float64)
+    for system in (pendulum(0.4), rk4(1.3)):
+        running = system.prepared(start, None)
+        got = compiled_orbit(running, start, n_exponents, 9, 3, 4)
+        for mine, plain in zip(got, _followed(running, start, 9, 3, 4), strict=True):
+            np.testing.assert_allclose(mine, plain, rtol=1e-14)
+    hidden = lk.Map(lambda s: np.interp(s, [-9, 9], [-9, 9]), 2, lambda s: np.eye(2)).prepared(start, None)
+    assert compiled_orbit(hidden, start, None, 9, 3, 4) is None
 
 
 def test_cells_that_diverge_or_fail_are_marked_and_the_others_go_on():
@@ -158,6 +186,29 @@ def test_driven_networks_and_trajectories():
 
 
 @pytest.mark.slow
+def test_a_command_that_is_killed_goes_on(tmp_path):
+    command = [sys.executable, "-P", "-m", "lyapkit.cli", "sweep", "henon", "a=1:1.4:96", "-q", "--steps", "20000"]
+    command += ["--folder", str(tmp_path / "cells"), "--output", str(tmp_path / "ds.nc"), "--workers", "2"]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+
+    def done():
+        return {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").glob("[!.]*.nc")}
+
+    while len(done()) < 2:
+        assert running.poll() is None
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    before = done()
+    assert not (tmp_path / "ds.nc").exists()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert len(done()) == 6
+    assert before.items() < done().items()
+    whole = lk.sweep(lk.classical.henon, {"a": np.linspace(1, 1.4, 96)}, n_steps=20_000)
+    xr.testing.assert_equal(lk.load(tmp_path / "ds.nc"), whole)
+
+
+@pytest.mark.slow
 def test_processes_give_what_one_gives():
     one, two = (
         lk.sweep(lk.classical.henon, {"a": [1.2, 1.4], "b": [0.2, 0.3]}, n_steps=50, n_workers=n) for n in (1, 2)
@@ -200,6 +251,17 @@ def test_pictures():
     two = lk.sweep(diagonal, {"a": [2.0, 3.0, 4.0], "b": [0.1, 0.2]}, n_steps=5, n_transient=0)
     (mesh,) = lk.plot_sweep(two).collections
     np.testing.assert_allclose(mesh.get_array(), np.tile(np.log([2, 3, 4]), (2, 1)), atol=1e-12)
+
+
+def test_pictures_show_the_errors_of_means():
+    ds = lk.sweep(lk.classical.logistic, {"r": [3.8, 4.0]}, n_steps=50, n_trajectories=5)
+    for r, place in ((3.8, 0), (4.0, 1)):
+        alone = lk.ensemble_mean(ds.sel(r=r))
+        (band,) = lk.plot_sweep(ds).collections
+        low, high = np.sort(np.unique([y for x, y in band.get_paths()[0].vertices if x == r]))[[0, -1]]
+        assert (high - low) / 2 == pytest.approx(float(alone["standard_error"][0]), rel=1e-12)
+        assert (high + low) / 2 == pytest.approx(float(alone["lyapunov_exponent"][0]), rel=1e-12)
+        assert float(lk.ensemble_mean(ds)["standard_error"][place, 0]) == float(alone["standard_error"][0])
 
 
 def test_the_command(run, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +12,8 @@ import typer
 from lyapkit.cli.options import Key, MaxSize, Nonlinearity, NumberOfExponents, Prefix, Quiet
 from lyapkit.cli.reading import of_one_length
 from lyapkit.cli.results import check_paths, finish
+
+FEW_CELLS = 64  # that are not worth the seconds in which processes start
 
 
 def sweep(
@@ -37,7 +41,7 @@ def sweep(
     n_exponents: NumberOfExponents = None,
     continued: Annotated[bool, typer.Option("--continued", help="Start each cell where the one before ended.")] = False,
     folder: Annotated[Path | None, typer.Option(help="Where to keep what is done: goes on there if stopped.")] = None,
-    workers: Annotated[int, typer.Option(help="Processes.")] = 1,
+    workers: Annotated[int | None, typer.Option(help="Processes. Default: all cores for more than 64 cells.")] = None,
     scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler: tcp://host:8786")] = None,
     nonlinearity: Nonlinearity = None,
     key: Key = None,
@@ -72,7 +76,7 @@ def sweep(
         n_transient=n_transient,
         continued=continued,
         folder=folder,
-        n_workers=workers,
+        n_workers=workers or (1 if math.prod(map(len, values.values())) <= FEW_CELLS else os.cpu_count() or 1),
         executor=scheduler,
         n_exponents=n_exponents,
         seed=seed,

@@ -5,6 +5,6 @@ together with its tangent map and the factorisations by loops that LLVM compiles
 LLVM is imported when it is first needed.
 """
 
-from lyapkit.compiled.runs import propagate_compiled
+from lyapkit.compiled.runs import compiled_orbit, propagate_compiled
 
-__all__ = ["propagate_compiled"]
+__all__ = ["compiled_orbit", "propagate_compiled"]

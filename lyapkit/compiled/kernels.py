@@ -74,6 +74,28 @@ def runge_kutta(
     average(new_frame, frame, h, slopes, size)
 
 
+def step(
+    push: Push,
+    kind: int,
+    h: float,
+    n: int,
+    size: int,
+    state: Doubles,
+    frame: Doubles,
+    input: Doubles,
+    parameters: Doubles,
+    new_state: Doubles,
+    new_frame: Doubles,
+    stages: Doubles,
+    slopes: Doubles,
+) -> None:
+    """Do a step of a map, or of a flow."""
+    if kind == MAP:
+        push(state, input, parameters, frame, new_state, new_frame)
+    else:
+        runge_kutta(push, h, n, size, state, frame, input, parameters, new_state, new_frame, stages, slopes)
+
+
 def orthonormalize(frame: Doubles, n: int, k: int, n_alive: int, diagonal: Doubles) -> None:
     """Orthonormalise the first `n_alive` of k columns (n, k), in place, by Gram–Schmidt; the diagonal of R."""
     for j in range(n_alive):
@@ -273,38 +295,36 @@ def advance(
             copy(work[frame_before:], work[frame:], size)
             for time in range(times[b], times[b] + length):
                 input = inputs[b * input_of_trajectory + time * input_of_step :]
-                if kind == MAP:
-                    push(work[here:], input, parameters, work[frame:], work[there:], work[new_frame:])
-                else:
-                    runge_kutta(
-                        push,
+                step(
+                    push,
+                    kind,
+                    h,
+                    n,
+                    size,
+                    work[here:],
+                    work[frame:],
+                    input,
+                    parameters,
+                    work[there:],
+                    work[new_frame:],
+                    work[stages:],
+                    work[slopes:],
+                )
+                if n_samples > 0 and time % WATCHED == 0:
+                    watch(
                         h,
+                        time,
                         n,
-                        size,
+                        k,
                         work[here:],
                         work[frame:],
-                        input,
-                        parameters,
-                        work[there:],
-                        work[new_frame:],
-                        work[stages:],
                         work[slopes:],
+                        seen[4 * b :],
+                        seeds,
+                        b,
+                        samples[b * n_samples * (2 + n + size) :],
+                        n_samples,
                     )
-                    if n_samples > 0 and time % WATCHED == 0:
-                        watch(
-                            h,
-                            time,
-                            n,
-                            k,
-                            work[here:],
-                            work[frame:],
-                            work[slopes:],
-                            seen[4 * b :],
-                            seeds,
-                            b,
-                            samples[b * n_samples * (2 + n + size) :],
-                            n_samples,
-                        )
                 here, there = there, here
                 frame, new_frame = new_frame, frame
             condition = condition_of(work[frame:], n, k, alive, work[diagonal:], work[lengths:])
@@ -332,12 +352,58 @@ def advance(
         copy(frames[b * size :], work[frame:], size)
 
 
+def follow(
+    push: Push,
+    kind: int,
+    h: float,
+    parameters: Doubles,
+    n: int,
+    k: int,
+    work: Doubles,
+    state: Doubles,
+    n_steps: int,
+    n_left_out: int,
+    orbit: Doubles,
+    n_kept: int,
+) -> None:
+    """Move a state (n,) on by `n_steps`; keep `n_kept` states, (n_kept, n), from the one after `n_left_out` steps on.
+
+    Perturbations (n, k), in the workspace, go with it and are of no concern.
+    """
+    size = n * k
+    for time in range(n_steps):
+        step(
+            push,
+            kind,
+            h,
+            n,
+            size,
+            state,
+            work[7 * n :],
+            state,
+            parameters,
+            work,
+            work[7 * n + size :],
+            work[3 * n :],
+            work[7 * n + 3 * size :],
+        )
+        copy(state, work, n)
+        if time >= n_left_out and time < n_left_out + n_kept:
+            copy(orbit[(time - n_left_out) * n :], state, n)
+
+
+_STEPS = (copy, move, average, runge_kutta, step)
+_KERNELS = {
+    advance: (*_STEPS, orthonormalize, condition_of, uniform, watch, strain_of),
+    follow: _STEPS,
+}
+
+
 @functools.cache
-def compiled(vectorizes: bool) -> Callable[..., None]:
-    """Return `advance` as machine code, made at the first call; it lets other threads run."""
+def compiled(kernel: Callable[..., None], vectorizes: bool = False) -> Callable[..., None]:
+    """Return `advance` or `follow` as machine code, made at the first call; it lets other threads run."""
     module = ir.Module(name="kernels")
-    functions = [copy, move, average, runge_kutta, orthonormalize, condition_of, uniform, watch, strain_of, advance]
-    kinds = translated(module, functions)
+    kinds = translated(module, [*_KERNELS[kernel], kernel])
     of_ctypes = {"int": ctypes.c_int64, "Push": ctypes.c_int64, "float": ctypes.c_double}
     signature = ctypes.CFUNCTYPE(None, *(of_ctypes.get(kind, ctypes.c_void_p) for kind in kinds))
-    return signature(address_of("advance", module, vectorizes))
+    return signature(address_of(kernel.__name__, module, vectorizes))

@@ -31,7 +31,7 @@ def address_of(name: str, module: ir.Module, vectorizes: bool = True) -> int:
         machine = target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=features, opt=3)
         parsed = llvm.parse_assembly(str(module))
         parsed.verify()
-        options = llvm.create_pipeline_tuning_options(speed_level=2)
+        options = llvm.create_pipeline_tuning_options(speed_level=2 if vectorizes else 1)
         options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = vectorizes
         builder = llvm.create_pass_builder(machine, options)
         builder.getModulePassManager().run(parsed, builder)

@@ -25,7 +25,7 @@ from lyapkit.tangent.propagation import Propagation
 from lyapkit.tangent.self_check import SelfCheck
 from lyapkit.tangent.single_steps import careful_step
 
-CHECKED = 32  # steps that are computed a second time
+CHECKED = 16  # steps that are computed a second time
 MOST_CARE = 100  # groups of careful steps, beside one in so many steps:
 STEPS_PER_CARE = 20
 MOST_SAMPLES = 256  # of steps whose length is judged
@@ -192,7 +192,7 @@ class _Loop:
         is_fixed = not isinstance(pace, AdaptivePace)
         arrays = (self.states, self.frames, self.log_growth, self.condition)
         arrays += (self.n_alive, self.times, self.reach, self.status, self.counts, *self.sampling)
-        kernels.compiled(self.n * self.k >= kernels.WIDE)(
+        kernels.compiled(kernels.advance, self.n * self.k >= kernels.WIDE)(
             compilation.code.address,
             compilation.kind,
             compilation.time_step,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from lyapkit.tangent import SelfCheckError, VariationalTerm, propagate
 if TYPE_CHECKING:
     from lyapkit.compiled.propagation import CompiledPropagation
 
+MOST_VISITED = 64  # trajectories whose states along a run are looked at
 SHORT = 1000  # steps up to which loading the compiled loops is not worth while
 
 
@@ -63,22 +65,79 @@ def propagate_compiled(
     except GivenUpError as reason:
         return None, str(reason)
     run = runs[0]
-    for visited, time in run.visited:
-        input = None if inputs is None or time >= inputs.shape[1] else inputs[:, time]
-        if inputs is not None and input is None:
-            continue
-        moves = visited.isfinite().all(1)
-        visited, input = visited[moves][:64], input if input is None else input[moves][:64]
-        if not len(visited) or (not system.treats_trajectories_alike and not bool(moves.all())):
-            continue
-        if found := disagreement(compiled.program, compiled.function, visited, input):
+    if points := _visited(run, system):
+        states, driving, times = zip(*points, strict=True)
+        input = None if inputs is None else torch.cat(driving)
+        if found := disagreement(compiled.program, compiled.function, torch.cat(states), input):
             raise SelfCheckError(
-                f"{system}: compiled, it gives {found}, at step {time}: use compile=False, and see whether the "
-                "function depends on something that changes"
+                f"{system}: compiled, it gives {found}, at a state of steps {times[0]} to {times[-1]}: use "
+                "compile=False, and see whether the function depends on something that changes"
             )
-        compiled.function.note_later(visited, input)
+        for state, driven in zip(states, driving, strict=True):
+            compiled.function.note_later(state, driven)
     _judge_steps(system, run, term)
     return term, f"machine code (llvmlite {llvmlite.__version__})"
+
+
+def _visited(run: CompiledPropagation, system: System) -> list[tuple[Tensor, Tensor | None, int]]:
+    """Return states (M, N) along the run that are finite, their inputs (M, I) or None, and their times.
+
+    Of functions that see all trajectories at once, only the last ones at which all were finite.
+    """
+    inputs, points = run.course.inputs, []
+    for state, time in run.visited:
+        moves = state.isfinite().all(1)
+        if inputs is not None and time >= inputs.shape[1]:
+            continue
+        if system.treats_trajectories_alike:
+            which = moves.nonzero().flatten()[:MOST_VISITED]
+        elif bool(moves.all()):
+            which, points = torch.arange(len(state)), []
+        else:
+            continue
+        if len(which):
+            points.append((state[which], None if inputs is None else inputs[which, time], time))
+    return points
+
+
+def compiled_orbit(
+    system: System, state: Tensor, n_exponents: int | None, n_steps: int, n_left_out: int, n_kept: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return states of an autonomous system's first trajectory, and where all ended; None if it is not compiled.
+
+    Parameters
+    ----------
+    system, state : System, Tensor
+        Prepared for a run in float64, and (B, N), where it starts.
+    n_exponents : int, optional
+        As of the spectrum, with which it shares its code.
+    n_steps, n_left_out, n_kept : int
+        All steps; those before the first state that is kept; how many states are kept.
+
+    Returns
+    -------
+    orbit, end : ndarray
+        (n_kept, N) and (B, N).
+    """
+    try:
+        from lyapkit.compiled import kernels
+        from lyapkit.compiled.compilation import NotCompiledError, compilation
+    except ImportError:
+        return None
+    n, k = system.state_size, n_exponents or system.state_size
+    try:
+        compiled = compilation(system, state, None, k)
+    except NotCompiledError:
+        return None
+    work, end, orbit = kernels.workspace(n, k), state.double().numpy().copy(), np.empty((n_kept, n))
+    code = compiled.code
+    for index, row in enumerate(end):
+        kept = n_kept if index == 0 else 0
+        kernels.compiled(kernels.follow)(
+            *(code.address, compiled.kind, compiled.time_step, code.parameters.ctypes.data, n, k, work.ctypes.data),
+            *(row.ctypes.data, n_steps, n_left_out, orbit.ctypes.data, kept),
+        )
+    return orbit, end
 
 
 def _judge_steps(system: System, run: CompiledPropagation, term: VariationalTerm) -> None:

@@ -10,13 +10,14 @@ from matplotlib.axes import Axes
 
 from lyapkit.labels import swept_parameters
 from lyapkit.plots.drawing import finite, styled, title
+from lyapkit.statistics import ensemble_mean
 
 MOST_EXPONENTS = 6  # that are drawn
 
 
 @styled
 def plot_sweep(ds: xr.Dataset, variable: int = 0) -> Axes:
-    """Plot exponents ± standard error against a parameter, under the orbits; or the largest one over two parameters.
+    """Plot exponents ± standard error, of `ensemble_mean`, under the orbits; or the largest one over two parameters.
 
     Parameters
     ----------
@@ -50,12 +51,11 @@ def _line(ds: xr.Dataset, name: str, variable: int) -> Axes:
         points = np.repeat(values, orbit.shape[1]), orbit.ravel()
         axes[0].plot(*points, ",", color="black", alpha=0.5, rasterized=True)
         axes[0].set(ylabel=f"state variable {variable}")
-    mean = ds["lyapunov_exponent"].mean("trajectory")
-    count = ds["standard_error"].notnull().sum("trajectory")
-    errors = np.sqrt((ds["standard_error"] ** 2).sum("trajectory")) / count.where(count > 0)
+    mean = ensemble_mean(ds)
     ranks = ds["exponent"].values[:MOST_EXPONENTS]
     for rank, colour in zip(ranks, sns.color_palette("colorblind", len(ranks)), strict=True):
-        middle, error = finite(mean.sel(exponent=rank)), errors.sel(exponent=rank).fillna(0.0).values
+        of_rank = mean.sel(exponent=rank)
+        middle, error = finite(of_rank["lyapunov_exponent"]), of_rank["standard_error"].fillna(0.0).values
         ax.plot(values, middle, color=colour, linewidth=0.9, label=f"exponent {rank}")
         ax.fill_between(values, middle - error, middle + error, color=colour, alpha=0.3, linewidth=0)
     ax.axhline(0.0, color="black", linewidth=0.8, linestyle="--")
@@ -68,7 +68,7 @@ def _line(ds: xr.Dataset, name: str, variable: int) -> Axes:
 
 def _map(ds: xr.Dataset, across: str, up: str) -> Axes:
     ax = plt.subplots()[1]
-    largest = ds["lyapunov_exponent"].sel(exponent=1).mean("trajectory").transpose(up, across)
+    largest = ensemble_mean(ds)["lyapunov_exponent"].sel(exponent=1).transpose(up, across)
     values = finite(largest)
     limit = float(np.nanmax(np.abs(values)))
     style = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit, "shading": "nearest", "rasterized": True}

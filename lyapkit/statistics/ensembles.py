@@ -23,14 +23,14 @@ def ensemble_mean(ds: xr.Dataset) -> xr.Dataset:
     ----------
     ds : xarray.Dataset
         A spectrum: `lyapunov_exponent` and `standard_error` (trajectory, exponent), and `is_bound` (likewise, boolean)
-        if some of its exponents are only upper bounds.
+        if some of its exponents are only upper bounds; or a sweep of spectra, with its parameters as more dimensions.
 
     Returns
     -------
     xarray.Dataset
-        `lyapunov_exponent` and `standard_error` (exponent), in the unit of the spectrum; how many trajectories were
+        `lyapunov_exponent` and `standard_error` (…, exponent), in the unit of the spectrum; how many trajectories were
         averaged, `n_trajectories`, how many left out, `n_left_out`, and how many of those averaged had −∞, `n_dead`
-        (exponent); `is_bound` (exponent) if the spectrum has it.
+        (…, exponent); `is_bound` (…, exponent) if the spectrum has it.
     """
     exponents, errors = ds["lyapunov_exponent"], ds["standard_error"]
     valid = exponents.notnull()
@@ -59,13 +59,13 @@ def ensemble_mean(ds: xr.Dataset) -> xr.Dataset:
 
 
 def _standard_error(exponents: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    """Return the standard errors (exponent,) of means of exponents (trajectory, exponent) with errors along each."""
+    """Return the standard errors (…, exponent) of means of exponents (…, trajectory, exponent), from errors of each."""
     valid = ~np.isnan(exponents)
-    count = valid.sum(axis=0)
-    is_finite = ~np.isneginf(exponents).any(axis=0)
+    count = valid.sum(axis=-2)
+    is_finite = ~np.isneginf(exponents).any(axis=-2)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(valid, exponents, 0.0).sum(axis=0) / count
-        scatter = np.where(valid, (exponents - mean) ** 2, 0.0).sum(axis=0)
+        mean = np.where(valid, exponents, 0.0).sum(axis=-2) / count
+        scatter = np.where(valid, (exponents - mean[..., None, :]) ** 2, 0.0).sum(axis=-2)
         several = np.sqrt(scatter / (count - 1) / count) * stdtrit(count - 1.0, (1 + TWO_SIDED) / 2) / NORMAL
-    along = np.where(valid, errors, 0.0).sum(axis=0)  # of the only one, where there is but one
+    along = np.where(valid, errors, 0.0).sum(axis=-2)  # of the only one, where there is but one
     return np.where(is_finite & (count > 0), np.where(count > 1, several, along), np.nan)

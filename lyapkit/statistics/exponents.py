@@ -196,7 +196,7 @@ def _with_bounds(result: xr.DataArray, ds: xr.Dataset, used: xr.DataArray) -> xr
     """Return a result with the coordinate `is_bound` if the spectrum says which of the exponents `used` are bounds."""
     if "is_bound" not in ds:
         return result
-    bound = ds["is_bound"].astype(bool) & used
+    bound = ds["is_bound"].variable.astype(bool) & used.variable
     if "exponent" not in result.dims:
         bound = bound.any("exponent")
     attributes = {"units": "1", "long_name": f"the {result.attrs['long_name']} is only an upper bound"}
