@@ -25,9 +25,10 @@ _FRONT = re.compile(
 )
 _BACK = re.compile(
     r"(\w*decoder\w*|\w*readout\w*|\w*head\w*|fc\w*|\w*out|output\w*|\w*classifier\w*|linear|lin|dense|proj\w*|logits|"
-    r"mlp|predict\w*)\d*",
+    r"mlp|predict\w*|actor|critic|policy|value)\d*",
     re.IGNORECASE,
 )
+_WEIGHING = re.compile(r"att|pool|gate|query|key|score|mask|mix", re.IGNORECASE)
 _TABLE = re.compile(r"\w*embed\w*|\w*encoder\w*|wte", re.IGNORECASE)  # what may be looked up in, among _FRONT
 _TRAINING = re.compile(
     r"(optim|optimi[sz]ers?|criterion|loss(es)?|loss_f(n|unc\w*)|\w+_loss|(\w+_)?metrics?|(lr_)?scheduler)\d*"
@@ -205,9 +206,10 @@ def account_for(
     return account
 
 
-def looks_like_a_readout(prefix: str) -> bool:
-    """Return whether a module's name, or one that contains it, is one that people give to readouts."""
-    return any(_BACK.fullmatch(part) for part in prefix.split("."))
+def may_be_another_readout(prefix: str, n_outputs: int) -> bool:
+    """Return whether a linear layer on the states may be a readout of its own; else it weighs states, an attention."""
+    is_called_so = any(_BACK.fullmatch(part) for part in prefix.split("."))
+    return is_called_so or (n_outputs > 1 and _WEIGHING.search(prefix) is None)
 
 
 def _is_counter(tensor: Tensor) -> bool:

@@ -17,7 +17,7 @@ from lyapkit.models.readouts import find_readout
 from lyapkit.models.recognition import Found, Module, choose, find_modules
 from lyapkit.models.recurrent import Recurrent
 from lyapkit.models.signals import Embedding
-from lyapkit.models.ties import keep_ties, warn_of_lost_ties
+from lyapkit.models.ties import keep_ties, ties_of, warn_of_lost_ties
 from lyapkit.models.wild_values import warn_of_wild_values
 
 
@@ -118,7 +118,8 @@ class CheckpointFile:
         if parameters is not None:  # it can learn
             stored = {name: own for name, own in parameters.items() if name in self.found.tensors}
             ties = keep_ties(network, self.found.tensors, stored)
-            warn_of_lost_ties(self.path, self.found.tensors, stored)
+            tied = [[name for name, own in stored.items() if own in group] for group in ties_of(network)]
+            warn_of_lost_ties(self.path, self.found.tensors, stored, tied)
         used = [*account.recurrent, *account.readout]
         warn_of_wild_values(self.path, {name: self.found.tensors[name] for name in used})
         if account.doubtful:

@@ -13,6 +13,7 @@ from lyapkit.models import extra_state, stored_modules
 from lyapkit.models.layers import Layer
 from lyapkit.models.pytorch_modules import is_plain, nonlinearity_of
 from lyapkit.models.recurrent import PARAMETER, Recurrent
+from lyapkit.models.ties import ties_of
 from lyapkit.systems import System
 
 
@@ -93,13 +94,17 @@ class Network(nn.Module, System):
         return cls.from_parameters(parameters, source)
 
     def get_extra_state(self) -> Tensor:
-        """Return what a state dict has to hold beside the tensors: which network it is of, and its settings."""
+        """Return what a state dict has to hold beside the tensors: which network it is of, its settings, and ties."""
         try:
             settings = self.settings
         except AttributeError:  # of a subclass that nobody will build from a file
             settings = None
         content = {"network": type(self).__name__, "settings": settings}
-        return extra_state.encoded(content | ({"every_step": True} if self.every_step else {}))
+        if self.every_step:
+            content["every_step"] = True
+        if ties := ties_of(self):
+            content["ties"] = ties
+        return extra_state.encoded(content)
 
     def set_extra_state(self, state: Tensor) -> None:
         """Check that a state dict is of a network of this kind.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from lyapkit.files.errors import listed
-from lyapkit.models.account import GIVES, Account, looks_like_a_readout
+from lyapkit.models.account import GIVES, Account, may_be_another_readout
 from lyapkit.models.recognition import with_dot
 
 
@@ -49,7 +49,7 @@ def find_readout(tensors: Mapping[str, Tensor], account: Account, size: int, wan
     parallel = {
         prefix
         for prefix, other in found.items()
-        if prefix != chosen and size not in (len(other), len(weight)) and looks_like_a_readout(prefix)
+        if prefix != chosen and size not in (len(other), len(weight)) and may_be_another_readout(prefix, len(other))
     }
     for name, role in list(account.elsewhere.items()):
         if name.rpartition(".")[0] + "." in parallel:

@@ -14,6 +14,7 @@ from lyapkit.models.architectures import ARCHITECTURES, network_class
 from lyapkit.models.network import Network
 from lyapkit.models.recurrent import Recurrent
 from lyapkit.models.stored_weights import stored_weights, widened
+from lyapkit.models.ties import tie
 
 _RECURRENT = re.compile(
     r"^(?P<prefix>(?:.*\.)?)(?P<name>(?:weight_(?:ih|hh|hr)|bias_(?:ih|hh))(?:_l(?:0|[1-9]\d*))?(?:_reverse)?)$"
@@ -72,7 +73,12 @@ class Module:
             )
         network = (kind.from_parameters if needs_readout else kind.recurrence)(self.parameters, source)
         if isinstance(network, Network) and extra_state.NAME in self.parameters:
-            network.every_step = bool(extra_state.decoded(self.parameters[extra_state.NAME]).get("every_step"))
+            said = extra_state.decoded(self.parameters[extra_state.NAME])
+            network.every_step = bool(said.get("every_step"))
+            try:
+                tie(network, said.get("ties", ()), self.parameters)
+            except (AttributeError, TypeError, KeyError) as error:
+                raise ValueError(f"its ties are not those of a {self.own}: {error}") from error
         return network
 
     def names(self, network: Recurrent | Network) -> set[str]:

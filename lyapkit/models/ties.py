@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
 import torch
@@ -26,21 +26,57 @@ def keep_ties(network: nn.Module, tensors: Mapping[str, Tensor], names: Mapping[
     """
     notes = []
     for first, *others in _groups(names, tensors):
-        parameter = network.get_parameter(names[first])
+        tie(network, [[names[name] for name in (first, *others)]], {})
         for other in others:
-            module, _, leaf = names[other].rpartition(".")
-            setattr(network.get_submodule(module), leaf, parameter)
             notes.append(f"{other} is tied to {first}, with which it shares its memory in the file: one parameter")
     return notes
 
 
-def warn_of_lost_ties(path: object, tensors: Mapping[str, Tensor], used: Iterable[str]) -> None:
+def ties_of(network: nn.Module) -> list[list[str]]:
+    """Return the names of a network's parameters that are one, several each."""
+    groups: dict[int, list[str]] = {}
+    for name, parameter in network.named_parameters(remove_duplicate=False):
+        groups.setdefault(id(parameter), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def tie(network: nn.Module, groups: Iterable[Sequence[str]], tensors: Mapping[str, Tensor]) -> None:
+    """Make one parameter of those of a network that have the names of a group.
+
+    Parameters
+    ----------
+    network : nn.Module
+        It is changed.
+    groups : iterable of sequence of str
+        Names.
+    tensors : mapping
+        Values of parameters, as far as they are known; those of a group must be the same.
+
+    Raises
+    ------
+    ValueError
+        If they are not.
+    """
+    for first, *others in groups:
+        parameter = network.get_parameter(first)
+        for other in others:
+            is_same = network.get_parameter(other).shape == parameter.shape
+            if not is_same or (first in tensors and not torch.equal(tensors[first], tensors[other])):
+                raise ValueError(f"{other} is said to be tied to {first}, and holds other numbers")
+            module, _, leaf = other.rpartition(".")
+            setattr(network.get_submodule(module), leaf, parameter)
+
+
+def warn_of_lost_ties(
+    path: object, tensors: Mapping[str, Tensor], used: Iterable[str], tied: Iterable[Sequence[str]] = ()
+) -> None:
     """Warn of matrices of a network that equal another one in the file, and are a parameter of their own here.
 
     Equal vectors, and matrices of one value, are let be: so training begins. That two others are equal by chance is
     out of the question, but only formats that know of shared memory tell whether a loss has moved them together.
+    Those named in a group of `tied` are known to be one parameter.
     """
-    used = set(used)
+    used, known = set(used), [set(group) for group in tied]
     matrices = [
         name
         for name, tensor in tensors.items()
@@ -52,7 +88,7 @@ def warn_of_lost_ties(path: object, tensors: Mapping[str, Tensor], used: Iterabl
         if (first in used or second in used)
         and tensors[first].shape == tensors[second].shape
         and torch.equal(tensors[first], tensors[second])
-        and not ({first, second} <= used and _place(tensors[first]) == _place(tensors[second]))
+        and not any({first, second} <= group for group in known)
     ]
     if equal:
         said = "; ".join(f"{first} and {second}" for first, second in equal)

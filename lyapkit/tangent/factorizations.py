@@ -106,10 +106,7 @@ class PivotedLU(Factors):
         """Return W."""
         rows = self._factors.triu_(1)
         rows.diagonal(dim1=1, dim2=2).fill_(1.0)
-        if rows.device.type == "cpu":
-            lapack.swap_back(rows, self._pivots)
-        else:
-            rows = rows.gather(2, self.columns().argsort(1)[:, None].expand_as(rows))
+        rows = rows.gather(2, self.columns().argsort(1)[:, None].expand_as(rows))
         return rows if self._is_alive is None else rows.where(self._is_alive[:, :, None], 0.0)
 
     def columns(self) -> Tensor:

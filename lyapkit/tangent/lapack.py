@@ -7,21 +7,14 @@ fewer matrices than threads all threads do one after the other, by PyTorch's.
 
 from __future__ import annotations
 
-import functools
-import os
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-
 import numpy as np
 import torch
 from scipy.linalg.lapack import get_lapack_funcs
-from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
+from lyapkit.tangent.threads import for_each
+
 BLOCK = 64  # columns that LAPACK's QR does at once
-WORTH_A_THREAD = 300_000  # operations
 
 
 def lu(frame: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -55,16 +48,8 @@ def lu(frame: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         places[index] = given[index]
         _, swaps[index], status[index] = getrf(places[index].T, overwrite_a=1)
 
-    _for_each(factor, batch, k * k * n)
+    for_each(factor, batch, k * k * n)
     return factors, pivots, info
-
-
-def swap_back(rows: Tensor, pivots: Tensor) -> None:
-    """Bring the columns of matrices (B, k, n) from the order of pivoting into their own, in place."""
-    (laswp,) = get_lapack_funcs(("laswp",), dtype=rows.numpy().dtype)
-    places, swaps = rows.numpy(), pivots.numpy()
-    batch, k, n = rows.shape
-    _for_each(lambda index: laswp(places[index].T, swaps[index], inc=-1, overwrite_a=1), batch, 10 * k * n)
 
 
 def columns_in_order_of_pivoting(pivots: Tensor, n: int) -> Tensor:
@@ -90,64 +75,5 @@ def lower_of_qr(frame: Tensor) -> Tensor:
     def factor(index: int) -> None:
         places[index] = geqrf(given[index].T, lwork=BLOCK * k)[0][:k].T
 
-    _for_each(factor, batch, 2 * k * k * n)
+    for_each(factor, batch, 2 * k * k * n)
     return lower
-
-
-def _for_each(task: Callable[[int], object], n_tasks: int, n_operations: int) -> None:
-    """Do a task of so many operations for every index, on as many threads as PyTorch may use, this one included."""
-    n_threads = max(1, min(torch.get_num_threads(), n_tasks, n_tasks * n_operations // WORTH_A_THREAD))
-
-    def share(first: int) -> None:
-        for index in range(first, n_tasks, n_threads):
-            task(index)
-
-    with _ONE_THREAD_EACH():
-        others = [_helpers(torch.get_num_threads()).submit(share, first) for first in range(1, n_threads)]
-        share(0)
-        for other in others:
-            other.result()
-
-
-@functools.lru_cache(maxsize=1)
-def _helpers(n_threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(n_threads, thread_name_prefix="lyapkit-lapack")
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_helpers.cache_clear)  # threads do not survive a fork
-
-
-class _OneThreadEach:
-    """A context in which LAPACK uses no threads of its own; runs in several threads may be in it at once."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._n_inside = 0
-        self._before: list[int] = []
-
-    @functools.cached_property
-    def _libraries(self) -> list:
-        return ThreadpoolController().select(user_api="blas").lib_controllers
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        with self._lock:
-            if self._n_inside == 0:
-                self._before = [library.num_threads for library in self._libraries]
-                self._set([1] * len(self._before))
-            self._n_inside += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._n_inside -= 1
-                if self._n_inside == 0:
-                    self._set(self._before)
-
-    def _set(self, numbers: list[int]) -> None:
-        for library, n_threads in zip(self._libraries, numbers, strict=True):
-            library.set_num_threads(n_threads)
-
-
-_ONE_THREAD_EACH = _OneThreadEach()

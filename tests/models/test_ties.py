@@ -1,5 +1,7 @@
 """Tied weights of a file stay one parameter, also to learning; others that are equal are said."""
 
+import json
+
 import pytest
 import safetensors.torch
 import torch
@@ -49,6 +51,44 @@ def test_a_readout_tied_to_an_embedding_outside_is_said(tmp_path, suffix):
         lk.CheckpointWarning, match=r"(en|de)coder\.weight and (en|de)coder\.weight hold the same numbers"
     ):
         lk.load_network(path, readout="decoder")
+
+
+def _own_tied():
+    torch.manual_seed(0)
+    network = lk.RecurrentNetwork(nn.RNN(2, 5, 2), nn.Linear(5, 5)).double()
+    network.recurrent.weight_hh_l1 = network.recurrent.weight_hh_l0
+    network.readout.weight = network.recurrent.weight_hh_l0
+    return network
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_networks_of_lyapkits_own_say_what_is_tied(tmp_path, suffix):
+    network = _own_tied()
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    (safetensors.torch.save_file if suffix == "safetensors" else torch.save)(state, tmp_path / f"own.{suffix}")
+    read = lk.load_network(tmp_path / f"own.{suffix}")  # without a warning
+    assert read.readout.weight is read.recurrent.weight_hh_l0 is read.recurrent.weight_hh_l1
+    inputs = torch.randn(3, 6, 2, dtype=torch.float64)
+    for one in (network, read):
+        one(inputs).square().sum().backward()
+    torch.testing.assert_close(read.readout.weight.grad, network.readout.weight.grad)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ([["recurrent.weight_hh_l0", "recurrent.weight_ih_l0"]], "is said to be tied to .* holds other numbers"),
+        ([["recurrent.weight_hh_l0", "nothing.weight"]], "its ties are not those of a RecurrentNetwork"),
+        (3, "its ties are not those of a RecurrentNetwork"),
+    ],
+)
+def test_ties_that_are_none_are_refused(tmp_path, said, message):
+    state = _own_tied().state_dict()
+    content = json.loads(bytes(state["_extra_state"].tolist())) | {"ties": said}
+    state["_extra_state"] = torch.tensor(list(json.dumps(content).encode()), dtype=torch.uint8)
+    torch.save(state, tmp_path / "own.pt")
+    with pytest.raises(lk.CheckpointError, match=message):
+        lk.load_network(tmp_path / "own.pt")
 
 
 def test_copies_of_a_recurrent_weight_are_said_and_zeros_are_not(tmp_path):

@@ -7,6 +7,8 @@ from torch import nn
 
 import lyapkit as lk
 from lyapkit.systems.classical import RandomNetwork
+from lyapkit.tangent import lapack
+from lyapkit.tangent import threads as sharing
 
 
 @pytest.fixture(params=[2, 4])
@@ -46,3 +48,21 @@ def test_lstm_of_128_units(threads):
         state, pushed = system.push(state, input, torch.eye(256).expand(2, -1, -1))
         total += torch.stack([torch.linalg.slogdet(matrix)[1] for matrix in pushed])
     np.testing.assert_allclose(ds.lyapunov_exponent.sum("exponent") * 40, total, rtol=1e-10)
+
+
+def test_threads_that_wait_for_work_are_sent_to_sleep_and_come_back(threads, monkeypatch):
+    monkeypatch.setattr(sharing, "_N_CORES", 2)
+    matrices = torch.randn(6, 80, 80)
+    before = (matrices.repeat(50, 1, 1) * 2).sum()  # PyTorch's threads are awake
+    slept = []
+    pauses = [lambda kind, pause=pause: slept.append(pause(kind)) for pause in sharing._pauses()]
+    monkeypatch.setattr(sharing, "_pauses", lambda: pauses)
+    factors, pivots, info = lapack.lu(matrices)
+    assert len(slept) == len(pauses)
+    assert not any(slept)
+    assert not info.any()
+    assert (matrices.repeat(50, 1, 1) * 2).sum() == before
+    lower = factors.tril()
+    order = lapack.columns_in_order_of_pivoting(pivots, 80)
+    upper = factors.triu(1) + torch.eye(80)
+    torch.testing.assert_close(lower @ upper, matrices.gather(2, order[:, None].expand_as(matrices)))
