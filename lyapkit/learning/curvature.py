@@ -5,6 +5,7 @@ The eigenvalues of the batch-mean Hessian are what learning rates have to respec
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -14,7 +15,7 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lyapkit.arguments import Array
+from lyapkit.arguments import Array, ReliabilityWarning
 from lyapkit.learning.gauss_newton import full_ggn_spectrum, leading_through_rows
 from lyapkit.learning.lanczos import ROUNDING, WHICH, leading_eigenpairs
 from lyapkit.learning.objective import Objective
@@ -71,7 +72,8 @@ def hessian_eigenvalues(
     tolerance : float
         Largest residual `‖H v − μ v‖ / |μ|` of an eigenvalue that counts as converged. Default 1e-4.
     max_products : int
-        Products after which to give up; eigenvalues not found by then are NaN.
+        Products after which to give up; eigenvalues not found by then are NaN, and if it is not certain by then that
+        nothing is missing before those found, a `ReliabilityWarning` says so.
     eigenvectors : bool
         Return them too.
     batch_size : int, optional
@@ -201,7 +203,15 @@ def _leading(
         multiply = OnArrays(objective, product, bar)
         pairs = leading_through_rows(objective, k) if product is ggn_product else None
         if pairs is None:
-            values, vectors = leading_eigenpairs(multiply, size, k, which, tolerance, max_products, seed)
+            options = {"which": which, "tolerance": tolerance, "max_products": max_products, "seed": seed}
+            values, vectors, is_certain = leading_eigenpairs(multiply, size, k, **options)
+            if not is_certain:
+                warnings.warn(
+                    f"after {multiply.n_products} products with vectors it is not certain that those found are the "
+                    f"{len(values)} leading eigenvalues: a multiple one may count too few times; raise max_products",
+                    ReliabilityWarning,
+                    stacklevel=3,
+                )
             n_products = multiply.n_products
             residuals = np.array([np.linalg.norm(multiply(v) - m * v) for m, v in zip(values, vectors, strict=True)])
         else:

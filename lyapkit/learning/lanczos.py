@@ -28,8 +28,10 @@ def in_order(values: np.ndarray, which: str) -> np.ndarray:
 
 def leading_eigenpairs(
     multiply: Product, size: int, k: int, which: str, tolerance: float, max_products: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return eigenvalues (k,), in order, and unit eigenvectors (k, size); fewer if `max_products` did not do.
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Return eigenvalues (k,), in order, unit eigenvectors (k, size), and whether none can be missing before the last.
+
+    There are fewer than k if `max_products` did not do; or it was known too early that nothing is missing.
 
     Parameters
     ----------
@@ -45,7 +47,7 @@ def leading_eigenpairs(
         matrix = np.stack([multiply(row) for row in np.eye(size)])
         values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
         chosen = in_order(values, which)[:k]
-        return values[chosen], vectors[:, chosen].T
+        return values[chosen], vectors[:, chosen].T, True
     rng = np.random.default_rng(seed)
     start = rng.standard_normal(size)
     operator = LinearOperator((size, size), matvec=multiply, dtype=np.float64)
@@ -61,13 +63,16 @@ def leading_eigenpairs(
         values, vectors = np.empty(0), np.empty((size, 0))
     chosen = in_order(values, which)
     values, vectors = values[chosen], vectors[:, chosen].T
-    is_complete = len(values) == k
-    if multiply.n_products >= max_products or (
-        is_complete and not _lacks(multiply, values, vectors, which, tolerance, max_products, rng)
-    ):
-        return values, vectors
+    if multiply.n_products >= max_products:
+        return values, vectors, False
+    if len(values) == k:
+        lacks = _lacks(multiply, values, vectors, which, tolerance, max_products, rng)
+        if not lacks:
+            return values, vectors, lacks is False
     more_values, more_vectors = _block_lanczos(multiply, size, k, which, tolerance, max_products, rng)
-    return (more_values, more_vectors) if len(more_values) >= len(values) else (values, vectors)
+    if len(more_values) >= len(values):
+        return more_values, more_vectors, True
+    return values, vectors, False
 
 
 def lanczos(multiply: Product, start: np.ndarray, n_steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -111,8 +116,8 @@ def _lacks(
     tolerance: float,
     max_products: int,
     rng: np.random.Generator,
-) -> bool:
-    """Return whether there are eigenvalues before the last one beside those that were found.
+) -> bool | None:
+    """Return whether there are eigenvalues before the last one beside those that were found; None if it is unknown.
 
     Lanczos iteration in the space orthogonal to their eigenvectors goes on until its first Ritz value passes the last
     one found, or has come so close to an eigenvalue behind it that nothing before it can be left.
@@ -136,7 +141,7 @@ def _lacks(
         if len(diagonal) >= LEAST_CHECKED and residual < (limit - rank(ritz[first])) / 4:
             return False
         if multiply.n_products >= max_products:
-            break
+            return None
     return False
 
 

@@ -100,7 +100,8 @@ def test_what_is_not_found_is_nan():
     torch.manual_seed(1)
     model = lk.WCRNN(1, 12, 3, lk.residuals.rotation(12, 0.3, 0.97), 0.1)
     arguments = model, torch.randn(20, 30, 1), torch.randint(3, (20,)), cross_entropy
-    ds = lk.hessian_eigenvalues(*arguments, 5, tolerance=1e-15, max_products=1)
+    with pytest.warns(lk.ReliabilityWarning, match="raise max_products"):
+        ds = lk.hessian_eigenvalues(*arguments, 5, tolerance=1e-15, max_products=1)
     assert np.isnan(ds.hessian_eigenvalue).any()
     np.testing.assert_array_equal(ds.converged, ds.residual_norm <= 1e-14)
 

@@ -46,7 +46,8 @@ def test_matrices_of_prescribed_spectrum(name, k, which):
     order = {"magnitude": -np.abs(spectrum), "largest": -spectrum, "smallest": spectrum}[which]
     expected = spectrum[np.argsort(order, kind="stable")][:k]
     matrix, scale = _Matrix(spectrum), np.abs(spectrum).max()
-    values, vectors = leading_eigenpairs(matrix, len(spectrum), k, which, 1e-8, 5000, seed=0)
+    values, vectors, is_certain = leading_eigenpairs(matrix, len(spectrum), k, which, 1e-8, 5000, seed=0)
+    assert is_certain
     if which == "magnitude":  # of one magnitude both signs may come
         np.testing.assert_allclose(np.abs(values), np.abs(expected), atol=1e-8 * scale)
     else:
@@ -62,7 +63,7 @@ def test_neighbours_at_the_dense_end(end, gap, tolerance):
     """Two eigenvalues close to each other, small beside the largest, with others in a row behind them."""
     spectrum = np.r_[end, end + gap, end + abs(end) * np.linspace(0.2, 3, 20), np.linspace(1.5, 30, 80)]
     for which, sign in (("smallest", 1), ("largest", -1)):
-        values, _ = leading_eigenpairs(_Matrix(sign * spectrum), len(spectrum), 2, which, tolerance, 2000, seed=2)
+        values, *_ = leading_eigenpairs(_Matrix(sign * spectrum), len(spectrum), 2, which, tolerance, 2000, seed=2)
         np.testing.assert_allclose(sign * values, spectrum[:2], atol=2 * tolerance * abs(end) + 1e-11)
 
 
@@ -143,3 +144,16 @@ def test_overflow_is_a_sentence():
     network = lk.WCRNN(2, 3, 2, [1e80] * 3, 0.5).double()
     with pytest.raises(ValueError, match="outputs are not finite, first those of sample 0: states overflow"):
         lk.hessian_eigenvalues(network, INPUTS, LABELS.clamp(max=1), cross_entropy, 2)
+
+
+def test_a_multiple_eigenvalue_that_could_not_be_looked_for_is_not_passed_over_in_silence():
+    """Enough products for what Lanczos iteration meets, 3, 2 and 1, too few to see that 3 is there three times."""
+    spectrum = np.r_[3.0, 3.0, 3.0, 2.0, 1.0, np.linspace(0, 0.1, 95)]
+    found = {}
+    for most in (10, 30, 5000):
+        matrix = _Matrix(spectrum)
+        values, _, is_certain = leading_eigenpairs(matrix, len(spectrum), 3, "largest", 1e-6, most, seed=0)
+        found[most] = list(values.round(6)), is_certain
+    assert found[5000] == ([3.0, 3.0, 3.0], True)
+    assert all(values == [3.0, 3.0, 3.0] or not is_certain for values, is_certain in found.values())
+    assert not found[10][1]
