@@ -2,7 +2,7 @@
 
 from lyapkit.training.ensemble import Ensemble
 from lyapkit.training.grid import network_grid
-from lyapkit.training.run import Training, train
 from lyapkit.training.storage import checkpoints
+from lyapkit.training.training import Training, train
 
 __all__ = ["Ensemble", "Training", "checkpoints", "network_grid", "train"]
