@@ -31,6 +31,8 @@ class Population:
         (E,).
     dtype, device, has_lengths
         As for `Ensemble`.
+    captures : bool
+        On a CUDA device, capture steps in a graph; not with losses that may look at values, which a graph cannot.
 
     Attributes
     ----------
@@ -56,6 +58,7 @@ class Population:
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
         has_lengths: bool = False,
+        captures: bool = True,
     ) -> None:
         groups, word = _alike(networks, has_lengths)
         if len(groups) > 1:
@@ -74,6 +77,7 @@ class Population:
         self._places = {
             index: (number, place) for number, group in enumerate(groups) for place, index in enumerate(group)
         }
+        self._captures = captures and self.device.type == "cuda"
         self._graphs: list[tuple[Tensor, GraphedStep] | None] = [None] * len(groups)
         self.iteration = 0
 
@@ -159,7 +163,7 @@ class Population:
             descent.iteration.fill_(self.iteration)
             if not len(places):
                 continue
-            if self.device.type == "cuda" and lengths is None and not descent.ensemble.is_random:
+            if self._captures and lengths is None and not descent.ensemble.is_random:
                 self._graphed(number, inputs, targets, places)(inputs, targets)
             else:
                 descent.step(inputs, targets, places, lengths, noise)

@@ -19,7 +19,7 @@ from lyapkit.training.folder import RunFolder
 from lyapkit.training.given import given_back, prepared
 from lyapkit.training.history import History
 from lyapkit.training.likeness import attributes
-from lyapkit.training.losses import Loss, check_loss
+from lyapkit.training.losses import Loss, check_loss, losses_of
 from lyapkit.training.population import Population
 from lyapkit.training.storage import digest
 from lyapkit.training.threads import WORTH_IT, faster_number
@@ -35,7 +35,7 @@ class Run:
         models: list[nn.Module],
         task: Task,
         settings: dict,
-        losses: Loss,
+        loss: str | Loss | None,
         dtype: torch.dtype,
         device: torch.device | str | None,
         folder: RunFolder | None,
@@ -46,7 +46,8 @@ class Run:
             raise ValueError(f"clip_norm must be positive, got {settings['clip_norm']}")
         if settings.get("weight_decay", 0.0) < 0:
             raise ValueError(f"weight_decay must not be negative, got {settings['weight_decay']}")
-        self.models, self.task, self.settings, self.losses, self.folder = models, task, settings, losses, folder
+        self.models, self.task, self.settings, self.folder = models, task, settings, folder
+        self.losses = losses_of(task, loss)
         device = available_device(device) if device is not None else None
         samples = task.test_samples(settings["n_test_samples"])
         few = as_tensors(tuple(part[:N_COMPARED] for part in samples), torch.float64, torch.device("cpu"))
@@ -54,7 +55,7 @@ class Run:
         networks = [prepared(model, task, *self._compared) for model in models]
         self.population = population = Population(
             networks,
-            losses,
+            self.losses,
             torch.as_tensor(settings["learning_rate"], dtype=torch.float64).expand(len(networks)),
             settings["momentum"],
             settings["clip_norm"],
@@ -62,6 +63,7 @@ class Run:
             dtype=dtype,
             device=device,
             has_lengths=task.has_lengths,
+            captures=not task.every_step and not callable(loss),
         )
         self.test_inputs, self.test_targets, *lengths = as_tensors(samples, population.dtype, population.device)
         self.test_lengths = lengths[0] if task.has_lengths else None

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from lyapkit.models.network import Network
 from lyapkit.tasks.task import Task
 from lyapkit.training.folder import RunFolder
-from lyapkit.training.losses import Loss, loss_name, losses_of
+from lyapkit.training.losses import Loss, loss_name
 from lyapkit.training.run import Run
 from lyapkit.training.settings import Number, dtype_name, learning_rates, real, whole
 from lyapkit.training.threads import on_threads
@@ -172,7 +172,7 @@ def train(
         kept_in = None if folder is None else RunFolder(Path(folder))
         if kept_in is not None:
             stack.enter_context(kept_in.locked())
-        run = Run(models, task, settings, losses_of(task, loss), dtype, device, kept_in)
+        run = Run(models, task, settings, loss, dtype, device, kept_in)
         if kept_in is not None:
             run.open(resume, n_iterations, wanted, threads)
         stack.enter_context(_flushing_denormals())

@@ -355,6 +355,19 @@ def test_on_a_gpu(kind):
         np.testing.assert_allclose(there.metrics[name], here.metrics[name], rtol=0, atol=1e-9)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_loss_that_looks_at_values_is_not_captured():
+    def loss(outputs, targets):
+        error = (outputs - targets).square().mean()
+        return error if error.item() < 1e6 else 2 * error
+
+    here, there = (
+        train(_networks(), AddingTask(20), 5, **OPTIONS, loss=loss, device=device) for device in ("cpu", "cuda")
+    )
+    np.testing.assert_allclose(there.metrics.train_loss, here.metrics.train_loss, rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize(
     "change",
     [
