@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: spectrum test test-slow docs lint wheel figures paper benchmark clean
+.PHONY: spectrum test test-slow docs lint types wheel figures paper benchmark clean
 
 spectrum: $(VENV)/.installed  ## the Lyapunov spectrum of a trained LSTM driven by handwritten digits
 	@mkdir -p output
@@ -23,6 +23,9 @@ test-slow: $(VENV)/.installed-dev  ## the slow ones: long runs against extended 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev  ## type annotations, by mypy
+	$(BIN)/python -m mypy
 
 docs: $(VENV)/.installed-dev  ## the documentation, its tutorials run, in output/docs/index.html
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs output/docs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -145,7 +145,7 @@ def _expected(values: np.ndarray, system: System, n_steps: int | None) -> str:
         return f"{expected}; for a constant input give n_steps="
     if values.ndim == 1:
         return f"{expected}; for one trajectory of one feature use inputs[None, :, None]"
-    if values.ndim == 2 and values.shape[1] == size and size > 1:
+    if values.ndim == 2 and size is not None and values.shape[1] == size > 1:
         return f"{expected}; for one trajectory use inputs[None]"
     if values.ndim == 2:
         return (
@@ -229,8 +229,8 @@ def warn_of_doubtful_inputs(values: np.ndarray, given: Array, system: System, st
 
 
 def checked_lengths(
-    inputs: Array | Sequence[Array], lengths: Sequence[int] | Array | None, n_transient: int
-) -> tuple[Array | list[np.ndarray], np.ndarray | None]:
+    inputs: Array | Sequence[Array] | None, lengths: Sequence[int] | Array | None, n_transient: int
+) -> tuple[Any, np.ndarray | None]:
     """Return inputs, and how many steps of each trajectory count as given, (trajectory,), or None if all do.
 
     Parameters

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -57,7 +57,7 @@ def covariant_vectors(
     device: str | torch.device | None = None,
     seed: int = 0,
     progress: bool = False,
-    **reading: object,
+    **reading: Any,
 ) -> xr.Dataset:
     """Return the covariant Lyapunov vectors of a system along one or many trajectories.
 
@@ -177,7 +177,7 @@ def covariant_vectors(
     said = about_divergence(running, found.diverged, found.overflowed, "covariant vectors")
     if said and on_divergence == "raise":
         raise DivergenceError(said[0])
-    attributes = running.description | provenance(
+    attributes: dict[str, Any] = {**running.description} | provenance(
         n_steps=n_steps,
         n_transient=n_transient,
         n_backward_transient=n_backward_transient,

@@ -20,7 +20,7 @@ def covariant_table(ds: xr.Dataset) -> str:
     participation = (1 / (shares**2).sum("state")).where(shares.notnull().all("state")).values
     exponents = ds["lyapunov_exponent"].mean("trajectory", skipna=True).values
     smallest = np.degrees(ds["angle"].min(["trajectory", "time"]).values)
-    residual = np.fmax(ds["forward_residual"], ds["backward_residual"]).max("trajectory").values
+    residual = xr.apply_ufunc(np.fmax, ds["forward_residual"], ds["backward_residual"]).max("trajectory").values
     n_trajectories, unit = ds.sizes["trajectory"], ds["lyapunov_exponent"].attrs["units"]
     lines = [
         ds.attrs["system"],

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -54,7 +55,7 @@ def load_module(hook: str, checkpoint: Path, key: str | None = None) -> nn.Modul
     return load_into(module, checkpoint, key)
 
 
-def _function(hook: str) -> Callable[..., object]:
+def _function(hook: str) -> Callable[..., Any]:
     """Return the function in a Python file that FILE.py:FUNCTION names."""
     file, _, name = hook.rpartition(":")
     path = Path(file)

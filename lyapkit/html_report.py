@@ -7,9 +7,11 @@ import io
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import xarray as xr
+from matplotlib.axes import Axes
 
 from lyapkit.comparison import in_words
 from lyapkit.files.writing import check_writable, replacing
@@ -80,7 +82,7 @@ def report_files(path: str | Path, inputs: Iterable[str | Path] = ()) -> tuple[P
     return check_writable(path, inputs), check_writable(path.with_suffix(".nc"), inputs)
 
 
-def _section(name: str, ds: xr.Dataset) -> dict:
+def _section(name: str, ds: xr.Dataset) -> dict[str, Any]:
     drawn = [
         {"name": shown.replace("_", " "), "png": _png(draw, ds), "meaning": MEANING.get(shown, "")}
         for shown, draw in pictures_of(ds).items()
@@ -119,7 +121,7 @@ def _exponents(ds: xr.Dataset) -> list[tuple[int, str, str, str]]:
     ]
 
 
-def _png(draw: Callable[[xr.Dataset], object], ds: xr.Dataset) -> str:
+def _png(draw: Callable[[xr.Dataset], Axes], ds: xr.Dataset) -> str:
     """Return a picture as base64."""
     stream = io.BytesIO()
     savefig(draw(ds), stream)

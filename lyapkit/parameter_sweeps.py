@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -44,7 +45,7 @@ def sweep(
     n_workers: int = 1,
     executor: Executor | str | None = None,
     progress: bool = False,
-    **options: object,
+    **options: Any,
 ) -> xr.Dataset:
     """Return Lyapunov exponents as a function of one or more parameters of a system.
 
@@ -151,12 +152,12 @@ def _checked_values(parameters: Mapping[str, Sequence[float]]) -> dict[str, list
     return checked
 
 
-def _blocks(values: dict[str, list[float]], continued: bool, identity: str) -> list[dict[str, object]]:
+def _blocks(values: dict[str, list[float]], continued: bool, identity: str) -> list[Mapping[str, Any]]:
     """Return the cells of a sweep in blocks, each a stretch along the first parameter, with a number to tell them."""
     first, *others = values
     length = len(values[first]) if continued else CELLS_IN_A_FILE
     stretches = [values[first][start : start + length] for start in range(0, len(values[first]), length)]
-    blocks = []
+    blocks: list[Mapping[str, Any]] = []
     for along in product(*(values[name] for name in others)):
         for stretch in stretches:
             grid = {first: stretch} | {name: [value] for name, value in zip(others, along, strict=True)}

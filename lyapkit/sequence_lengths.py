@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -21,7 +22,7 @@ _SUMS = ("n_reorthonormalizations", "n_reconditionings")
 _PER_RUN = ("duration", "end_time")
 
 
-def by_length(measured: Callable[..., xr.Dataset], inputs: Sequence[np.ndarray], state: Tensor) -> xr.Dataset:
+def by_length(measured: partial[xr.Dataset], inputs: Sequence[np.ndarray], state: Tensor) -> xr.Dataset:
     """Return the spectrum of trajectories with inputs (T_i, feature), each as if it were computed alone.
 
     Parameters
@@ -41,10 +42,11 @@ def by_length(measured: Callable[..., xr.Dataset], inputs: Sequence[np.ndarray],
     """
     n_transient = measured.keywords["n_transient"]
     lengths = np.array([len(sequence) for sequence in inputs])
-    parts, owners = [], []
+    parts: list[xr.Dataset] = []
+    owners: list[np.ndarray] = []
     for length in np.unique(lengths)[::-1]:
         members = np.flatnonzero(lengths == length)
-        together = np.stack([inputs[member] for member in members])
+        together = np.stack([inputs[int(member)] for member in members])
         parts.append(_numbered(measured, members, together, state[members], int(length) - n_transient))
         owners.extend(members)
     joined = _joined(parts).isel(trajectory=np.argsort(owners))
@@ -55,7 +57,7 @@ def by_length(measured: Callable[..., xr.Dataset], inputs: Sequence[np.ndarray],
     return joined.assign(variable("n_steps", ("trajectory",), n_steps)).assign_coords(index("trajectory", len(inputs)))
 
 
-def _numbered(measured: Callable[..., xr.Dataset], members: np.ndarray, *given: object) -> xr.Dataset:
+def _numbered(measured: partial[xr.Dataset], members: np.ndarray, *given: object) -> xr.Dataset:
     """Return the spectrum of some trajectories; what warnings and errors call them is explained in front."""
     named = ", ".join(map(str, members[:8])) + (", …" if len(members) > 8 else "")
     front = f"of the trajectories {named}, called 0, 1, … here: " if len(members) > 1 else f"of trajectory {named}: "

@@ -35,19 +35,19 @@ def as_tensor(values: np.ndarray, device: torch.device, dtype: torch.dtype) -> T
 
 def start_states(
     system: System,
-    inputs: Sequence[np.ndarray] | None,
+    inputs: Sequence[np.ndarray] | np.ndarray | None,
     initial_state: Array | None,
     n_trajectories: int | None,
     generator: torch.Generator,
 ) -> Tensor:
     """Return the initial states (B, N), B agreed upon by everything that says how many trajectories there are."""
     given = None if initial_state is None else torch.as_tensor(np.asarray(initial_state, dtype=np.float64))
-    counts = {
+    offered = {
         "inputs": None if inputs is None else len(inputs),
         "initial_state": len(given) if given is not None and given.ndim == 2 else None,
         "n_trajectories": n_trajectories,
     }
-    counts = {name: count for name, count in counts.items() if count is not None}
+    counts = {name: count for name, count in offered.items() if count is not None}
     if len(set(counts.values())) > 1:
         said = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise ValueError(f"the number of trajectories is not clear: {said}")

@@ -7,7 +7,7 @@ import json
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -148,7 +148,7 @@ def is_done(cell: Cell, path: Path) -> bool:
     return path.is_file() and load(path).attrs.get("cell") == json.dumps(dict(cell))
 
 
-def _here(compute: Callable, waiting: list[tuple[Cell, Path]]) -> Iterator[tuple[Path, BaseException | None]]:
+def _here(compute: Callable[..., Any], waiting: list[tuple[Cell, Path]]) -> Iterator[tuple[Path, BaseException | None]]:
     """Compute cells one after the other; yield each one's file, and what went wrong."""
     for cell, path in waiting:
         try:
@@ -160,7 +160,7 @@ def _here(compute: Callable, waiting: list[tuple[Cell, Path]]) -> Iterator[tuple
 
 
 def _elsewhere(
-    compute: Callable, waiting: list[tuple[Cell, Path]], executor: Executor
+    compute: Callable[..., Any], waiting: list[tuple[Cell, Path]], executor: Executor
 ) -> Iterator[tuple[Path, BaseException | None]]:
     """As `_here`, by an executor, in the order in which cells come back."""
     running = {executor.submit(_compute_cell, compute, cell, path): path for cell, path in waiting}
@@ -169,12 +169,12 @@ def _elsewhere(
 
 
 def _by_processes(
-    compute: Callable, waiting: list[tuple[Cell, Path]], n_workers: int
-) -> Iterator[tuple[Path, BaseException | None]]:
+    compute: Callable[..., Any], waiting: list[tuple[Cell, Path]], n_workers: int
+) -> Generator[tuple[Path, BaseException | None]]:
     """As `_here`, by processes, one for each worker: one that is killed takes no other with it, and is replaced."""
     threads = max(1, (os.cpu_count() or 1) // n_workers)
     idle = [_process(threads) for _ in range(n_workers)]
-    running: dict[Future, tuple[Executor, Path]] = {}
+    running: dict[Future[Any], tuple[Executor, Path]] = {}
     queue = deque(waiting)
     try:
         while queue or running:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ def _cell(
     named: Mapping[str, float],
     inputs: Array | None,
     state: Array | None,
-    settings: dict[str, object],
+    settings: dict[str, Any],
 ) -> tuple[xr.Dataset, np.ndarray | None]:
     """Return the dataset of one cell, and the states it ended in, of those it started from if they stayed finite."""
     n_orbit, continued = settings.pop("n_orbit"), settings.pop("continued")
@@ -123,7 +124,7 @@ def _filled(whole: xr.Dataset) -> xr.Dataset:
     """Return joined cells, with exponents, which are NaN, if all of them failed."""
     if "lyapunov_exponent" not in whole:  # all failed
         empty = np.full((*whole["remark"].shape, 1, 1), np.nan)
-        dims = (*whole["remark"].dims, "trajectory", "exponent")
+        dims = (*map(str, whole["remark"].dims), "trajectory", "exponent")
         whole = whole.assign(variable("lyapunov_exponent", dims, empty))
         whole = whole.assign_coords(index("trajectory", 1) | index("exponent", 1, first=1))
     return whole

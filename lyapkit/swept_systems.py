@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,7 +51,7 @@ def named_system(name: str, parameters: list[str]) -> Callable[..., System]:
     return known[name]
 
 
-def scaled_checkpoint(path: Path, parameters: list[str], **reading: object) -> Callable[..., System]:
+def scaled_checkpoint(path: Path, parameters: list[str], **reading: Any) -> Callable[..., System]:
     """Return a function that builds the network in a file with its recurrent weights times `recurrent`."""
     if parameters != ["recurrent"]:
         raise ValueError(f"of a checkpoint --scale recurrent=… can be swept, got {', '.join(parameters) or 'nothing'}")
@@ -58,7 +59,7 @@ def scaled_checkpoint(path: Path, parameters: list[str], **reading: object) -> C
     return partial(_scaled, path, **reading)
 
 
-def _scaled(path: Path, *, recurrent: float, **reading: object) -> System:
+def _scaled(path: Path, *, recurrent: float, **reading: Any) -> System:
     module = _module_in(path, **reading)
     with torch.no_grad():
         for name, weight in module.named_parameters():
@@ -67,7 +68,7 @@ def _scaled(path: Path, *, recurrent: float, **reading: object) -> System:
     return from_module(module)
 
 
-def _module_in(path: Path, **reading: object) -> torch.nn.RNNBase:
+def _module_in(path: Path, **reading: Any) -> torch.nn.RNNBase:
     """Return the network in a file as a PyTorch module, float64."""
     system = load_system(path, **reading)
     if not isinstance(system, Recurrent):

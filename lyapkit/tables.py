@@ -134,7 +134,7 @@ def _extent(exponents: np.ndarray, bounds: np.ndarray) -> tuple[str, str]:
         return number(math.nan), number(math.nan)
     exponents, bounds = exponents[valid], bounds[valid]
     largest = exponents.max()
-    return number(exponents.min(), bounds.any()), number(largest, bounds[exponents == largest].all())
+    return number(exponents.min(), bool(bounds.any())), number(largest, bool(bounds[exponents == largest].all()))
 
 
 def _losses(ds: xr.Dataset, mean: xr.Dataset) -> list[str]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lyapkit.systems import System
+from lyapkit.systems.system import Input
 
 _CPU = torch.device("cpu")
 
@@ -69,7 +70,7 @@ def check_system(system: System, *, n_trajectories: int = 3, n_tangents: int = 4
         _expect_close(alone[0], next_state[one], 1e-12, "a batch gives other states than its trajectories one by one")
         _expect_close(alone[1], pushed[one], 1e-12, "a batch gives other tangents than its trajectories one by one")
 
-    strided = exact.push(*(_non_contiguous(argument) for argument in (state, input, tangent)))
+    strided = exact.push(_non_contiguous(state), _non_contiguous(input), _non_contiguous(tangent))
     _expect_close(strided[0], next_state, 1e-12, "non-contiguous arguments give other states")
     _expect_close(strided[1], pushed, 1e-12, "non-contiguous arguments give other tangents")
 
@@ -90,7 +91,7 @@ def _check_push_along(system: System, state: Tensor, generator: torch.Generator)
         expected = state, tangent
         for input in inputs:
             expected = system.push(expected[0], input, expected[1])
-        joined = None if inputs[0] is None else torch.stack(inputs, dim=1)
+        joined = None if system.input_size is None else torch.stack(inputs, dim=1)
         got = system.push_along(state, joined, tangent, n_steps)
         _expect_close(got[0], expected[0], 1e-12, "push_along and repeated push give different states")
         _expect_close(got[1], expected[1], 1e-12, "push_along and repeated push give different tangents")
@@ -109,7 +110,7 @@ def _check_prepared(
     _expect(not findings, f"there are findings after one step: {findings}")
 
 
-def _random_input(system: System, n_trajectories: int, generator: torch.Generator) -> Tensor | None:
+def _random_input(system: System, n_trajectories: int, generator: torch.Generator) -> Input:
     if system.input_size is None:
         return None
     if system.n_tokens is not None:
@@ -117,7 +118,7 @@ def _random_input(system: System, n_trajectories: int, generator: torch.Generato
     return torch.randn(n_trajectories, system.input_size, generator=generator, dtype=torch.float64)
 
 
-def _non_contiguous(values: Tensor | None) -> Tensor | None:
+def _non_contiguous(values: Input) -> Input:
     """Return the same values with gaps between them in memory."""
     return None if values is None else torch.stack([values, values], dim=-1)[..., 0]
 

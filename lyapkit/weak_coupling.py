@@ -23,7 +23,8 @@ from lyapkit.arguments import Array, checked_inputs
 from lyapkit.labels import variable
 from lyapkit.lyapunov import lyapunov_spectrum
 from lyapkit.models.residuals import Residual
-from lyapkit.models.wcrnn import WCRNN, Gains
+from lyapkit.models.wcrnn import WCRNN
+from lyapkit.models.wcrnn_kinds import Gains
 from lyapkit.statistics import running_exponents
 from lyapkit.systems import System
 from lyapkit.tangent import MOST_STEPS_AT_ONCE, propagate
@@ -211,7 +212,7 @@ def variational_deviation(model: WCRNN, inputs: Array, times: Sequence[int]) -> 
     return xr.Dataset(
         variable("variational_deviation", by_time, torch.stack(deviations, 1).numpy())
         | variable("singular_exponent", (*by_time, "exponent"), torch.stack(exponents, 1).numpy()),
-        coords=variable("time", ("time",), list(times)),
+        coords=variable("time", ("time",), np.array(times)),
     )
 
 
@@ -244,10 +245,10 @@ class _Constant(System):
         self.jacobian = jacobian
         self.state_size = jacobian.shape[-1]
 
-    def step(self, state: Tensor, input: Tensor | None) -> Tensor:
+    def step(self, state: Tensor, input: Tensor) -> Tensor:
         return (self.jacobian @ state[:, :, None])[:, :, 0]
 
-    def push_along(self, state: Tensor, inputs: Tensor | None, tangent: Tensor, n_steps: int) -> tuple[Tensor, Tensor]:
+    def push_along(self, state: Tensor, inputs: Tensor, tangent: Tensor, n_steps: int) -> tuple[Tensor, Tensor]:
         power = torch.linalg.matrix_power(self.jacobian, n_steps)
         return (power @ state[:, :, None])[:, :, 0], tangent @ power.mT
 
@@ -260,9 +261,10 @@ class _Along:
         self.weight, self.residual = model.recurrent.weight, model.residual
         self.singular_values = torch.linalg.svdvals(model.residual.matrix)
         self.n_steps = 0
-        self.sum_residual, self.sum_coupling, self.largest_coupling = 0.0, 0.0, 0.0  # (B, N) each
+        none = torch.zeros(1, 1, dtype=self.weight.dtype)
+        self.sum_residual, self.sum_coupling, self.largest_coupling = none, none, none  # (B, N) each
         self.extremes: list[tuple[Tensor, Tensor]] = []  # of the residual's gain over units, (B, T) each
-        self.growth: Tensor | float = 0.0  # (B, N): the fixed-time exponents times T
+        self.growth = none  # (B, N): the fixed-time exponents times T
         self.first_frame = frame
         self.columns = frame.mT  # the frame, moved by the residual alone
         shears = float(self.singular_values[0] / self.singular_values[-1]) > 1 + 1e-9

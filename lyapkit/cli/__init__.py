@@ -10,7 +10,8 @@ import io
 import os
 import sys
 import warnings
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -28,7 +29,7 @@ from lyapkit.cli.usage import in_one_line
 class Commands(typer.core.TyperGroup):
     """The commands, of which an interrupted one ends with exit code 130."""
 
-    def invoke(self, ctx: typer.Context) -> object:
+    def invoke(self, ctx: Any) -> object:
         """Run what was asked for."""
         try:
             return super().invoke(ctx)
@@ -64,7 +65,7 @@ def _options(
     pass
 
 
-EXAMPLES = {
+EXAMPLES: dict[Callable[..., None], str] = {
     spectrum: "lyapkit spectrum model.pt --inputs sequences.npy --output spectrum.nc --plot spectrum.png",
     covariant: "lyapkit covariant model.pt --inputs sequences.npy -k 4 --output vectors.nc",
     report: "lyapkit report model.pt --inputs sequences.npy --targets labels.npy --output report.html",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -84,7 +84,7 @@ def curvature(
     check_paths(output, plot, checkpoint, inputs, targets, lengths, module, loss)
     given = learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity, key, ignore)
     block = parameters.split(",") if "," in parameters else parameters
-    options = {"which": which, "parameters": block, "seed": seed, "progress": not quiet}
+    options: dict[str, Any] = {"which": which, "parameters": block, "seed": seed, "progress": not quiet}
     steps = None if lengths is None else read_targets(lengths)
     ds = lk.hessian_eigenvalues(*given, n_eigenvalues, **options, lengths=steps)
     finish(ds, _eigenvalue_table, output, plot, lk.plot_hessian_eigenvalues)

@@ -34,7 +34,7 @@ _NAMED = re.compile(
 def in_words_of_the_shell(text: str) -> str:
     """Return a message with options called as the command line calls them: ``dtype='float64'`` is --dtype float64."""
 
-    def called(match: re.Match) -> str:
+    def called(match: re.Match[str]) -> str:
         if match["bare"]:
             return _OPTIONS[match["bare"]]
         value = (match["value"] or "").strip("'[]")

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy as np
     import xarray as xr
-
-    import lyapkit as lk
 
 
 def learning_problem(
@@ -25,14 +23,14 @@ def learning_problem(
     nonlinearity: str | None,
     key: str | None,
     ignore: list[str] | None,
-) -> tuple:
+) -> tuple[Any, Any, Any, Any]:
     """Return model, inputs, targets and loss."""
     import lyapkit as lk
     from lyapkit.files.sequences import read_targets
     from lyapkit.hooks import load_module, named_loss
 
     if module is None:
-        chosen = {"prefix": prefix, "readout": readout, "nonlinearity": nonlinearity, "key": key}
+        chosen: dict[str, Any] = {"prefix": prefix, "readout": readout, "nonlinearity": nonlinearity, "key": key}
         model = lk.load_network(checkpoint, **chosen, ignore=ignore or ())
     else:
         refuse_with_module(prefix=prefix, readout=readout, nonlinearity=nonlinearity, ignore=ignore)
@@ -41,8 +39,8 @@ def learning_problem(
 
 
 def loaded(
-    load: Callable, checkpoint: Path, *, several: bool, nonlinearity: str | None, **options: object
-) -> lk.System:
+    load: Callable[..., Any], checkpoint: Path, *, several: bool, nonlinearity: str | None, **options: Any
+) -> Any:
     """Return what `load` reads; of several files, `nonlinearity` is for those that do not tell it."""
     from lyapkit.files.errors import NeedlessOptionError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -52,7 +52,7 @@ def report(
     from lyapkit.html_report import report_files
 
     report_files(output, files_among(checkpoint, inputs, targets, module, loss))
-    options = {"prefix": prefix, "nonlinearity": nonlinearity, "key": key, "ignore": ignore or ()}
+    options: dict[str, Any] = {"prefix": prefix, "nonlinearity": nonlinearity, "key": key, "ignore": ignore or ()}
     if module is None:
         system = lk.load_system(checkpoint, **options)
     else:
@@ -64,7 +64,7 @@ def report(
             checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity, key, ignore
         )
         measured["gradients"] = lk.gradient_norms(*problem, progress=not quiet)
-        measured["curvature"] = lk.hessian_eigenvalues(*problem, k=n_eigenvalues, progress=not quiet)
+        measured["curvature"] = lk.hessian_eigenvalues(*problem, n_eigenvalues, progress=not quiet)
     command = shlex.join(["lyapkit", *sys.argv[1:]])
     written = lk.report(measured, output, title=f"{checkpoint.name}: {system}", command=command)
     print(table_and_words(measured["spectrum"]), "", *(f"wrote {path}" for path in written), sep="\n")

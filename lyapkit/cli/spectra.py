@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -93,7 +92,7 @@ def spectrum(
         )
     if rows and pixels:
         raise ValueError("give --rows or --pixels, not both")
-    options = {"key": key, "ignore": ignore or ()}
+    reading: dict[str, Any] = {"key": key, "ignore": ignore or ()}
     if readout is not None and not closed_loop:
         raise ValueError("--readout says what --closed-loop feeds back; without that, no readout acts on a spectrum")
     if module is not None:
@@ -105,12 +104,11 @@ def spectrum(
         if module is not None:
             own = load_module(module, checkpoint, key)
             return lk.closed_loop(own) if closed_loop else lk.from_module(own)
-        read = partial(loaded, several=len(checkpoints) > 1, nonlinearity=nonlinearity, **options)
+        shared: dict[str, Any] = reading | {"several": len(checkpoints) > 1, "nonlinearity": nonlinearity}
         if closed_loop:
-            return lk.closed_loop(
-                read(lk.load_network, checkpoint, prefix=prefix[0] if prefix else None, readout=readout)
-            )
-        return read(lk.load_system, checkpoint, prefix=prefix or None, embedding=embedding)
+            first = prefix[0] if prefix else None
+            return lk.closed_loop(loaded(lk.load_network, checkpoint, prefix=first, readout=readout, **shared))
+        return loaded(lk.load_system, checkpoint, prefix=prefix or None, embedding=embedding, **shared)
 
     systems = {name_among(checkpoints, path): system_in(path) for path in checkpoints}
     sequences = None
@@ -120,26 +118,25 @@ def spectrum(
         sequences = lk.as_sequences(of_one_length(inputs), "rows" if rows else "pixels")
     elif inputs is not None:
         sequences = lk.read_inputs(inputs)
-    measured = partial(
-        lk.lyapunov_spectrum,
-        inputs=sequences,
-        n_steps=steps,
-        lengths=None if lengths is None else read_targets(lengths),
-        n_transient=n_transient,
-        n_exponents=n_exponents,
-        reorthonormalize=int(reorthonormalize) if reorthonormalize.isdigit() else reorthonormalize,
-        initial_frame=initial_frame,
-        dtype=dtype,
-        device=device,
-        seed=seed,
-        check=not no_check,
-        progress=not quiet,
-    )
-    spectra = {name: measured(system) for name, system in systems.items()}
+    options: dict[str, Any] = {
+        "n_steps": steps,
+        "lengths": None if lengths is None else read_targets(lengths),
+        "n_transient": n_transient,
+        "n_exponents": n_exponents,
+        "reorthonormalize": int(reorthonormalize) if reorthonormalize.isdigit() else reorthonormalize,
+        "initial_frame": initial_frame,
+        "dtype": dtype,
+        "device": device,
+        "seed": seed,
+        "check": not no_check,
+        "progress": not quiet,
+    }
+    spectra = {name: lk.lyapunov_spectrum(system, sequences, **options) for name, system in systems.items()}
     if len(spectra) > 1:
         finish(lk.compare(spectra), lk.comparison_table, output, plot, lk.plot_comparison)
     else:
-        finish(*spectra.values(), table_and_words, output, plot, lk.plot_spectrum)
+        (ds,) = spectra.values()
+        finish(ds, table_and_words, output, plot, lk.plot_spectrum)
 
 
 def covariant(
@@ -171,9 +168,14 @@ def covariant(
     check_paths(output, plot, checkpoint, inputs)
     if inputs is None and steps is None:
         raise ValueError("give --inputs, or --steps for a network whose input is zero at every step")
-    reading = {"prefix": prefix or None, "embedding": embedding, "nonlinearity": nonlinearity, "key": key}
+    reading: dict[str, Any] = {
+        "prefix": prefix or None,
+        "embedding": embedding,
+        "nonlinearity": nonlinearity,
+        "key": key,
+    }
     ds = lk.covariant_vectors(
-        lk.load_system(checkpoint, **reading, ignore=ignore or ()),
+        lk.load_system(checkpoint, nonlinearity=nonlinearity, **reading, ignore=ignore or ()),
         None if inputs is None else of_one_length(inputs),
         n_steps=steps,
         n_transient=n_transient,

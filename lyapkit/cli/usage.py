@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -47,7 +48,7 @@ def _too_many(error: Any, command: str, extra: str) -> str:
     return f"leave out {extra}: `{command} --help` says what it takes"
 
 
-_SAID = {
+_SAID: dict[str, Callable[..., str]] = {
     r"No such option: (\S+)(?: \(Possible options: (.*)\))?": _no_option,
     r"No such command '(.*?)'\..*": _no_command,
     r"Missing (?:argument|option) '(.*?)'\..*": _missing,

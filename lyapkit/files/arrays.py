@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def read_npz(path: Path, choose: Callable[[list[str]], Iterable[str]]) -> dict[s
         return {name: arrays[name] for name in choose(list(arrays.files))}
 
 
-def _header(file: object) -> tuple[tuple[int, ...], bool, np.dtype]:
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Return shape, order and dtype."""
     version = np.lib.format.read_magic(file)
     if version == (1, 0):

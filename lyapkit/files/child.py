@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 TO_START = 120.0  # seconds; the time that a busy machine takes to import a library
 PATIENCE = 20  # seconds of the clock for one of work: the processor may be busy with other things
@@ -67,7 +68,7 @@ class Child:
         self.process.stdin.write(json.dumps({**request, **limits}) + "\n")
         self.process.stdin.flush()
 
-    def answer(self, seconds: float) -> dict:
+    def answer(self, seconds: float) -> dict[str, Any]:
         """Return what the child says within some seconds.
 
         Raises

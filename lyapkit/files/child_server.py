@@ -16,6 +16,7 @@ import os
 import runpy
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 
 def limit(memory: int, seconds: int, patience: int) -> None:
@@ -37,7 +38,7 @@ def limit(memory: int, seconds: int, patience: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (own + memory, own + memory))
 
 
-def serve(reader: Callable[..., Iterator[dict]], request: dict, answer: Callable[[dict], None]) -> None:
+def serve(reader: Callable[..., Iterator[dict[str, Any]]], request: dict, answer: Callable[[dict], None]) -> None:
     """Answer a request."""
     try:
         limit(*(request.pop(name) for name in ("memory", "seconds", "patience")))
@@ -55,7 +56,7 @@ def main() -> None:
     os.dup2(silence, 1)
     os.dup2(silence, 2)
 
-    def answer(content: dict) -> None:
+    def answer(content: dict[str, Any]) -> None:
         print(json.dumps(content), file=answers, flush=True)
 
     reader = runpy.run_path(sys.argv[1])["answers"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -61,9 +61,9 @@ def find_state_dict(content: object, key: str | None) -> StateDict:
     return _state_dict(next(iter(candidates)), candidates)
 
 
-def _named_tensors(content: object) -> Iterator[tuple[str, Mapping]]:
+def _named_tensors(content: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield mappings that hold named tensors, with the keys that lead to them, from the outside inwards."""
-    waiting: list[tuple[str, object]] = [("", content)]
+    waiting: list[tuple[str, Any]] = [("", content)]
     seen: set[int] = set()
     entries = 0
     while waiting:
@@ -98,7 +98,7 @@ def _is_matrix(value: object) -> bool:
     return isinstance(value, Tensor) and value.ndim >= 2
 
 
-def _state_dict(place: str, found: Mapping[str, Mapping]) -> StateDict:
+def _state_dict(place: str, found: Mapping[str, Mapping[str, Any]]) -> StateDict:
     mapping = found[place]
     tensors = {name: value for name, value in mapping.items() if isinstance(name, str) and isinstance(value, Tensor)}
     others = [str(name) for name, value in mapping.items() if name not in tensors and not _is_container(value)]

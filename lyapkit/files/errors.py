@@ -24,7 +24,7 @@ def reason(error: Exception) -> str:
 
 def listed(names: Iterable[object], most: int = 12, *, quoted: bool = True) -> str:
     """Return names one after the other, cut where they are too many or too long for one line."""
-    names = [str(name) for name in names]
-    short = [name if len(name) <= 80 else f"{name[:77]}..." for name in names[:most]]
-    more = [f"and {len(names) - most} more"] if len(names) > most else []
+    texts = [str(name) for name in names]
+    short = [text if len(text) <= 80 else f"{text[:77]}..." for text in texts[:most]]
+    more = [f"and {len(texts) - most} more"] if len(texts) > most else []
     return ", ".join([*map(repr if quoted else str, short), *more])

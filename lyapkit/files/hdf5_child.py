@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import h5py
 import numpy as np
@@ -12,10 +13,10 @@ MAX_OBJECTS, MAX_DEPTH, MAX_ATTRIBUTE = 10_000, 40, 50_000_000
 FREE_EXPANSION, MAX_EXPANSION = 64 * 2**20, 100  # bytes that may be declared however little is stored; else the ratio
 
 
-def answers(source: str, target: str, max_bytes: int) -> Iterator[dict]:
+def answers(source: str, target: str, max_bytes: int) -> Iterator[dict[str, Any]]:
     """Write the arrays of an HDF5 file to a safetensors file, its attributes and what was left out as metadata."""
     arrays: dict[str, np.ndarray] = {}
-    attributes: dict[str, dict] = {}
+    attributes: dict[str, dict[str, Any]] = {}
     left_out: dict[str, str] = {}
     with h5py.File(source, "r") as file:
         datasets: dict[str, h5py.Dataset] = {}
@@ -82,9 +83,9 @@ def read_array(dataset: h5py.Dataset) -> np.ndarray | None:
     return values.astype(values.dtype.newbyteorder("="))
 
 
-def read_attributes(item: h5py.Group) -> dict:
+def read_attributes(item: h5py.Group) -> dict[str, Any]:
     """Return those attributes of a group that are text or lists of texts."""
-    found = {}
+    found: dict[str, str | list[str]] = {}
     for name in item.attrs:
         stored = item.attrs.get_id(name)
         if math.prod(stored.shape) * stored.dtype.itemsize > MAX_ATTRIBUTE:

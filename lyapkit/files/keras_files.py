@@ -8,7 +8,7 @@ import tempfile
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from lyapkit.files.errors import CheckpointError, reason
 from lyapkit.files.keras_graph import follow
@@ -63,13 +63,13 @@ def read_keras(path: str | Path) -> StoredNetwork:
     return network
 
 
-def _hdf5(path: Path) -> tuple[dict | None, Hdf5]:
+def _hdf5(path: Path) -> tuple[dict[str, Any] | None, Hdf5]:
     content = read_hdf5(path)
     text = content.attributes[""].get("model_config")
-    return (None if text is None else _parsed(text)), content
+    return (_parsed(text) if isinstance(text, str) else None), content
 
 
-def _archive(path: Path) -> tuple[dict, Hdf5]:
+def _archive(path: Path) -> tuple[dict[str, Any], Hdf5]:
     """Return configuration and weights of a `.keras` file."""
     try:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
@@ -102,7 +102,7 @@ def _extracted(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path, l
     return target
 
 
-def _parsed(text: str | bytes) -> dict:
+def _parsed(text: str | bytes) -> dict[str, Any]:
     """Return a model's configuration."""
     try:
         config = json.loads(text)

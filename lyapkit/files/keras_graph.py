@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from lyapkit.files.errors import CheckpointError
 from lyapkit.files.keras_layers import KINDS, recurrent_layer
@@ -48,7 +49,7 @@ class Place:
         return "/".join(self.names)
 
 
-def follow(config: Mapping, variables: Variables) -> StoredNetwork:
+def follow(config: Mapping[str, Any], variables: Variables) -> StoredNetwork:
     """Return the recurrent layers of the model that a Keras configuration describes, and what is around them.
 
     Raises
@@ -78,7 +79,7 @@ class _Walk:
         self.network = network
         self.masked: set[str | None] = set()  # sources whose signals carry a mask
 
-    def model(self, config: Mapping, place: Place, inputs: list[Signal]) -> list[Signal]:
+    def model(self, config: Mapping[str, Any], place: Place, inputs: list[Signal]) -> list[Signal]:
         """Return the outputs of a model for inputs, which are new ones if there are none."""
         if len(place.names) > MAX_DEPTH:
             raise CheckpointError(f"models are nested more than {MAX_DEPTH} deep")
@@ -98,7 +99,7 @@ class _Walk:
             return signals
         return self._graph(inner, layers, paths, place, inputs)
 
-    def _paths(self, layers: list[Mapping], class_name: str, place: Place) -> list[str]:
+    def _paths(self, layers: list[Mapping[str, Any]], class_name: str, place: Place) -> list[str]:
         """Return where Keras 3 puts the variables of each layer of a model."""
         counts: dict[str, int] = {}
         paths = []
@@ -113,7 +114,7 @@ class _Walk:
         return paths
 
     def _graph(
-        self, config: Mapping, layers: list[Mapping], paths: list[str], place: Place, inputs: list[Signal]
+        self, config: Mapping[str, Any], layers: list[Mapping], paths: list[str], place: Place, inputs: list[Signal]
     ) -> list[Signal]:
         """Return the outputs of a functional model."""
         given = dict(zip([_history(entry)[0] for entry in _entries(config["input_layers"])], inputs, strict=False))
@@ -142,7 +143,9 @@ class _Walk:
                 waiting.remove(one)
         return [known[_history(entry)] for entry in _entries(config["output_layers"])]
 
-    def layer(self, layer: Mapping, place: Place, signals: list[Signal], is_masked: bool = False) -> list[Signal]:
+    def layer(
+        self, layer: Mapping[str, Any], place: Place, signals: list[Signal], is_masked: bool = False
+    ) -> list[Signal]:
         """Return what a layer makes of its inputs; recurrent layers and readouts are noted down."""
         class_name, config = layer["class_name"], layer["config"]
         if class_name in _MODELS and _is_kerass_own(layer):
@@ -187,7 +190,7 @@ class _Walk:
         return replace(tokens, embedding=place.name)
 
     def _recurrent(
-        self, class_name: str, config: Mapping, place: Place, first: Signal, states: list[Signal]
+        self, class_name: str, config: Mapping[str, Any], place: Place, first: Signal, states: list[Signal]
     ) -> list[Signal]:
         """Note a recurrent layer down, and return its outputs: its states, and the last of them if asked for."""
         if states:
@@ -210,7 +213,7 @@ class _Walk:
         state = Signal(source=place.name, is_last=True)
         return [output, state, state] if config.get("return_state") else [output]
 
-    def _bidirectional(self, config: Mapping, place: Place, first: Signal) -> list[Signal]:
+    def _bidirectional(self, config: Mapping[str, Any], place: Place, first: Signal) -> list[Signal]:
         """Note the forward half of a bidirectional layer down; it can be chosen by its name."""
         title = f"Bidirectional {place.name!r}"
         half, settings = config["layer"]["class_name"], config["layer"]["config"]
@@ -222,7 +225,7 @@ class _Walk:
         self._note(place, f"{title}, its backward half")
         return [Signal(source=place.name).through(title)]
 
-    def _readout(self, config: Mapping, place: Place, reads: Signal) -> None:
+    def _readout(self, config: Mapping[str, Any], place: Place, reads: Signal) -> None:
         _, tensors = self.variables.of(place.path, place.names, ("kernel", "bias"))
         if reads.source is None or reads.between or "kernel" not in tensors or tensors["kernel"].ndim != 2:
             return
@@ -245,19 +248,19 @@ def snake_case(name: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def _is_kerass_own(layer: Mapping) -> bool:
+def _is_kerass_own(layer: Mapping[str, Any]) -> bool:
     """Return whether a layer is of a class of Keras' own, as far as its description tells (Keras 2 gives no module)."""
     module, registered = layer.get("module"), layer.get("registered_name")
     own = module is None or any(module == known or module.startswith(known + ".") for known in _OWN_MODULES)
     return own and (registered in (None, layer["class_name"]))
 
 
-def _entries(value: object) -> list:
+def _entries(value: Any) -> list[Any]:
     """Return a list of references to tensors, which may be a single one."""
     return [value] if value and isinstance(value[0], str) else list(value)
 
 
-def _history(entry: list) -> tuple[str, int, int]:
+def _history(entry: list[Any]) -> tuple[str, int, int]:
     name, node, tensor = entry[:3]
     return name, int(node), int(tensor)
 
@@ -283,7 +286,7 @@ def _found(value: object, depth: int) -> Iterator[tuple[str, int, int]]:
     elif isinstance(value, list | tuple):
         if len(value) in (3, 4) and isinstance(value[0], str) and all(isinstance(n, int) for n in value[1:3]):
             if value[0] != "_CONSTANT_VALUE":
-                yield _history(value)
+                yield _history(list(value))
             yield from _found(value[3:], depth + 1)
         else:
             for inner in value:

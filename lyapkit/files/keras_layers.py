@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ REVERSED = (
 
 
 def recurrent_layer(
-    name: str, class_name: str, config: Mapping, variables: Mapping[str, Tensor], reads: Signal
+    name: str, class_name: str, config: Mapping[str, Any], variables: Mapping[str, Tensor], reads: Signal
 ) -> StoredLayer:
     """Return a recurrent layer that Keras describes.
 
@@ -68,7 +69,7 @@ def converted(kind: str, variables: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return weights
 
 
-def _unknown_settings(kind: str, config: Mapping) -> str | None:
+def _unknown_settings(kind: str, config: Mapping[str, Any]) -> str | None:
     """Return what is set to something that has no counterpart here, if anything."""
     expected = {"activation": ("tanh", "relu") if kind == "RNN" else ("tanh",)}
     if kind != "RNN":
@@ -81,7 +82,7 @@ def _unknown_settings(kind: str, config: Mapping) -> str | None:
     return None
 
 
-def _misfit(kind: str, config: Mapping, variables: Mapping[str, Tensor], reset_after: bool) -> str | None:
+def _misfit(kind: str, config: Mapping[str, Any], variables: Mapping[str, Tensor], reset_after: bool) -> str | None:
     """Return how variables do not fit a layer's settings, if they do not."""
     units, n_gates = config.get("units"), N_GATES[kind]
     if not isinstance(units, int) or units < 1:

@@ -58,7 +58,7 @@ def _numbered_groups(content: Hdf5) -> dict[str, dict[str, str]]:
     for owner, own in groups.items():
         is_cell = re.search(r"(^|/)cell$", owner) is not None or len(own) == 3
         variables = ("kernel", "recurrent_kernel", "bias") if is_cell else ("kernel", "bias")
-        ordered = sorted(own, key=lambda path, own=own: (len(own[path]), own[path]))
+        ordered = [path for path, _ in sorted(own.items(), key=lambda item: (len(item[1]), item[1]))]
         names = [*variables, *map(str, range(len(variables), len(own)))]
         named[re.sub(r"/?cell$", "", owner).removeprefix("layers/")] = dict(zip(ordered, names, strict=False))
     return named
@@ -107,7 +107,7 @@ def _layer(name: str, variables: Mapping[str, Tensor]) -> StoredLayer | None:
         refusal = "its variables are no floating-point numbers"
     if refusal is not None:
         return StoredLayer(name, kind, {}, reads, refusal=refusal)
-    reset_after = kind != "GRU" or bias.ndim == 2
+    reset_after = kind != "GRU" or (bias is not None and bias.ndim == 2)
     assumption = None if kind == "RNN" else _ACTIVATIONS  # an RNN's is asked for
     return StoredLayer(name, kind, converted(kind, variables), reads, None, reset_after, assumption=assumption)
 

@@ -6,13 +6,14 @@ import contextlib
 import math
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import netCDF4
 
 SLAB = 32 << 20  # bytes that are read at once
 
 
-def answers(path: str, seconds_to_open: int, rate: float, per_second: int) -> Iterator[dict]:
+def answers(path: str, seconds_to_open: int, rate: float, per_second: int) -> Iterator[dict[str, Any]]:
     """Read everything in a file, and yield the bytes that its variables take, and that they could be read.
 
     The limits on work that were set are those of opening it; reading may take longer, `rate` bytes for a second. The

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,9 @@ _LAST_AXES = {0: ("direction", "batch", "unit"), 1: ("batch", "direction", "unit
 class Graph:
     """What a graph holds: nodes in order, constants by name, and what runs along its edges, as it is followed."""
 
-    def __init__(self, nodes: list, constants: Mapping[str, Tensor], inputs: list[str], outputs: list[str]) -> None:
+    def __init__(
+        self, nodes: list[Any], constants: Mapping[str, Tensor], inputs: list[str], outputs: list[str]
+    ) -> None:
         self.nodes, self.constants, self.outputs = nodes, dict(constants), outputs
         self.inputs = [name for name in inputs if name not in constants]
         self.signals = {name: Signal() for name in self.inputs}
@@ -54,7 +57,7 @@ class Graph:
         self.network.roles = dict(self.readers)
         return self.network
 
-    def _recurrent(self, node: object, name: str) -> None:
+    def _recurrent(self, node: Any, name: str) -> None:
         attributes = attributes_of(node)
         given = {role: value for role, value in zip(INPUTS, node.input, strict=False) if value}
         constants = {role: self.constants.get(value) for role, value in given.items() if role in (*INPUTS[1:5], "P")}
@@ -81,7 +84,7 @@ class Graph:
                 if position == 2:
                     self.signals[output] = kinds[2].through("being the cell state")
 
-    def _other(self, node: object, name: str) -> None:
+    def _other(self, node: Any, name: str) -> None:
         """Follow the signals through a node that is not recurrent."""
         kind, inputs = node.op_type, [given for given in node.input if given]
         if kind == "Constant":
@@ -113,7 +116,7 @@ class Graph:
         for output in node.output:
             self.signals[output] = changed
 
-    def _is_zero(self, node: object, inputs: list[str]) -> bool:
+    def _is_zero(self, node: Any, inputs: list[str]) -> bool:
         """Return whether a node's output is zero whatever the network is given."""
         if node.op_type == "ConstantOfShape":
             value = attributes_of(node).get("value")
@@ -121,13 +124,13 @@ class Graph:
         moved = inputs if node.op_type == "Concat" else inputs[:1]
         return node.op_type in _OF_ZEROS and bool(moved) and all(given in self.zeros for given in moved)
 
-    def _is_embedding(self, node: object, indices: Signal) -> bool:
+    def _is_embedding(self, node: Any, indices: Signal) -> bool:
         """Return whether a node looks up rows of a stored matrix by the network's inputs."""
         table = self.constants.get(node.input[0])
         by_rows = attributes_of(node).get("axis", 0) == 0
         return indices == Signal() and by_rows and table is not None and table.ndim == 2 and table.is_floating_point()
 
-    def _through(self, node: object, name: str, carried: list[Signal]) -> Signal:
+    def _through(self, node: Any, name: str, carried: list[Signal]) -> Signal:
         """Return what becomes of a signal in a node: dimensions that move, or another change."""
         signal, kind, attributes = carried[0], node.op_type, attributes_of(node)
         others = [given for given in node.input[1:] if given]
@@ -157,7 +160,7 @@ class Graph:
 
     def _readouts(self) -> Iterator[StoredReadout]:
         """Yield the linear layers directly on top of recurrent ones: Gemm, or MatMul with Add."""
-        users: dict[str, list] = {}
+        users: dict[str, list[Any]] = {}
         for node in self.nodes:
             for given in node.input:
                 users.setdefault(given, []).append(node)
@@ -187,7 +190,7 @@ class Graph:
 
 
 def _moved(
-    kind: str, axes: tuple[str, ...], attributes: Mapping[str, object], values: list[Tensor | None]
+    kind: str, axes: tuple[str, ...], attributes: Mapping[str, Any], values: list[Tensor | None]
 ) -> tuple[str, ...] | None:
     """Return the dimensions after a node that only moves them or drops one of a single entry, None if it does more."""
     if kind == "Transpose":
@@ -207,9 +210,7 @@ def _moved(
     return None
 
 
-def _takes_last(
-    kind: str, axes: tuple[str, ...], attributes: Mapping[str, object], values: list[Tensor | None]
-) -> bool:
+def _takes_last(kind: str, axes: tuple[str, ...], attributes: Mapping[str, Any], values: list[Tensor | None]) -> bool:
     """Return whether a node takes the last step of what it is given."""
     if "time" not in axes or any(value is None for value in values) or not values:
         return False
@@ -223,11 +224,11 @@ def _takes_last(
     return [axis % len(axes) for axis in taken] == [time] and starts == [-1] and ends[0] >= 2**31 - 1 and step == [1]
 
 
-def attributes_of(node: object) -> dict[str, object]:
+def attributes_of(node: Any) -> dict[str, Any]:
     """Return a node's attributes; tensors as tensors, graphs left out."""
     import onnx
 
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     for attribute in node.attribute:
         if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
             continue
@@ -244,7 +245,7 @@ def attributes_of(node: object) -> dict[str, object]:
     return found
 
 
-def constant_of(node: object) -> Tensor | None:
+def constant_of(node: Any) -> Tensor | None:
     """Return the value of a Constant node, None if it is no number."""
     attributes = attributes_of(node)
     value = next((attributes[name] for name in ("value", "value_float", "value_int") if name in attributes), None)
@@ -253,7 +254,7 @@ def constant_of(node: object) -> Tensor | None:
     return value if value is None or isinstance(value, Tensor) else torch.as_tensor(value)
 
 
-def as_tensor(proto: object) -> Tensor | None:
+def as_tensor(proto: Any) -> Tensor | None:
     """Return an ONNX tensor, whose data are in the file, as PyTorch's; None if it holds no numbers of a usual type.
 
     Raises
@@ -277,13 +278,13 @@ def as_tensor(proto: object) -> Tensor | None:
 _NUMBERS = {"int8", "uint8", "int16", "int32", "int64", "bool", "uint16", "uint32", "uint64"}
 
 
-def _has_graph(node: object) -> bool:
+def _has_graph(node: Any) -> bool:
     import onnx
 
     return any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute)
 
 
-def _may_be_recurrent(node: object) -> bool:
+def _may_be_recurrent(node: Any) -> bool:
     """Return whether a node loops, or a graph inside it does or holds recurrent nodes."""
     waiting = [node]
     while waiting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -17,7 +18,7 @@ _OF_ONE_KIND = {"GRU": {"linear_before_reset"}, "LSTM": {"input_forget"}}
 
 
 def recurrent_layer(
-    name: str, kind: str, attributes: Mapping[str, object], constants: Mapping[str, Tensor | None], reads: Signal
+    name: str, kind: str, attributes: Mapping[str, Any], constants: Mapping[str, Tensor | None], reads: Signal
 ) -> StoredLayer:
     """Return the layer that an ONNX node describes.
 
@@ -53,12 +54,12 @@ def recurrent_layer(
     return StoredLayer(name, kind, weights, reads, nonlinearity, reset_after)
 
 
-def _activations(kind: str, attributes: Mapping[str, object]) -> tuple[str, ...]:
+def _activations(kind: str, attributes: Mapping[str, Any]) -> tuple[str, ...]:
     default = _ACTIVATIONS.get(kind, ("tanh",))
     return tuple(str(name).lower() for name in attributes.get("activations", ())) or default
 
 
-def _unknown_attributes(kind: str, attributes: Mapping[str, object]) -> str | None:
+def _unknown_attributes(kind: str, attributes: Mapping[str, Any]) -> str | None:
     """Return which attribute has no counterpart here, if any."""
     unknown = set(attributes) - _KNOWN - _OF_ONE_KIND.get(kind, set())
     if unknown:
@@ -98,7 +99,7 @@ def _unknown_inputs(constants: Mapping[str, Tensor | None]) -> str | None:
     return None
 
 
-def _misfit(kind: str, attributes: Mapping[str, object], constants: Mapping[str, Tensor | None]) -> str | None:
+def _misfit(kind: str, attributes: Mapping[str, Any], constants: Mapping[str, Tensor | None]) -> str | None:
     """Return how weights do not fit a node, if they do not."""
     shapes = {name: tuple(constants[name].shape) for name in ("W", "R", "B") if name in constants}
     if not {"W", "R"} <= shapes.keys() or len(shapes["R"]) != 3 or len(shapes["W"]) != 3:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,7 +55,7 @@ def read_targets(path: str | Path) -> np.ndarray:
     return np.asarray(_read(Path(path), "targets", csv_rows))
 
 
-def _read(path: Path, name: str, read_csv: Callable[[Path], object]) -> np.ndarray | xr.DataArray | list:
+def _read(path: Path, name: str, read_csv: Callable[[Path], Any]) -> np.ndarray | xr.DataArray | list[Any]:
     if not path.is_file():
         raise ValueError(f"{path} does not exist" if not path.exists() else f"{path} is not a file")
     readers = {

@@ -107,7 +107,7 @@ def _refuse_long_names(path: Path, file: IO[bytes]) -> None:
     while True:
         try:
             names = (name for code, name, _ in pickletools.genops(file) if code.name == "GLOBAL")
-            longest = max(map(len, names), default=0)
+            longest = max((len(name) for name in names if name), default=0)
         except Exception:  # the end, a pickle that is damaged, or one without: torch says what is wrong
             return
         if longest > LONGEST_NAME:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 import xarray as xr
@@ -83,7 +85,13 @@ def gradient_norms(
     ValueError
         If inputs, targets, loss and network do not fit together, values are not finite, or there is no readout.
     """
-    given = {"parameters": None, "lengths": lengths, "batch_size": batch_size, "dtype": dtype, "device": device}
+    given: dict[str, Any] = {
+        "parameters": None,
+        "lengths": lengths,
+        "batch_size": batch_size,
+        "dtype": dtype,
+        "device": device,
+    }
     objective = Objective(model, inputs, targets, loss, **given)
     network = objective.network
     n_samples, n_steps = objective.inputs.shape[:2]

@@ -8,17 +8,27 @@ anything larger is left; if so, block Lanczos iteration, from as many vectors as
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import numpy as np
 import scipy.linalg
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 
-Product = Callable[[np.ndarray], np.ndarray]
+Multiply = Callable[[np.ndarray], np.ndarray]
 WHICH = {"magnitude": "LM", "largest": "LA", "smallest": "SA"}
 ROUNDING = 1e-13  # of residuals, relative to the largest eigenvalue
 LEAST_CHECKED = 16  # steps before nothing is said to be missing
 BLOCKS, GUARDS = 8, 2  # block Lanczos iteration restarts after so many blocks, of so many vectors more than asked for,
 MOST_VECTORS, MOST_NUMBERS = 300, 20_000_000  # or, if that is later, after so many vectors, of so many numbers in all
+
+
+class Product(Protocol):
+    """The matrix times a vector, and how often it was asked for."""
+
+    n_products: int
+
+    def __call__(self, vector: np.ndarray, /) -> np.ndarray:
+        """Return the product."""
 
 
 def in_order(values: np.ndarray, which: str) -> np.ndarray:
@@ -75,7 +85,7 @@ def leading_eigenpairs(
     return values, vectors, False
 
 
-def lanczos(multiply: Product, start: np.ndarray, n_steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def lanczos(multiply: Multiply, start: np.ndarray, n_steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the diagonal and what is beside it of the tridiagonal matrix that Lanczos iteration makes, and the basis.
 
     Every vector is orthogonalised against all. The iteration ends early where the start lies in an invariant subspace.
@@ -86,7 +96,7 @@ def lanczos(multiply: Product, start: np.ndarray, n_steps: int) -> tuple[np.ndar
 
 
 def _lanczos_steps(
-    multiply: Product, start: np.ndarray, n_steps: int
+    multiply: Multiply, start: np.ndarray, n_steps: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Yield what `lanczos` returns after every step."""
     basis = np.empty((n_steps, len(start)))
@@ -127,7 +137,8 @@ def _lacks(
         image = multiply(vector - vectors.T @ (vectors @ vector))
         return image - vectors.T @ (vectors @ image)
 
-    rank = {"magnitude": np.abs, "largest": lambda v: v, "smallest": lambda v: -v}[which]
+    ranks: dict[str, Callable[[Any], Any]] = {"magnitude": np.abs, "largest": lambda v: v, "smallest": lambda v: -v}
+    rank = ranks[which]
     # what is left may have the rounding errors of what was taken out
     limit = rank(values[-1]) + tolerance * np.abs(values[-1]) + ROUNDING * np.abs(values).max()
     start = rng.standard_normal(vectors.shape[1])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,11 +72,16 @@ def learning_rate_modulation(
         the block or has no length, inputs, targets, loss and network do not fit together, or the contributions of
         layers do not sum to vᵀHv, which is computed apart.
     """
-    given = {"lengths": lengths, "batch_size": batch_size, "dtype": dtype, "device": device}
+    given: dict[str, Any] = {"lengths": lengths, "batch_size": batch_size, "dtype": dtype, "device": device}
     objective = Objective(model, inputs, targets, loss, parameters=parameters, **given)
     _check_in_layers(objective)
     if direction is None:
-        options = given | {"seed": seed, "progress": progress, "parameters": parameters, "eigenvectors": True}
+        options: dict[str, Any] = given | {
+            "seed": seed,
+            "progress": progress,
+            "parameters": parameters,
+            "eigenvectors": True,
+        }
         direction = hessian_eigenvalues(model, inputs, targets, loss, k, **options)["eigenvector"].values
     directions = _unit_vectors(direction, objective)
 
@@ -139,7 +145,7 @@ def _contributions(objective: Objective, vector: Tensor, bar: tqdm) -> tuple[np.
     if not objective.is_samplewise:  # the loss couples samples: it has to know the tangents of all of them
         moved = [objective.linearization(samples).push(tangents) for samples in objective.batches]
         of_all = objective.output_curvature(torch.cat(moved))
-    curvature, gauss_newton = 0.0, 0.0
+    curvature = gauss_newton = torch.zeros((), dtype=vector.dtype)
     for samples in objective.batches:
         layers = objective.linearization(samples)
         moved = layers.push(tangents)
@@ -168,11 +174,11 @@ def _check_sum(parts: tuple[np.ndarray, np.ndarray], whole: float, dtype: torch.
 
 def _alignment(objective: Objective) -> np.ndarray:
     """Return c(t) = ⟨∂L/∂w|_t, ∂L/∂w⟩ / ‖∂L/∂w‖², (T,)."""
-    gradient = 0.0
+    gradient = torch.zeros((), dtype=objective.output_gradient.dtype)
     for samples in objective.batches:
         layers = objective.linearization(samples)
         gradient = gradient + objective.flat(layers.pull(objective.output_gradient[samples]))
-    tangents, aligned = objective.split(gradient), 0.0
+    tangents, aligned = objective.split(gradient), torch.zeros((), dtype=gradient.dtype)
     for samples in objective.batches:
         layers = objective.linearization(samples)
         back = layers.back(layers.seeds(objective.output_gradient[samples]))

@@ -136,7 +136,8 @@ class Objective:
         own = self.penalized if tangents is not None else {}
         leaves = [self._outputs, *own.values()]
         pairs = [(self._gradient, output_tangents)]
-        pairs += [(self._of_penalized[name], tangents[name].to(tensor)) for name, tensor in own.items()]
+        if tangents is not None:
+            pairs += [(self._of_penalized[name], tangents[name].to(tensor)) for name, tensor in own.items()]
         pairs = [pair for pair in pairs if pair[0].requires_grad]
         if not pairs:  # of a loss that is linear
             products = [torch.zeros_like(leaf) for leaf in leaves]
@@ -179,7 +180,7 @@ class Objective:
         return torch.cat([tensors[name].reshape(-1) for name in self.block])
 
     @property
-    def description(self) -> dict[str, str]:
+    def description(self) -> dict[str, object]:
         """Attributes of a dataset: which network, parameters, and samples."""
         return {
             **self.network.description,
@@ -190,7 +191,7 @@ class Objective:
             "loss": float(self.loss.detach()),
         }
 
-    def attributes(self, **parameters: object) -> dict[str, str]:
+    def attributes(self, **parameters: object) -> dict[str, object]:
         """Return the attributes of a dataset: what was computed from what, with which parameters and versions."""
         return provenance(dtype=str(self.outputs.dtype), **parameters) | self.description
 

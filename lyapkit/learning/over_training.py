@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 from torch import nn
@@ -17,7 +18,7 @@ def over_training(
     *arguments: object,
     nonlinearity: str | None = None,
     load: Callable[..., nn.Module] = load_network,
-    **options: object,
+    **options: Any,
 ) -> xr.Dataset:
     """Return an analysis of a network at several steps of its training, along a dimension `step`.
 

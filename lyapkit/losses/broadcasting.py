@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from types import TracebackType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,7 +87,11 @@ class _Operations(TorchDispatchMode):
         return False
 
     def __torch_dispatch__(
-        self, func: torch._ops.OpOverload, types: object, args: tuple = (), kwargs: dict | None = None
+        self,
+        func: torch._ops.OpOverload,
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> object:
         """Compute an operation."""
         kwargs = kwargs or {}
@@ -133,7 +138,9 @@ class _Comparisons(TorchFunctionMode):
         super().__init__()
         self._origins, self._targets = origins, [targets]
 
-    def __torch_function__(self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None) -> object:
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> object:
         """Compute something of the loss."""
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")

@@ -103,7 +103,8 @@ def _check_classes(classes: Tensor, targets: Tensor, n_classes: int) -> None:
 
 
 _OF_STEPS = "; for classes at every step the network needs outputs at every step (every_step = True)"
-LOSSES = {
+_Function = Callable[[Tensor, Tensor], Tensor]
+LOSSES: dict[str, tuple[_Function, Callable[[Tensor, Tensor, bool], Tensor]]] = {
     "cross-entropy": (_cross_entropy, _classes),
     "mse": (functional.mse_loss, _values),
     "rms": (rms_loss, _values),

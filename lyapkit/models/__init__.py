@@ -1,8 +1,9 @@
 """Networks as systems: weakly coupled residual networks, PyTorch's recurrent modules, own cells, checkpoint files."""
 
+from lyapkit.files.errors import CheckpointError
 from lyapkit.models import residuals
 from lyapkit.models.architectures import ARCHITECTURES, build_network, register
-from lyapkit.models.checkpoint import CheckpointError, load_checkpoint, load_network, load_system
+from lyapkit.models.checkpoint import load_checkpoint, load_network, load_system
 from lyapkit.models.closed_loop import closed_loop
 from lyapkit.models.compositions import Composition
 from lyapkit.models.given import as_system

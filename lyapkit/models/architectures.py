@@ -36,7 +36,9 @@ class Architecture:
     has_residual: bool = False
 
 
-def _of_module(module: type[nn.RNNBase], n_inputs: int, n_units: int, n_outputs: int) -> RecurrentNetwork:
+def _of_module(
+    module: Callable[[int, int], nn.RNNBase], n_inputs: int, n_units: int, n_outputs: int
+) -> RecurrentNetwork:
     return RecurrentNetwork(module(n_inputs, n_units), nn.Linear(n_units, n_outputs))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -79,7 +80,7 @@ def load_system(
     return system
 
 
-def load_checkpoint(path: str | Path, **options: object) -> Recurrent | Network | Composition:
+def load_checkpoint(path: str | Path, **options: Any) -> Recurrent | Network | Composition:
     """Return what `load_system` does. Deprecated: the old name of it."""
     warnings.warn("load_checkpoint is called load_system now", DeprecationWarning, stacklevel=2)
     return load_system(path, **options)

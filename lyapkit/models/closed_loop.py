@@ -7,7 +7,7 @@ through readout and input. The state is the network's; the readout has none.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -132,7 +132,7 @@ class ClosedLoop(System):
         """Return the next state and the network's factors; the first one goes through the input, too."""
         next_state, (first, *others) = self.network.stages(state, self.next_input(state))
 
-        def closing(_: None, tangent: Tensor) -> Tensor:
+        def closing(_: Tensor | None, tangent: Tensor) -> Tensor:
             return first(self._pushed_input(state, tangent)[1], tangent)
 
         return next_state, [closing, *others]
@@ -161,7 +161,7 @@ class ClosedLoop(System):
         return self.network.device
 
     @property
-    def description(self) -> Mapping[str, str]:
+    def description(self) -> dict[str, str]:
         """Those of the network, closed."""
         return {**self.network.description, "system": str(self), "inputs": "its own output"}
 

@@ -17,7 +17,7 @@ from lyapkit.models.modules import from_module
 from lyapkit.models.network import RecurrentNetwork
 from lyapkit.models.signals import Embedding, SignalMap
 from lyapkit.systems import System
-from lyapkit.systems.system import Stage, push_through_stages
+from lyapkit.systems.system import Input, Stage, push_through_stages
 
 Part = System | SignalMap | Embedding
 
@@ -41,7 +41,7 @@ class Composition(System):
         If nothing is recurrent, sizes do not fit, or a module is no differentiable function of one step's signal.
     """
 
-    def __init__(self, parts: Sequence[System | nn.Module], source: Mapping[str, str] | None = None) -> None:
+    def __init__(self, parts: Sequence[Part | nn.Module], source: Mapping[str, str] | None = None) -> None:
         self.parts = [built for part in parts for built in _built(part)]
         self.source = dict(source or {})
         systems = [part for part in self.parts if isinstance(part, System)]
@@ -92,7 +92,7 @@ class Composition(System):
         """Functions behind the last recurrent part."""
         return self.parts[max(i for i, part in enumerate(self.parts) if isinstance(part, System)) + 1 :]
 
-    def step(self, state: Tensor, input: Tensor | None) -> Tensor:
+    def step(self, state: Tensor, input: Input) -> Tensor:
         """Return the next state."""
         states, owned = [], iter(state.split(self._sizes, dim=-1))
         signal = input
@@ -104,7 +104,7 @@ class Composition(System):
                 signal = part(signal)
         return torch.cat(states, dim=-1)
 
-    def push(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> tuple[Tensor, Tensor]:
+    def push(self, state: Tensor, input: Input, tangent: Tensor) -> tuple[Tensor, Tensor]:
         """Return the next state and the tangent vectors, part by part."""
         return self.push_driven(state, input, tangent, None)
 
@@ -130,7 +130,7 @@ class Composition(System):
                 signal = part(signal)
         return torch.cat(states, dim=-1), torch.cat(tangents, dim=-1)
 
-    def push_along(self, state: Tensor, inputs: Tensor | None, tangent: Tensor, n_steps: int) -> tuple[Tensor, Tensor]:
+    def push_along(self, state: Tensor, inputs: Input, tangent: Tensor, n_steps: int) -> tuple[Tensor, Tensor]:
         """Return state and tangent vectors after several steps; what comes before the first part, all at once."""
         if len(self._systems) > 1:
             return super().push_along(state, inputs, tangent, n_steps)
@@ -141,14 +141,16 @@ class Composition(System):
         return only.push_along(state, signals.unflatten(0, inputs.shape[:2]), tangent, n_steps)
 
     def push_in_stages(
-        self, state: Tensor, input: Tensor | None, tangent: Tensor, renew: Callable[[Tensor], Tensor]
+        self, state: Tensor, input: Input, tangent: Tensor, renew: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Return the next state and the tangent vectors, renewed between the factors of every part."""
         return push_through_stages(self.stages(state, input), tangent, renew)
 
-    def stages(self, state: Tensor, input: Tensor | None) -> tuple[Tensor, list[Stage]]:
+    def stages(self, state: Tensor, input: Input) -> tuple[Tensor, list[Stage]]:
         """Return the next state and the factors of all parts, from the input upwards."""
-        states, stages, between = [], [], []
+        states: list[Tensor] = []
+        stages: list[Stage] = []
+        between: list[tuple[SignalMap | Embedding, Tensor]] = []
         owned = iter(state.split(self._sizes, dim=-1))
         signal = input
         for part in self.parts[: len(self.parts) - len(self.readout)]:
@@ -165,7 +167,7 @@ class Composition(System):
     def _stage(
         self,
         index: int,
-        between: list[tuple[SignalMap, Tensor]],
+        between: list[tuple[SignalMap | Embedding, Tensor]],
         factor: Stage,
         input_tangent: Tensor | None,
         tangent: Tensor,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -11,7 +12,7 @@ from lyapkit.models.modules import from_module
 from lyapkit.systems import System
 
 
-def as_system(given: System | nn.Module | str | Path, **reading: object) -> System:
+def as_system(given: System | nn.Module | str | Path, **reading: Any) -> System:
     """Return a system itself, a module as `from_module` makes it one, what is in a file as `load_system` reads it.
 
     Parameters

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -110,7 +111,9 @@ def _check_all_used(model: nn.Module, network: Network) -> None:
 
 
 @torch.no_grad()
-def _compared(model: nn.Module, build: object, inputs: Tensor, lengths: Tensor | None) -> tuple[bool, str]:
+def _compared(
+    model: nn.Module, build: Callable[[nn.Module], Any], inputs: Tensor, lengths: Tensor | None
+) -> tuple[bool, str]:
     """Return whether the model has outputs at every step, and in what it differs from the network built of it."""
     try:
         copied = copy.deepcopy(model).to(torch.float64).eval()

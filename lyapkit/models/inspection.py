@@ -33,7 +33,7 @@ def inspect_accounts(tensors: NamedTensors) -> dict[str, tuple[str, Account | No
     if tensors.network is not None:
         return {name: (line, None) for name, line in described_modules(tensors.network).items()}
     found = find_modules(tensors)
-    accounts = {}
+    accounts: dict[str, tuple[str, Account | None]] = {}
     for prefix, module in found.modules.items():
         try:
             network = module.network("tanh")  # or relu: its description does not say

@@ -298,7 +298,7 @@ class LSTMLayer(Layer):
 
     def _gains(
         self, input: Tensor, state: State, multiply: Callable[[Tensor, Tensor], Tensor] = torch.mul
-    ) -> tuple[State, Tensor, Tensor, dict, dict]:
+    ) -> tuple[State, Tensor, Tensor, dict[int, Tensor], dict[int, Tensor]]:
         """Return the next state; f and a; and what goes through which gate into δh, besides δc, and into δc."""
         z_i, z_f, z, z_o = self._pre_activations(input, state)
         i, f, o, g = gate(z_i), gate(z_f), gate(z_o), torch.tanh(z)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,9 @@ from lyapkit.models.loops import check_loop
 from lyapkit.models.pytorch_modules import computed_weights, is_plain, is_quantized, is_recurrent, nonlinearity_of
 from lyapkit.models.recurrent import Recurrent
 from lyapkit.systems import System
+from lyapkit.systems.system import Input
 
-StateShape = int | tuple | list | Mapping  # sizes, nested as the tensors of a state are
+StateShape = int | tuple[Any, ...] | list[Any] | Mapping[str, Any]  # sizes, nested as the tensors of a state are
 _CHECKED_STEPS = 4
 _DIFFERENCE = 1e-6  # of the states in a check of derivatives
 
@@ -166,7 +168,7 @@ class Cell(_OwnCode):
         if self.input_size is None:
             raise ValueError(f"the number of input features of {type(module).__name__} is not known: give input_size=")
 
-    def step(self, state: Tensor, input: Tensor | None) -> Tensor:
+    def step(self, state: Tensor, input: Input) -> Tensor:
         """Return the next state."""
         parts = state.split(self.sizes, dim=-1)
         output = self.module(input, _nested(iter(parts), self.shape))
@@ -221,7 +223,7 @@ class Stack(_OwnCode):
         end = end if isinstance(end, tuple) else (end,)
         return torch.cat([part.transpose(0, 1).flatten(1) for part in end], dim=-1)
 
-    def step(self, state: Tensor, input: Tensor | None) -> Tensor:
+    def step(self, state: Tensor, input: Input) -> Tensor:
         """Return the next state."""
         return self.run(state, input[:, None])
 
@@ -259,7 +261,7 @@ def _nested(parts: Iterator[Tensor], shape: StateShape) -> object:
     return next(parts)
 
 
-def _leaves(value: object, shape: StateShape) -> list:
+def _leaves(value: object, shape: StateShape) -> list[Any]:
     """Return what a nested value holds, one after the other, in the order of a shape; itself if nested otherwise."""
     if isinstance(shape, Mapping):
         if not isinstance(value, Mapping) or value.keys() != shape.keys():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,7 @@ class Network(nn.Module, System):
     source: Mapping[str, str] = {}
 
     @property
-    def settings(self) -> dict[str, object]:
+    def settings(self) -> dict[str, Any]:
         """Arguments of the constructor, such as JSON can hold, that build an untrained network of the same kind.
 
         The default is the sizes; a subclass whose constructor takes others names them.
@@ -53,7 +54,7 @@ class Network(nn.Module, System):
         return {name: getattr(self, name) for name in ("input_size", "hidden_size", "output_size")}
 
     @classmethod
-    def from_settings(cls, settings: Mapping[str, object]) -> Network:
+    def from_settings(cls, settings: Mapping[str, Any]) -> Network:
         """Return an untrained network of these settings."""
         return cls(**settings)
 
@@ -181,7 +182,7 @@ class Network(nn.Module, System):
         """Return zeros, h_0 of the paper."""
         return torch.zeros(n_trajectories, self.state_size, dtype=torch.float64)
 
-    def converted(self, dtype: torch.dtype, device: torch.device) -> Network:
+    def converted(self, dtype: torch.dtype, device: torch.device) -> Self:
         """Return a copy with its weights in `dtype` on `device`."""
         return copy.deepcopy(self).to(device, dtype)
 
@@ -235,7 +236,7 @@ class RecurrentNetwork(Network):
             (type(layer), {name: f"{name}_l{index}" if in_stack else name for name in layer.weights})
             for index, layer in enumerate(system.layers)
         ]
-        self.input_size, self.state_size = system.input_size, system.state_size
+        self.input_size, self.state_size = system.layers[0].input_size, system.state_size
         sizes = [layer.sizes[0] for layer in system.layers]
         self._output_slice = slice(sum(sizes[:-1]), sum(sizes))
         names = [f"recurrent.{name}" for name, _ in recurrent.named_parameters()]
@@ -243,15 +244,15 @@ class RecurrentNetwork(Network):
         self.readout_parameters = tuple(f"readout.{name}" for name, _ in readout.named_parameters())
 
     @property
-    def settings(self) -> dict[str, object]:
+    def settings(self) -> dict[str, Any]:
         """Module and readout; None for one that only its own code can compute, and its class."""
         parts = {"recurrent": self.recurrent, "readout": self.readout}
-        described = {name: stored_modules.described(part) for name, part in parts.items()}
+        described: dict[str, Any] = {name: stored_modules.described(part) for name, part in parts.items()}
         unknown = {f"{name}_class": type(parts[name]).__name__ for name, known in described.items() if known is None}
         return described | unknown
 
     @classmethod
-    def from_settings(cls, settings: Mapping[str, object]) -> RecurrentNetwork:
+    def from_settings(cls, settings: Mapping[str, Any]) -> RecurrentNetwork:
         """Return an untrained network of these settings."""
         for part in ("recurrent", "readout"):
             if settings[part] is None:
@@ -280,18 +281,18 @@ class RecurrentNetwork(Network):
         parameters = dict(self.recurrent.named_parameters(remove_duplicate=False))
         return Recurrent([kind({own: parameters[name] for own, name in names.items()}) for kind, names in self._layers])
 
-    def step(self, state: Tensor, input: Tensor | None) -> Tensor:
+    def step(self, state: Tensor, input: Tensor) -> Tensor:
         """Return the next state."""
         return self._system().step(state, input)
 
     @torch.no_grad()
-    def push(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> tuple[Tensor, Tensor]:
+    def push(self, state: Tensor, input: Tensor, tangent: Tensor) -> tuple[Tensor, Tensor]:
         """Return the next state and the tangent vectors, by products with the weights themselves; no graph is kept."""
         return self._system().push(state, input, tangent)
 
     @torch.no_grad()
     def push_in_stages(
-        self, state: Tensor, input: Tensor | None, tangent: Tensor, renew: Callable[[Tensor], Tensor]
+        self, state: Tensor, input: Tensor, tangent: Tensor, renew: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Return what `push` does, with the tangent vectors made orthonormal between factors of the Jacobian."""
         return self._system().push_in_stages(state, input, tangent, renew)

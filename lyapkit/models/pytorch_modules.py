@@ -59,7 +59,7 @@ def nonlinearity_of(module: nn.Module) -> str | None:
     Of `nn.RNN`, that is what its mode says: its attribute `nonlinearity` only says with what it was made.
     """
     modes = {"RNN_TANH": "tanh", "RNN_RELU": "relu"}
-    return modes.get(getattr(module, "mode", None), getattr(module, "nonlinearity", None))
+    return modes.get(getattr(module, "mode", ""), getattr(module, "nonlinearity", None))
 
 
 def computed_weights(module: nn.Module) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +64,7 @@ def recorded_calls(model: nn.Module, recurrent: Sequence[str], inputs: Tensor, *
         def enter(*_: object) -> None:
             running.append(name)
 
-        def leave(module: nn.Module, arguments: tuple, options: dict, output: object) -> object:
+        def leave(module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any], output: object) -> object:
             running.remove(name)
             if running:
                 return output
@@ -128,5 +129,5 @@ def _moved(output: object) -> object:
     return tuple(map(_moved, output)) if isinstance(output, tuple) else output + 0.1 * torch.cos(output)
 
 
-def _flat(state: Tensor | tuple) -> Tensor:
+def _flat(state: Tensor | tuple[Any, ...]) -> Tensor:
     return torch.cat([part.detach().flatten() for part in (state if isinstance(state, tuple) else (state,))])

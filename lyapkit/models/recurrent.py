@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +52,7 @@ class Recurrent(System):
         """Whether it has relu units; slopes of the others are never zero."""
         return any(isinstance(layer, ReluLayer) for layer in self.layers)
 
-    def step(self, state: Tensor, input: Tensor | None) -> Tensor:
+    def step(self, state: Tensor, input: Tensor) -> Tensor:
         """Return the next state."""
         outputs = []
         signal = input
@@ -60,7 +61,7 @@ class Recurrent(System):
             signal = outputs[-1][0]
         return self._joined(outputs)
 
-    def push(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> tuple[Tensor, Tensor]:
+    def push(self, state: Tensor, input: Tensor, tangent: Tensor) -> tuple[Tensor, Tensor]:
         """Return the next state and the tangent vectors, by products with the weights themselves."""
         if len(self.layers) == 1:
             output, pushed = self.layers[0].push_all(input, self._by_layer(state)[0], tangent)
@@ -82,7 +83,7 @@ class Recurrent(System):
             signal, signal_tangent = output[0], output_tangent[0]
         return self._joined(outputs), self._joined(pushed)
 
-    def push_along(self, state: Tensor, inputs: Tensor | None, tangent: Tensor, n_steps: int) -> tuple[Tensor, Tensor]:
+    def push_along(self, state: Tensor, inputs: Tensor, tangent: Tensor, n_steps: int) -> tuple[Tensor, Tensor]:
         """Return state and tangent vectors after several steps."""
         if len(self.layers) > 1:
             return super().push_along(state, inputs, tangent, n_steps)
@@ -90,14 +91,15 @@ class Recurrent(System):
         return self._joined([output]), tangent
 
     def push_in_stages(
-        self, state: Tensor, input: Tensor | None, tangent: Tensor, renew: Callable[[Tensor], Tensor]
+        self, state: Tensor, input: Tensor, tangent: Tensor, renew: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Return the next state and the tangent vectors, made orthonormal between the factors of every layer."""
         return push_through_stages(self.stages(state, input), tangent, renew)
 
-    def stages(self, state: Tensor, input: Tensor | None) -> tuple[Tensor, list[Stage]]:
+    def stages(self, state: Tensor, input: Tensor) -> tuple[Tensor, list[Stage]]:
         """Return the next state and the factors of all layers, from the input upwards."""
-        outputs, signal, stages = [], input, []
+        outputs, signal = [], input
+        stages: list[Stage] = []
         for index, (layer, layer_state) in enumerate(zip(self.layers, self._by_layer(state), strict=True)):
             output, of_layer = layer.stages(signal, layer_state)
             outputs.append(output)
@@ -105,7 +107,7 @@ class Recurrent(System):
             signal = output[0]
         return self._joined(outputs), stages
 
-    def _stage(self, index: int, stage: Callable, input_tangent: Tensor | None, tangent: Tensor) -> Tensor:
+    def _stage(self, index: int, stage: Callable[..., Any], input_tangent: Tensor | None, tangent: Tensor) -> Tensor:
         tangents = self._by_layer(tangent)
         below = tangents[index - 1][0] if index else input_tangent
         tangents[index] = stage(below, tangents[index])

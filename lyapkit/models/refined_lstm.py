@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +52,7 @@ class RefinedLSTM(Network):
             raise ValueError(
                 f"sizes must be at least 1, and 2 units, got {input_size}, {hidden_size} units and {output_size}"
             )
-        options = {"device": device, "dtype": dtype or torch.get_default_dtype()}
+        options: dict[str, Any] = {"device": device, "dtype": dtype or torch.get_default_dtype()}
         self.input_size, self.output_size = input_size, output_size
         self.hidden_size, self.state_size = hidden_size, 2 * hidden_size
         self.source: dict[str, str] = {}
@@ -64,14 +65,14 @@ class RefinedLSTM(Network):
         self.readout = nn.Linear(hidden_size, output_size, **options)
         with torch.no_grad():
             share = torch.empty(hidden_size, **options).uniform_(1 / hidden_size, 1 - 1 / hidden_size)
-            forget, refine = self.gates["input"].bias.chunk(4)[:2]
+            forget, refine = self.gates.get_parameter("input.bias").chunk(4)[:2]
             forget.copy_(torch.logit(share))
             refine.copy_(-torch.logit(share))
 
     def _pre_activations(self, h: Tensor, input: Tensor) -> tuple[Tensor, ...]:
         return (self.gates["input"](input) + self.gates["recurrent"](h)).chunk(4, dim=-1)
 
-    def step(self, state: Tensor, input: Tensor | None) -> Tensor:
+    def step(self, state: Tensor, input: Tensor) -> Tensor:
         """Return the next state."""
         h, c = state.chunk(2, dim=-1)
         f, r, u, o = self._pre_activations(h, input)
@@ -80,7 +81,7 @@ class RefinedLSTM(Network):
         c = g * c + (1 - g) * torch.tanh(u)
         return torch.cat([torch.sigmoid(o) * torch.tanh(c), c], dim=-1)
 
-    def push(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> tuple[Tensor, Tensor]:
+    def push(self, state: Tensor, input: Tensor, tangent: Tensor) -> tuple[Tensor, Tensor]:
         """Return the next state and the tangent vectors carried along with it."""
         h, c = state.chunk(2, dim=-1)
         f, r, u, o = self._pre_activations(h, input)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -125,7 +126,8 @@ class _Run:
         "" is the model itself: below, its inputs; above, its output.
         """
         index = next(index for index, call in enumerate(self.calls) if call.name == above)
-        signal, way = self.calls[index].given if above else self.calls[index].returned, []
+        signal = self.calls[index].given if above else self.calls[index].returned
+        way: list[Any] = []
         for call in reversed(self.calls[:index]):
             if not below and _is_same(signal, self.inputs):
                 return way

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +63,7 @@ class S4(Network):
             raise ValueError(
                 f"sizes and order must be at least 1, got {input_size}, {hidden_size}, {output_size}, {order}"
             )
-        options = {"device": device, "dtype": dtype or torch.get_default_dtype()}
+        options: dict[str, Any] = {"device": device, "dtype": dtype or torch.get_default_dtype()}
         self.input_size, self.output_size = input_size, output_size
         self.hidden_size, self.order, self.state_size = hidden_size, order, hidden_size * order
         self.source: dict[str, str] = {}
@@ -107,7 +108,7 @@ class S4(Network):
         """Return the readout of last states."""
         return self.readout(gelu((state.unflatten(1, (self.hidden_size, self.order)) * self.output_weight).sum(2)))
 
-    def step(self, state: Tensor, input: Tensor | None) -> Tensor:
+    def step(self, state: Tensor, input: Tensor) -> Tensor:
         """Return the next state."""
         return self._next(state, input, *self.discretized())
 
@@ -119,11 +120,11 @@ class S4(Network):
             state = self._next(state, input, *discretized)
             yield state
 
-    def push(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> tuple[Tensor, Tensor]:
+    def push(self, state: Tensor, input: Tensor, tangent: Tensor) -> tuple[Tensor, Tensor]:
         """Return the next state and the tangent vectors carried along with it."""
         return self.push_along(state, input[:, None], tangent, 1)
 
-    def push_along(self, state: Tensor, inputs: Tensor | None, tangent: Tensor, n_steps: int) -> tuple[Tensor, Tensor]:
+    def push_along(self, state: Tensor, inputs: Tensor, tangent: Tensor, n_steps: int) -> tuple[Tensor, Tensor]:
         """Return state and tangent vectors after several steps."""
         discretized = self.discretized()
         for input in inputs.unbind(1):

@@ -47,7 +47,7 @@ class SignalMap:
         if self._kind in _UNCHANGED:
             return tangent
         if self._kind is nn.Linear:
-            return linear(tangent, self.module.weight)
+            return linear(tangent, self.module.get_parameter("weight"))
         if self._kind in _SLOPES:
             return tangent * _SLOPES[self._kind](signal)[:, None]
         return push_forward(self.module, signal, tangent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
@@ -33,7 +34,7 @@ _ARGUMENTS: dict[type[nn.Module], tuple[str, ...]] = {  # of the constructor, an
 _BY_NAME = {kind.__name__: kind for kind in _ARGUMENTS}
 
 
-def described(module: nn.Module) -> dict[str, object] | None:
+def described(module: nn.Module) -> dict[str, Any] | None:
     """Return a module as JSON can hold it: its class and the constructor's arguments.
 
     None for what only its own code can compute: other classes, subclasses, parametrised modules, modules with hooks.
@@ -48,7 +49,7 @@ def described(module: nn.Module) -> dict[str, object] | None:
     return {type(module).__name__: {name: _argument(module, name) for name in _ARGUMENTS[type(module)]}}
 
 
-def built(description: Mapping[str, object]) -> nn.Module:
+def built(description: Mapping[str, Any]) -> nn.Module:
     """Return an untrained module of which `described` returned the description.
 
     Raises

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -102,12 +103,12 @@ def warn_of_lost_ties(
 
 def _groups(names: Iterable[str], tensors: Mapping[str, Tensor]) -> list[list[str]]:
     """Return names of tensors that share all of their memory, several each, the first in the file's order first."""
-    groups: dict[tuple, list[str]] = {}
+    groups: dict[tuple[Any, ...], list[str]] = {}
     for name in names:
         if tensors[name].numel():
             groups.setdefault(_place(tensors[name]), []).append(name)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _place(tensor: Tensor) -> tuple:
+def _place(tensor: Tensor) -> tuple[Any, ...]:
     return tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from numpy.typing import ArrayLike
@@ -50,6 +50,7 @@ class WCRNN(Network):
         If sizes do not fit together, the coupling is not finite, or the kind or activation is unknown.
     """
 
+    residual: Residual
     coupling: Tensor
     known_by = "residual.values"
     recurrent_parameters = ("recurrent.weight",)
@@ -85,7 +86,7 @@ class WCRNN(Network):
             )
         if not bool(coupling.isfinite().all()):
             raise ValueError("coupling must be finite, got NaN or infinite values")
-        options = {"device": device, "dtype": dtype or torch.get_default_dtype()}
+        options: dict[str, Any] = {"device": device, "dtype": dtype or torch.get_default_dtype()}
         self.input_size, self.output_size = input_size, output_size
         self.state_size = self.hidden_size = hidden_size
         self.kind, self.activation = kind, activation
@@ -101,18 +102,18 @@ class WCRNN(Network):
         """Return the affine readout of last states."""
         return self.readout(state)
 
-    def step(self, state: Tensor, input: Tensor | None) -> Tensor:
+    def step(self, state: Tensor, input: Tensor) -> Tensor:
         """Return the next state."""
         driven = linear(input, self.input.weight, self.recurrent.bias)
         return self._equations.next(
             self.residual(state), torch.addmm(driven, state, self.recurrent.weight.mT), self.coupling
         )
 
-    def push(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> tuple[Tensor, Tensor]:
+    def push(self, state: Tensor, input: Tensor, tangent: Tensor) -> tuple[Tensor, Tensor]:
         """Return the next state and the tangent vectors carried along with it."""
         return self.push_along(state, input[:, None], tangent, 1)
 
-    def push_along(self, state: Tensor, inputs: Tensor | None, tangent: Tensor, n_steps: int) -> tuple[Tensor, Tensor]:
+    def push_along(self, state: Tensor, inputs: Tensor, tangent: Tensor, n_steps: int) -> tuple[Tensor, Tensor]:
         """Return state and tangent vectors after several steps, by products with the weights themselves."""
         states, gains = self.linearized(state, inputs)
         weight, residual = self.recurrent.weight, self.residual.values
@@ -174,7 +175,7 @@ class WCRNN(Network):
         return self._equations.gain_tangents(slopes, residual_tangent, z_tangent, self.coupling)
 
     @property
-    def settings(self) -> dict[str, object]:
+    def settings(self) -> dict[str, Any]:
         """Kind and activation; sizes, residual and coupling are read off the tensors."""
         return {"kind": self.kind, "activation": self.activation}
 
@@ -217,7 +218,8 @@ class WCRNN(Network):
             raise ValueError("the weights of a WCRNN must be matrices")
         n = len(weights["recurrent"])
         sizes = weights["input"].shape[1], n, len(weights["readout"])
-        model = cls(*sizes, residual, coupling, **options, dtype=weights["recurrent"].dtype)
+        chosen: dict[str, Any] = options
+        model = cls(*sizes, residual, coupling, **chosen, dtype=weights["recurrent"].dtype)
         try:
             model.load_state_dict({name: parameters[name] for name in model.state_dict() if name in parameters})
         except RuntimeError as error:
@@ -247,7 +249,7 @@ class WCRNN(Network):
             raise ValueError(f"expected an nn.RNN of one unidirectional layer, got {module}")
         _check_tanh(module)
         weight = module.weight_hh_l0.detach()
-        options = {"device": weight.device, "dtype": weight.dtype}
+        options: dict[str, Any] = {"device": weight.device, "dtype": weight.dtype}
         model = cls(module.input_size, module.hidden_size, 1, residual, 1.0, "B", **options)
         with torch.no_grad():
             model.recurrent.weight.copy_(weight - model.residual.matrix)
@@ -257,7 +259,7 @@ class WCRNN(Network):
         return model
 
 
-def elman_with_identity_residual(input_size: int, hidden_size: int, output_size: int, **options: object) -> WCRNN:
+def elman_with_identity_residual(input_size: int, hidden_size: int, output_size: int, **options: Any) -> WCRNN:
     """Return h_t = h_{t−1} + tanh(W h_{t−1} + W_in x_t + b): an Elman layer with the shortcut of residual networks.
 
     A WCRNN with R = I that is not weakly coupled, α = 1 (a baseline of the paper's Table 2). `options` are `device`

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -86,8 +87,8 @@ def plot_angle_histogram(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     for label, angles, colour in _angles(ds):
         known = angles[np.isfinite(angles)]
         smallest = f", smallest {known.min():.3g}°" if known.size else ""
-        style = {"color": colour, "histtype": "stepfilled", "alpha": 0.45, "label": label + smallest}
-        ax.hist(known, bins=np.linspace(0.0, RIGHT, N_BINS + 1), density=True, **style)
+        style: dict[str, Any] = {"color": colour, "histtype": "stepfilled", "alpha": 0.45, "label": label + smallest}
+        ax.hist(known, bins=np.linspace(0.0, RIGHT, N_BINS + 1).tolist(), density=True, **style)
     ax.set(xlabel="angle (degrees)", ylabel="density (per degree)", title=title(ds), xlim=(0.0, RIGHT))
     ax.legend()
     return ax
@@ -126,7 +127,7 @@ def plot_directions(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _angles(ds: xr.Dataset) -> Iterator[tuple[str, np.ndarray, tuple]]:
+def _angles(ds: xr.Dataset) -> Iterator[tuple[str, np.ndarray, tuple[Any, ...]]]:
     """Yield label, angles in degrees, and colour, of pairs of subspaces; without any of the first neighbours."""
     if "subspace_angle" in ds:
         named = [(str(pair), ds["subspace_angle"].sel(pair=pair)) for pair in ds["pair"].values]

@@ -6,7 +6,7 @@ import functools
 import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, ParamSpec
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,14 +18,19 @@ from lyapkit.files.writing import check_writable, replacing
 STYLE = Path(__file__).with_name("lyapkit.mplstyle")
 MEAN_COLOUR, TRAJECTORY_COLOUR, THEORY_COLOUR = "#0072B2", "#8C8C8C", "#D55E00"
 FEW = 20  # points that are drawn one by one
-_METADATA = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}  # what would change from run to run
+P = ParamSpec("P")
+_METADATA: dict[str, dict[str, Any]] = {
+    ".png": {},
+    ".pdf": {"CreationDate": None},
+    ".svg": {"Date": None},
+}  # what would change from run to run
 
 
-def styled(draw: Callable[..., Axes]) -> Callable[..., Axes]:
+def styled(draw: Callable[P, Axes]) -> Callable[P, Axes]:
     """Draw in lyapkit's style, whatever style is set."""
 
     @functools.wraps(draw)
-    def in_style(*arguments: object, **options: object) -> Axes:
+    def in_style(*arguments: P.args, **options: P.kwargs) -> Axes:
         with plt.style.context(STYLE):
             return draw(*arguments, **options)
 
@@ -52,9 +57,12 @@ def save_figure(ax: Axes, path: str | Path, style: Path = STYLE) -> Path:
 
 def savefig(ax: Axes, target: Path | BinaryIO, suffix: str = ".png", style: Path = STYLE) -> None:
     """Write the figure that `ax` is on to a file or a stream, and close it. The same data give the same bytes."""
+    figure = ax.get_figure(root=True)
+    if figure is None:
+        raise ValueError("these axes are on no figure")
     with plt.style.context(style):
-        ax.figure.savefig(target, format=suffix[1:], metadata=_METADATA[suffix])
-    plt.close(ax.figure)
+        figure.savefig(target, format=suffix[1:], metadata=_METADATA[suffix])
+    plt.close(figure)
 
 
 def check_drawable(path: str | Path, inputs: Iterable[str | Path] = ()) -> Path:

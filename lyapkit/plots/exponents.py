@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import seaborn as sns
 import xarray as xr
@@ -62,7 +64,12 @@ def plot_spectrum(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
         ax.fill_between(rank, values - errors, values + errors, color=MEAN_COLOUR, alpha=0.3, linewidth=0)
     shown = _spread(upper_bounds(mean) & np.isfinite(values), at_most=MOST_CIRCLES)
     if shown.any():
-        style = {"color": MEAN_COLOUR, "markerfacecolor": "white", "markersize": 5 if few else 3.5, "zorder": 3}
+        style: dict[str, Any] = {
+            "color": MEAN_COLOUR,
+            "markerfacecolor": "white",
+            "markersize": 5 if few else 3.5,
+            "zorder": 3,
+        }
         ax.plot(rank[shown], values[shown], "o", **style, label="upper bound")
     ax.axhline(0.0, color="black", linewidth=0.8, linestyle="--")
     if n_dead := int(np.isneginf(ds["lyapunov_exponent"].values).sum()):
@@ -145,14 +152,19 @@ def plot_weak_coupling(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax = axes_or_new(ax)
     mean = ensemble_mean(ds)
     rank = ds["exponent"].values
-    bounds = [finite(ds[f"certificate_{side}"].mean("trajectory")) for side in ("lower", "upper")]
-    if np.isfinite(bounds).all():
-        ax.axhspan(*bounds, color="0.9", label="certificate (Weyl)")
+    lower, upper = (finite(ds[f"certificate_{side}"].mean("trajectory")) for side in ("lower", "upper"))
+    if np.isfinite([lower, upper]).all():
+        ax.axhspan(float(lower), float(upper), color="0.9", label="certificate (Weyl)")
     ax.plot(rank, finite(ds["predicted_exponent"]), color="black", linestyle="--", label="log|ρᵢ| (Eq. 13)")
     averaged = finite(ds["averaged_exponent"].mean("trajectory"))
     ax.plot(rank, averaged, color=THEORY_COLOUR, label="averaged Jacobian (first order)")
     errors = mean["standard_error"].fillna(0.0).values
-    style = {"color": MEAN_COLOUR, "markersize": 4, "linewidth": 1, "label": "measured ± standard error"}
+    style: dict[str, Any] = {
+        "color": MEAN_COLOUR,
+        "markersize": 4,
+        "linewidth": 1,
+        "label": "measured ± standard error",
+    }
     ax.errorbar(rank, finite(mean["lyapunov_exponent"]), errors, fmt=".", **style)
     ax.set(xlabel="exponent (rank)", ylabel=_exponent_label(ds), title=title(ds))
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)

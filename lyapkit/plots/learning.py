@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import seaborn as sns
 import xarray as xr
@@ -34,7 +36,7 @@ def plot_gradient_norms(ds: xr.Dataset, ax: Axes | None = None, n_samples: int =
         lines = ax.plot(time, shown, color=TRAJECTORY_COLOUR, alpha=0.35, linewidth=0.7)
         lines[0].set_label("samples")
     rate = float(ds["decay_rate"].mean())
-    styles = {
+    styles: dict[str, dict[str, Any]] = {
         "gradient_norm": {"color": MEAN_COLOUR, "label": f"geometric mean, {rate:+.3g} nats per step of distance"},
         "averaged_gradient_norm": {
             "color": THEORY_COLOUR,
@@ -45,7 +47,8 @@ def plot_gradient_norms(ds: xr.Dataset, ax: Axes | None = None, n_samples: int =
     }
     for name, style in styles.items():
         if name in ds:
-            ax.plot(time, np.exp(np.log(ds[name].where(ds[name] > 0)).mean("sample")), **style)
+            log = xr.apply_ufunc(np.log, ds[name].where(ds[name] > 0))
+            ax.plot(time, np.exp(log.mean("sample")), **style)
     ax.set(yscale="log", xlabel="time t (steps)", ylabel="‖∂L/∂h_t‖", title=title(ds))
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
     return ax
@@ -78,7 +81,12 @@ def plot_hessian_eigenvalues(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     else:
         few = values.sizes["eigenvalue"] <= FEW
         errors = ds["residual_norm"].values if "residual_norm" in ds else None
-        style = {"fmt": "o" if few else ".", "color": MEAN_COLOUR, "capsize": 3, "markersize": 5 if few else 2}
+        style: dict[str, Any] = {
+            "fmt": "o" if few else ".",
+            "color": MEAN_COLOUR,
+            "capsize": 3,
+            "markersize": 5 if few else 2,
+        }
         ax.errorbar(values["eigenvalue"], values, errors, **style, label="eigenvalue ± residual")
         if errors is not None and not bool(ds["converged"].all()):
             missed = values.where(ds["converged"] == 0)

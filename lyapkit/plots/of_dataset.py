@@ -40,8 +40,8 @@ def pictures_of(ds: xr.Dataset) -> dict[str, Draw]:
         If it holds nothing that can be drawn.
     """
     if "test_score" in ds:  # a sweep's exponents and eigenvalues have dimensions of their own
-        swept = {} if swept_parameter(ds) is None else {"scores": plot_scores}
-        return {"learning_curves": plot_learning_curves} | swept
+        curves: dict[str, Draw] = {"learning_curves": plot_learning_curves}
+        return curves if swept_parameter(ds) is None else curves | {"scores": plot_scores}
     pictures = {name: draw for variable, draws in _PICTURES.items() if variable in ds for name, draw in draws.items()}
     if not pictures or "network" in ds.dims:
         raise ValueError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
@@ -39,7 +41,7 @@ def plot_sweep(ds: xr.Dataset, variable: int = 0) -> Axes:
     names = swept_parameters(ds)
     if len(names) > 2:
         raise ValueError(f"{len(names)} parameters were swept: select one value of all but two, by ds.sel")
-    return _line(ds, *names, variable) if len(names) == 1 else _map(ds, *names)
+    return _line(ds, names[0], variable) if len(names) == 1 else _map(ds, names[0], names[1])
 
 
 def _line(ds: xr.Dataset, name: str, variable: int) -> Axes:
@@ -71,7 +73,7 @@ def _map(ds: xr.Dataset, across: str, up: str) -> Axes:
     largest = ensemble_mean(ds)["lyapunov_exponent"].sel(exponent=1).transpose(up, across)
     values = finite(largest)
     limit = float(np.nanmax(np.abs(values)))
-    style = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit, "shading": "nearest", "rasterized": True}
+    style: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit, "shading": "nearest", "rasterized": True}
     image = ax.pcolormesh(ds[across], ds[up], np.ma.masked_invalid(values), **style)
     unit = ds["lyapunov_exponent"].attrs["units"]
     ax.figure.colorbar(image, ax=ax, label=f"largest Lyapunov exponent ({unit})")

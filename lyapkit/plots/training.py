@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import seaborn as sns
 import xarray as xr
@@ -157,7 +159,7 @@ def colours(values: np.ndarray, name: str = "") -> list[str]:
     return [to_hex(scale(place)) for place in 0.5 + 0.5 * np.sign(distance) * np.minimum(length, 1.0)]
 
 
-def _label(attributes: dict) -> str:
+def _label(attributes: dict[str, Any]) -> str:
     unit = attributes.get("units", "1")
     return attributes["long_name"] + ("" if unit == "1" else f" ({unit})")
 

@@ -35,7 +35,7 @@ def ensemble_mean(ds: xr.Dataset) -> xr.Dataset:
     exponents, errors = ds["lyapunov_exponent"], ds["standard_error"]
     valid = exponents.notnull()
     count = valid.sum("trajectory")
-    dead = np.isneginf(exponents).sum("trajectory")
+    dead = (exponents == -np.inf).sum("trajectory")
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = exponents.where(valid, 0.0).sum("trajectory") / count
     error = xr.apply_ufunc(

@@ -41,7 +41,9 @@ class OneArithmetic(TorchFunctionMode):
         super().__init__()
         self.dtype = dtype
 
-    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         writes_in_place = name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
@@ -50,7 +52,7 @@ class OneArithmetic(TorchFunctionMode):
             kwargs = {key: self._promoted(argument) for key, argument in kwargs.items()}
         return func(*args, **kwargs)
 
-    def _is_mixed(self, arguments: tuple) -> bool:
+    def _is_mixed(self, arguments: tuple[Any, ...]) -> bool:
         dtypes = {tensor.dtype for tensor in _tensors(arguments) if tensor.is_floating_point()}
         return len(dtypes) > 1 and self.dtype in dtypes
 
@@ -62,7 +64,7 @@ class OneArithmetic(TorchFunctionMode):
         return argument
 
 
-def _tensors(arguments: tuple | list) -> list[Tensor]:
+def _tensors(arguments: tuple[Any, ...] | list[Any]) -> list[Tensor]:
     found = []
     for argument in arguments:
         if isinstance(argument, Tensor):

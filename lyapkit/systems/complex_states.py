@@ -21,7 +21,7 @@ class OfParts:
         From complex states, and inputs if there are any, to complex states.
     """
 
-    def __init__(self, function: Callable) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
 
     def __call__(self, state: Any, *input: Any) -> Any:
@@ -50,7 +50,7 @@ class JacobianOfParts:
         N.
     """
 
-    def __init__(self, function: Callable, state_size: int) -> None:
+    def __init__(self, function: Callable[..., Any], state_size: int) -> None:
         self._function = function
         self._state_size = state_size
 

@@ -23,7 +23,7 @@ class WithTime:
         N, without the time.
     """
 
-    def __init__(self, function: Callable, state_size: int) -> None:
+    def __init__(self, function: Callable[..., Any], state_size: int) -> None:
         self._function = function
         self._state_size = state_size
 
@@ -57,7 +57,7 @@ class JacobianWithTime:
         N, without the time.
     """
 
-    def __init__(self, function: Callable, field: WithTime, state_size: int) -> None:
+    def __init__(self, function: Callable[..., Any], field: WithTime, state_size: int) -> None:
         self._function = function
         self._field = field
         self._state_size = state_size

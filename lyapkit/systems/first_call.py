@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ class FirstCall(NamedTuple):
     differs_in_torch: bool = False
 
 
-def find_manner(function: Callable, values: FunctionValues, arguments: tuple[Tensor, ...]) -> FirstCall:
+def find_manner(function: Callable[..., Any], values: FunctionValues, arguments: tuple[Tensor, ...]) -> FirstCall:
     """Return how a function can be called: as a torch function on all trajectories at once, one by one, or in NumPy.
 
     Raises
@@ -48,7 +48,7 @@ def find_manner(function: Callable, values: FunctionValues, arguments: tuple[Ten
         If the function fails in every manner, returns something that is not a real number, or returns different
         values for the same arguments.
     """
-    error: Exception | None = None
+    error: Exception = ValueError("it was not called")
     watch = KinkWatch()
     for kind, helped in _torch_manners(values.batched):
         watch = KinkWatch()
@@ -77,6 +77,7 @@ def find_manner(function: Callable, values: FunctionValues, arguments: tuple[Ten
     in_numpy, numpy_error = _in_numpy(function, values, arguments)
     if in_numpy is not None:
         return FirstCall(in_numpy)
+    assert numpy_error is not None
     if watch.called & _INTO_NUMPY:
         raise values.failure(arguments, numpy_error) from numpy_error
     if str(numpy_error) != str(error):
@@ -84,7 +85,7 @@ def find_manner(function: Callable, values: FunctionValues, arguments: tuple[Ten
     raise values.failure(arguments, error) from error
 
 
-def check_signature(function: Callable, role: str, arguments: tuple[str, ...], advice: str) -> None:
+def check_signature(function: Callable[..., Any], role: str, arguments: tuple[str, ...], advice: str) -> None:
     """Raise a `ValueError` if a function cannot be called with these arguments."""
     called = function.forward if isinstance(function, nn.Module) else function
     if not callable(called):
@@ -102,12 +103,14 @@ def check_signature(function: Callable, role: str, arguments: tuple[str, ...], a
         ) from None
 
 
-def _torch_manners(batched: bool) -> list[tuple[type[Manner], bool]]:
-    kinds = [TogetherInTorch] if batched else [TogetherInTorch, OneByOneInTorch]
+def _torch_manners(batched: bool) -> list[tuple[Callable[..., Manner], bool]]:
+    kinds: list[Callable[..., Manner]] = [TogetherInTorch] if batched else [TogetherInTorch, OneByOneInTorch]
     return [(kind, helped) for kind in kinds for helped in (False, True)]
 
 
-def _means_numpy(function: Callable, values: FunctionValues, arguments: tuple[Tensor, ...], value: Tensor) -> bool:
+def _means_numpy(
+    function: Callable[..., Any], values: FunctionValues, arguments: tuple[Tensor, ...], value: Tensor
+) -> bool:
     """Whether a function that takes tensors and arrays alike gives other numbers for arrays, which then count.
 
     A function that writes into its argument does: ``x = s[0]`` is a number for an array, for a tensor a view.
@@ -131,7 +134,7 @@ def _means_numpy(function: Callable, values: FunctionValues, arguments: tuple[Te
 
 
 def _in_numpy(
-    function: Callable, values: FunctionValues, arguments: tuple[Tensor, ...]
+    function: Callable[..., Any], values: FunctionValues, arguments: tuple[Tensor, ...]
 ) -> tuple[Manner | None, Exception | None]:
     """Return the manner if the function takes NumPy arrays, or why it does not."""
     manner = InNumpy(function, values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,14 +71,14 @@ class Flow(System):
 
     def __init__(
         self,
-        vector_field: Callable,
+        vector_field: Callable[..., Any],
         state_size: int,
         time_step: float | None = None,
-        jacobian: Callable | None = None,
+        jacobian: Callable[..., Any] | None = None,
         *,
         input_size: int | None = None,
         batched: bool = False,
-        initial_state: np.ndarray | Tensor | Callable | None = None,
+        initial_state: np.ndarray | Tensor | Callable[..., Any] | None = None,
         name: str | None = None,
         time_dependent: bool = False,
     ) -> None:
@@ -93,7 +94,7 @@ class Flow(System):
                 check_signature(jacobian, "jacobian", arguments, "time_dependent=True puts the time first")
                 jacobian = JacobianWithTime(jacobian, vector_field, state_size)
         self.state_size = state_size + time_dependent
-        self._field = _Field(
+        self._field: Map = _Field(
             vector_field,
             self.state_size,
             jacobian,
@@ -103,7 +104,7 @@ class Flow(System):
             name=name,
         )
         self.input_size = input_size
-        self.time_step = time_step
+        self.time_step = time_step  # type: ignore[assignment] # None until `prepared` chooses it
         self._step_is_chosen = False
         self._errors: StepErrors | None = None
         self._last_time: float | None = None

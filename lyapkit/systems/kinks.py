@@ -36,7 +36,9 @@ class KinkWatch(TorchFunctionMode):
         self.met: Tensor | None = None
         self.called: set[str] = set()
 
-    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         self.called.add(name)
@@ -56,7 +58,7 @@ class KinkWatch(TorchFunctionMode):
         self.met = at_kink if self.met is None else self.met | at_kink
 
 
-def _at_kink(name: str, args: tuple, kwargs: dict) -> Tensor | None:
+def _at_kink(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
     try:
         return _KINKS[name](*args, **kwargs)
     except (TypeError, RuntimeError, IndexError, ValueError):  # a form of the call that is not known here
@@ -70,7 +72,7 @@ def _equal(first: Any, second: Any, **_: Any) -> Tensor | None:
     return torch.as_tensor(first == second)
 
 
-def _at(*values: float) -> Callable:
+def _at(*values: float) -> Callable[..., Any]:
     def at(operand: Tensor, *_: Any, **__: Any) -> Tensor:
         return torch.stack([operand == value for value in values]).any(0)
 
@@ -82,7 +84,7 @@ def _clamp(operand: Tensor, min: Any = None, max: Any = None, **_: Any) -> Tenso
     return met[0] if len(met) == 1 else met[0] | met[1]
 
 
-def _hardtanh(operand: Tensor, min_val: float = -1.0, max_val: float = 1.0, *_: Any, **__: Any) -> Tensor:
+def _hardtanh(operand: Tensor, min_val: float = -1.0, max_val: float = 1.0, *_: Any, **__: Any) -> Tensor | None:
     return _clamp(operand, min_val, max_val)
 
 
@@ -94,7 +96,7 @@ def _shrink(operand: Tensor, lambd: float = 0.5, *_: Any, **__: Any) -> Tensor:
     return operand.abs() == lambd
 
 
-def _extremum(extreme: Callable) -> Callable:
+def _extremum(extreme: Callable[..., Any]) -> Callable[..., Any]:
     def tied(operand: Tensor, dim: Any = None, *_: Any, **__: Any) -> Tensor | None:
         if isinstance(dim, Tensor):
             return _equal(operand, dim)
@@ -110,7 +112,7 @@ def _vanishes(operand: Tensor, *args: Any, dim: Any = None, **_: Any) -> Tensor:
     return (operand == 0).all() if dim is None else (operand == 0).all(dim if isinstance(dim, int) else dim[0])
 
 
-_KINKS: dict[str, Callable] = {
+_KINKS: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("abs", "abs_", "absolute", "__abs__", "relu", "relu_", "leaky_relu", "prelu", "selu"), _at(0.0)),
     **dict.fromkeys(("lt", "le", "gt", "ge", "eq", "ne", "less", "greater", "less_equal", "greater_equal"), _equal),
     **dict.fromkeys(("__lt__", "__le__", "__gt__", "__ge__", "maximum", "minimum", "fmax", "fmin"), _equal),

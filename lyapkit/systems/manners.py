@@ -35,7 +35,7 @@ class Manner(ABC):
 
     is_torch = True
 
-    def __init__(self, function: Callable, values: FunctionValues, helped: bool = False) -> None:
+    def __init__(self, function: Callable[..., Any], values: FunctionValues, helped: bool = False) -> None:
         self.function = function
         self.values = values
         self.helped = helped
@@ -64,7 +64,7 @@ class Manner(ABC):
         """Return a manner that may still do where this one cannot differentiate the function."""
         return None
 
-    def _explained(self, call: Callable, arguments: tuple[Tensor, ...]) -> Any:
+    def _explained(self, call: Callable[..., Any], arguments: tuple[Tensor, ...]) -> Any:
         try:
             result = call(*arguments)
         except NotNumbersError as error:

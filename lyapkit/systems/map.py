@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -68,13 +69,13 @@ class Map(System):
 
     def __init__(
         self,
-        step: Callable,
+        step: Callable[..., Any],
         state_size: int,
-        jacobian: Callable | None = None,
+        jacobian: Callable[..., Any] | None = None,
         *,
         input_size: int | None = None,
         batched: bool = False,
-        initial_state: np.ndarray | Tensor | Callable | None = None,
+        initial_state: np.ndarray | Tensor | Callable[..., Any] | None = None,
         name: str | None = None,
     ) -> None:
         if state_size < 1:
@@ -158,7 +159,11 @@ class Map(System):
             in_torch = [function.is_torch and not function.differs_in_torch for function in functions]
             jacobian = None if self._jacobian is None else self._jacobian.function
             sizes = self.state_size, self.input_size
-            options = {"jacobian": jacobian, "batched": self.batched, "in_torch": (in_torch[0], in_torch[-1])}
+            options: dict[str, Any] = {
+                "jacobian": jacobian,
+                "batched": self.batched,
+                "in_torch": (in_torch[0], in_torch[-1]),
+            }
             try:
                 self._program = traced(self._step.function, *sizes, **options)
             except Untraceable as reason:
@@ -181,7 +186,7 @@ class Map(System):
         )
 
     @torch.no_grad()
-    def prepared(self, state: Tensor, inputs: Tensor | None) -> Map:
+    def prepared(self, state: Tensor, inputs: Tensor | None) -> Self:
         """Return this map for one run, its functions checked on the first states of the run.
 
         Raises
@@ -249,7 +254,7 @@ class Map(System):
             return [f"on the way, {error}"]
         return []
 
-    def split_into_real_parts(self) -> Map:
+    def split_into_real_parts(self) -> Self:
         """Return this map of N complex variables as one of 2N real variables, real parts before imaginary ones."""
         split = copy.copy(self)
         split.state_size = 2 * self.state_size
@@ -263,14 +268,14 @@ class Map(System):
             split._jacobian.is_complex_derivative = True
         return split
 
-    def converted(self, dtype: torch.dtype, device: torch.device) -> Map:
+    def converted(self, dtype: torch.dtype, device: torch.device) -> Self:
         """Return this map, modules among its functions converted; the original is not changed."""
         run = self._fresh(dtype, device)
         run._program = None
         run._source = self if device.type == "cpu" else None
         return run
 
-    def trusted(self) -> Map:
+    def trusted(self) -> Self:
         """Declare the functions to be pure: torch, batched, never writing into arguments; and return this map.
 
         They are then called without copies and not checked.
@@ -302,7 +307,7 @@ class Map(System):
         jacobian = "given" if self._jacobian is not None else "by automatic differentiation"
         return f"{type(self).__name__}({self.name}, {sizes}, jacobian {jacobian})"
 
-    def _fresh(self, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Map:
+    def _fresh(self, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Self:
         run = copy.copy(self)
         run._probe, run._n_pushes, run._later = None, 0, []
         for name in ("_step", "_jacobian"):
@@ -313,7 +318,7 @@ class Map(System):
 
     def _wrong_jacobian(self, found: str) -> str:
         hint = ""
-        if getattr(self._jacobian, "is_complex_derivative", False):
+        if self._jacobian is not None and self._jacobian.is_complex_derivative:
             hint = (
                 ". A complex derivative is one only for a holomorphic map: if the map is not (abs, conj, real), give "
                 "the real (2N, 2N) Jacobian of all real and then all imaginary parts, or write it with torch and "
@@ -334,6 +339,8 @@ class Map(System):
 class _Written(Map):
     """A map that computes by its program."""
 
+    _program: Program
+
     def step(self, state: Tensor, input: Tensor | None) -> Tensor:
         """Return the next states (B, N)."""
         return torch.as_tensor(self._program.step(*_as_arrays(state, input)))
@@ -352,7 +359,7 @@ def _as_arrays(state: Tensor, input: Tensor | None) -> tuple[np.ndarray, np.ndar
     return state.numpy(), None if input is None else input.numpy()
 
 
-def _name_of(function: Callable) -> str:
+def _name_of(function: Callable[..., Any]) -> str:
     if isinstance(function, nn.Module):
         return type(function).__name__
     return getattr(function, "__name__", "map").strip("<>")

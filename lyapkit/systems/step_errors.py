@@ -14,7 +14,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -162,7 +162,7 @@ class Tally:
 
     def verdict(self, h: float, size: float, exponents: Tensor | None) -> Verdict:
         """Return the mean error of steps `h`, given the attractor's size and the exponents, if they are known."""
-        if not self.weight:
+        if not self.weight or self.sums is None:
             return Verdict(0.0, 0.0, 0.0)
         growth, error, rate, state_error, excess = (total / self.weight for total in self.sums)
         growth, error, state_error, excess = growth / h, error / h, state_error / h, excess / h
@@ -196,7 +196,7 @@ class StepErrors:
         self._pending: list[tuple[Tensor, Tensor | None, Tensor, Stages]] = []
         self._n_flushes = 0
         self._growths: dict[int, tuple[Tensor, int]] = {}
-        self._candidate: tuple[Tensor, Tensor | None, Tensor] | None = None
+        self._candidate: tuple[Any, ...] | None = None
         self._inverse_weights = torch.empty(0)  # of the candidate's trajectories
         self._total = 0.0
         self._n_steps = 0
@@ -262,8 +262,8 @@ class StepErrors:
 
     def _exponents(self, k: int) -> Tensor | None:
         """Return the first k exponents as far as they are known."""
-        total, count = self._growths.get(k, (None, 0))
-        return total / (count * self.time_step) if count else None
+        total, count = self._growths.get(k, (0.0, 0))
+        return torch.as_tensor(total) / (count * self.time_step) if count else None
 
     def _choose(self, step: list[Tensor | None], weights: Tensor) -> None:
         """Keep a step, of all trajectories, or of some that are drawn in proportion to their weights (B,)."""
@@ -284,6 +284,7 @@ class StepErrors:
             self._measure_these(state[part], driving, tangent[part], weights[part])
 
     def _measure(self) -> None:
+        assert self._candidate is not None
         state, input, tangent = self._candidate
         weights = (self._total * self._inverse_weights).to(state.device)
         self._total, self._n_steps, self._candidate = 0.0, 0, None
@@ -305,7 +306,7 @@ class StepErrors:
     @property
     def size(self) -> float:
         """Half the extent of what the measured states span."""
-        if self._low is None:
+        if self._low is None or self._high is None:
             return 0.0
         extent = float(torch.linalg.vector_norm((self._high - self._low).double())) / 2
         return extent if math.isfinite(extent) else 0.0

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 Stage = Callable[[Tensor | None, Tensor], Tensor]
+Input: TypeAlias = Any  # a tensor (B, I), or None for a system that nothing drives: each system takes one of them
 
 
 def push_forward(function: Callable[[Tensor], Tensor], point: Tensor, tangent: Tensor) -> Tensor:
@@ -67,21 +69,32 @@ class System(ABC):
     n_tokens: int | None = None
     time_step: float = 1.0
     time_unit: str = "step"
-    treats_trajectories_alike: bool = False
-    maps_to_zero: bool = True
+    if TYPE_CHECKING:  # an attribute or a property
+
+        @property
+        def treats_trajectories_alike(self) -> bool:
+            """Whether some trajectories may be computed alone."""
+
+        @property
+        def maps_to_zero(self) -> bool:
+            """Whether the tangent map may be singular."""
+
+    else:
+        treats_trajectories_alike = False
+        maps_to_zero = True
 
     @abstractmethod
-    def step(self, state: Tensor, input: Tensor | None) -> Tensor:
+    def step(self, state: Tensor, input: Input) -> Tensor:
         """Return the next state, shape (B, N)."""
 
-    def push(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> tuple[Tensor, Tensor]:
+    def push(self, state: Tensor, input: Input, tangent: Tensor) -> tuple[Tensor, Tensor]:
         """Return the next state (B, N) and the tangent vectors carried along with it (B, k, N).
 
         No argument may be changed in place. The default is `step` and `forward_mode`.
         """
         return self.step(state, input), self.forward_mode(state, input, tangent)
 
-    def push_along(self, state: Tensor, inputs: Tensor | None, tangent: Tensor, n_steps: int) -> tuple[Tensor, Tensor]:
+    def push_along(self, state: Tensor, inputs: Input, tangent: Tensor, n_steps: int) -> tuple[Tensor, Tensor]:
         """Return state (B, N) and tangent vectors (B, k, N) after `n_steps` steps along inputs (B, n_steps, I).
 
         The default is `push`, step by step; a system that can prepare several steps at once does better.
@@ -91,7 +104,7 @@ class System(ABC):
         return state, tangent
 
     def push_in_stages(
-        self, state: Tensor, input: Tensor | None, tangent: Tensor, renew: Callable[[Tensor], Tensor]
+        self, state: Tensor, input: Input, tangent: Tensor, renew: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Return what `push` returns, for a step that contracts some directions far below rounding.
 
@@ -110,16 +123,18 @@ class System(ABC):
         return state
 
     def push_driven(
-        self, state: Tensor, input: Tensor, tangent: Tensor, input_tangent: Tensor
+        self, state: Tensor, input: Tensor, tangent: Tensor, input_tangent: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Return what `push` returns where the input (B, I) is perturbed, too, by `input_tangent` (B, k, I).
+        """Return what `push` returns where the input (B, I) is perturbed, too, by `input_tangent` (B, k, I), or None.
 
         The default adds the derivative by the input, had by forward-mode automatic differentiation of `step`.
         """
         next_state, pushed = self.push(state, input, tangent)
+        if input_tangent is None:
+            return next_state, pushed
         return next_state, pushed + push_forward(lambda x: self.step(state, x), input, input_tangent)
 
-    def stages(self, state: Tensor, input: Tensor | None) -> tuple[Tensor, list[Stage]]:
+    def stages(self, state: Tensor, input: Input) -> tuple[Tensor, list[Stage]]:
         """Return the next state and the factors of the tangent map between which `push_in_stages` may renew.
 
         A factor takes the input's tangent (None if the input is data) and the tangent vectors, and returns the latter;
@@ -127,13 +142,11 @@ class System(ABC):
         """
 
         def stage(input_tangent: Tensor | None, tangent: Tensor) -> Tensor:
-            if input_tangent is None:
-                return self.push(state, input, tangent)[1]
             return self.push_driven(state, input, tangent, input_tangent)[1]
 
         return self.step(state, input), [stage]
 
-    def prepared(self, state: Tensor, inputs: Tensor | None) -> System:
+    def prepared(self, state: Tensor, inputs: Input) -> System:
         """Return the system that a run from `state` (B, N), driven by `inputs` (B, T, I), should use.
 
         Called once before every run, with what the run will use. What can only be known there (a step that has to be
@@ -155,7 +168,7 @@ class System(ABC):
         """
         raise ValueError(f"{self} has real states, got a complex initial state")
 
-    def forward_mode(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> Tensor:
+    def forward_mode(self, state: Tensor, input: Input, tangent: Tensor) -> Tensor:
         """Return the tangent vectors (B, k, N) pushed by forward-mode automatic differentiation of `step`."""
         return push_forward(lambda point: self.step(point, input), state, tangent)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +52,7 @@ class UserFunction:
 
     def __init__(
         self,
-        function: Callable,
+        function: Callable[..., Any],
         role: str,
         shape: tuple[int, ...],
         batched: bool,
@@ -63,6 +64,7 @@ class UserFunction:
         self.shape = shape
         self.batched = batched
         self.is_pure = False
+        self.is_complex_derivative = False  # of a complex map, read as one of real parts
         check_signature(function, role, arguments, advice)
         self._forget()
 
@@ -89,7 +91,7 @@ class UserFunction:
         other._forget()
         return other
 
-    def wrapped(self, wrap: Callable[[Callable], Callable], shape: tuple[int, ...]) -> UserFunction:
+    def wrapped(self, wrap: Callable[[Callable[..., Any]], Callable[..., Any]], shape: tuple[int, ...]) -> UserFunction:
         """Return this function inside another, whose value for one trajectory has another shape."""
         other = copy.copy(self)
         other.function, other.shape, other.is_pure = wrap(self.function), shape, False
@@ -169,7 +171,9 @@ class UserFunction:
 
     @property
     def _may_have_kinks(self) -> bool:
-        return self._first_call.has_kinks or isinstance(self._manner, OneByOneInTorch)
+        return (self._first_call is not None and self._first_call.has_kinks) or isinstance(
+            self._manner, OneByOneInTorch
+        )
 
 
 def _arguments(state: Tensor, input: Tensor | None) -> tuple[Tensor, ...]:

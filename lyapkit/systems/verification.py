@@ -8,6 +8,7 @@ outside the function's domain, they hold back.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,18 +29,20 @@ _AWAY = {
 Points = tuple[Tensor, Tensor | None]
 
 
-def visited_states(step: Callable, state: Tensor, inputs: Tensor | None) -> Points:
+def visited_states(step: Callable[..., Any], state: Tensor, inputs: Tensor | None) -> Points:
     """Return states (M, N), and their inputs, of the first few trajectories at the start and a few steps later."""
     state = state[:MOST_TRAJECTORIES]
     inputs = None if inputs is None else inputs[:MOST_TRAJECTORIES]
     last = VISITED[-1] if inputs is None else min(VISITED[-1], inputs.shape[1] - 1)
-    states, driving = [], []
+    states: list[Tensor] = []
+    driving: list[Tensor] = []
     for time in range(last + 1):
         input = None if inputs is None else inputs[:, time]
         if time in VISITED:
             finite = state.isfinite().all(-1)
             states.append(state[finite])
-            driving.append(None if input is None else input[finite])
+            if input is not None:
+                driving.append(input[finite])
         if time < last:
             state = step(state, input)
     return torch.cat(states), None if inputs is None else torch.cat(driving)
@@ -158,7 +161,7 @@ def check_jacobian(
 
 
 def _disagreement(
-    step: Callable,
+    step: Callable[..., Any],
     state: Tensor,
     input: Tensor | None,
     directions: Tensor,

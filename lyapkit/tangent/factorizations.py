@@ -32,6 +32,10 @@ class Factors:
     is_trusted: Tensor
     _is_alive: Tensor | None
 
+    def new_frame(self) -> Tensor:
+        """Return rows (B, k, N) that span what the frame's do, well conditioned."""
+        raise NotImplementedError
+
     def condition(self, frame: Tensor) -> Tensor:
         """Return the worst ratio (B,) of a row's length to what is left of it without the rows before, for the frame V.
 

@@ -55,6 +55,10 @@ class GradedLU:
         (B, k, N): W, of which the dead rows mean nothing.
     """
 
+    log_diagonal: Tensor
+    log_error: Tensor
+    log_bound: Tensor
+
     def __init__(
         self, frame: Tensor, is_alive: Tensor, sizes: Tensor | None = None, impurity: Tensor | None = None
     ) -> None:
@@ -64,8 +68,12 @@ class GradedLU:
         self.order = torch.argsort((~is_alive).byte(), dim=1, stable=True)
         sizes = _norms_of_columns(frame).expand_as(frame) if sizes is None else sizes / self._scale[:, :, None]
         for _ in range(frame.shape[1]):
-            in_order = (x.gather(1, self.order[:, :, None].expand_as(frame)) for x in (frame, sizes))
-            self._factor(*in_order, None if impurity is None else impurity.gather(1, self.order))
+            rows = self.order[:, :, None].expand_as(frame)
+            self._factor(
+                frame.gather(1, rows),
+                sizes.gather(1, rows),
+                None if impurity is None else impurity.gather(1, self.order),
+            )
             if not bool((self.is_dead[:, :-1] & ~self.is_dead[:, 1:]).any()):
                 break
             self.order = self.order.gather(1, torch.argsort(self.is_dead.byte(), dim=1, stable=True))

@@ -93,7 +93,7 @@ class Losses:
     def _about_dead(self, system: object) -> list[str]:
         if not bool(self.is_dead.any()):
             return []
-        first = min(self.casualties.first_death, key=self.casualties.first_death.get)
+        first = min(self.casualties.first_death, key=self.casualties.first_death.__getitem__)
         return [
             f"{system}: {_counted(self.is_dead)} were mapped to zero exactly, first in trajectory {first} at step "
             f"{self.casualties.first_death[first]}; their exponents are −inf"

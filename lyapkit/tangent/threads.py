@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from threadpoolctl import ThreadpoolController
@@ -53,7 +54,7 @@ class _OneThreadEach:
         self._before: list[int] = []
 
     @functools.cached_property
-    def _libraries(self) -> list:
+    def _libraries(self) -> list[Any]:
         return ThreadpoolController().select(user_api="blas").lib_controllers
 
     @contextmanager

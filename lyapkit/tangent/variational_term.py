@@ -117,10 +117,11 @@ def propagate(
         If the plain computation gives something else.
     """
     accuracy = accuracy or DEFAULT_ACCURACY[state.dtype]
-    adaptive = reorthonormalize == "adaptive"
-    pace = (
-        AdaptivePace(n_steps, accuracy, state.dtype) if adaptive else FixedPace(reorthonormalize, accuracy, state.dtype)
-    )
+    pace: AdaptivePace | FixedPace
+    if reorthonormalize == "adaptive":
+        pace = AdaptivePace(n_steps, accuracy, state.dtype)
+    else:
+        pace = FixedPace(reorthonormalize, accuracy, state.dtype)
     everyone = Bundle.start(state, frame, pace)
     run = propagation(Course(system, precise, inputs, len(state)), everyone, accuracy)
     intervals: list[tuple[int, Tensor, Tensor]] = []

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from lyapkit.systems.system import System
+from lyapkit.systems.system import Input, System
 
 
 class WholeBatch(System):
@@ -27,28 +27,35 @@ class WholeBatch(System):
         self.members = members
         self.n_trajectories = n_trajectories
         self.state_size, self.input_size = system.state_size, system.input_size
-        self.maps_to_zero = system.maps_to_zero
 
-    def step(self, state: Tensor, input: Tensor | None) -> Tensor:
+    @property
+    def maps_to_zero(self) -> bool:
+        """As of the system."""
+        return self.system.maps_to_zero
+
+    def step(self, state: Tensor, input: Input) -> Tensor:
         """Return the next states (b, N)."""
         return self.system.step(self._all(state), self._all(input))[self.members]
 
-    def push(self, state: Tensor, input: Tensor | None, tangent: Tensor) -> tuple[Tensor, Tensor]:
+    def push(self, state: Tensor, input: Input, tangent: Tensor) -> tuple[Tensor, Tensor]:
         """Return the next states (b, N) and tangent vectors (b, k, N)."""
         return self._some(self.system.push(self._all(state), self._all(input), self._all(tangent)))
 
-    def push_along(self, state: Tensor, inputs: Tensor | None, tangent: Tensor, n_steps: int) -> tuple[Tensor, Tensor]:
+    def push_along(self, state: Tensor, inputs: Input, tangent: Tensor, n_steps: int) -> tuple[Tensor, Tensor]:
         """Return states (b, N) and tangent vectors (b, k, N) after `n_steps` steps."""
         return self._some(self.system.push_along(self._all(state), self._all(inputs), self._all(tangent), n_steps))
 
     def push_in_stages(
-        self, state: Tensor, input: Tensor | None, tangent: Tensor, renew: Callable[[Tensor], Tensor]
+        self, state: Tensor, input: Input, tangent: Tensor, renew: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Return what `push` does, with `renew` applied to the tangent vectors (b, k, N) of these trajectories."""
-        arguments = (self._all(x) for x in (state, input, tangent))
-        return self._some(self.system.push_in_stages(*arguments, lambda t: self._all(renew(t[self.members]))))
 
-    def _all(self, values: Tensor | None) -> Tensor | None:
+        def renew_all(whole: Tensor) -> Tensor:
+            return self._all(renew(whole[self.members]))
+
+        return self._some(self.system.push_in_stages(self._all(state), self._all(input), self._all(tangent), renew_all))
+
+    def _all(self, values: Input) -> Input:
         """Return values of these trajectories in their places, and some of them in the others' places."""
         if values is None:
             return None

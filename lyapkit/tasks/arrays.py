@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -132,8 +132,9 @@ def read_arrays(path: str | Path) -> ArrayTask:
         raise ValueError(f"{path} is not a readable .npz file: {reason(error)}") from error
     if missing := [name for name in ARRAYS if name not in arrays]:
         raise ValueError(f"{path} lacks {', '.join(missing)}: a task has the arrays {', '.join(ARRAYS)}")
+    given: dict[str, Any] = arrays
     try:
-        return ArrayTask(**arrays, name=path.stem)
+        return ArrayTask(**given, name=path.stem)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

@@ -105,7 +105,9 @@ def read_cifar10_archive(path: Path) -> tuple[np.ndarray, ...]:
     with tarfile.open(path) as archive:
         members = sorted((m for m in archive.getmembers() if m.name.endswith(".bin")), key=lambda m: m.name)
         for member in members:
-            content = np.frombuffer(archive.extractfile(member).read(), np.uint8)
+            stored = archive.extractfile(member)
+            assert stored is not None  # a file, by its ending
+            content = np.frombuffer(stored.read(), np.uint8)
             parts[Path(member.name).name.partition("_")[0]].append(content.reshape(-1, 1 + 3 * 1024))
     train, test = (np.concatenate(parts[part]) for part in ("data", "test"))
     return gray(train[:, 1:]), train[:, 0], gray(test[:, 1:]), test[:, 0]

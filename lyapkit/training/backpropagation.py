@@ -15,6 +15,7 @@ and its slope is 4 s (1 − s).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,7 +74,7 @@ def last_states(parameters: Parameters, dynamics: Dynamics, inputs: Tensor, work
 class _LastStates(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: torch.autograd.function.FunctionCtx,
+        ctx: Any,
         weight: Tensor,
         input_weight: Tensor,
         bias: Tensor,
@@ -90,7 +91,7 @@ class _LastStates(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.way.workspace.n_uses != ctx.use:
             raise RuntimeError("the states of this forward pass are gone: its workspace was used again before backward")
         ctx.way.workspace.n_uses += 1  # they are overwritten now

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -47,7 +49,7 @@ class Descent:
     ) -> None:
         self.ensemble, self.losses = ensemble, losses
         self.momentum, self.clip_norm, self.weight_decay = momentum, clip_norm, weight_decay
-        options = {"device": ensemble.device}
+        options: dict[str, Any] = {"device": ensemble.device}
         self.learning_rate = learning_rate.to(ensemble.device, ensemble.dtype)
         self.velocity = {name: torch.zeros_like(value).detach() for name, value in ensemble.parameters.items()}
         self.iteration = torch.zeros((), dtype=torch.int64, **options)

@@ -9,6 +9,7 @@ import socket
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import filelock
 import xarray as xr
@@ -58,7 +59,7 @@ class RunFolder:
             owner.unlink(missing_ok=True)
             lock.release()
 
-    def read(self, configuration: dict, *, resume: bool) -> dict[str, Tensor] | None:
+    def read(self, configuration: dict[str, Any], *, resume: bool) -> dict[str, Tensor] | None:
         """Return the state of the run in the folder; None if there is none.
 
         Parameters
@@ -99,7 +100,7 @@ class RunFolder:
                 stacklevel=4,
             )
 
-    def write(self, state: dict[str, Tensor], configuration: dict, metrics: xr.Dataset) -> None:
+    def write(self, state: dict[str, Tensor], configuration: dict[str, Any], metrics: xr.Dataset) -> None:
         """Write state and metrics."""
         save_tensors(state, self.path / STATE, {"configuration": configuration})
         save(metrics, self.path / METRICS)
@@ -109,7 +110,7 @@ class RunFolder:
         paths = [checkpoint_path(self.path, index, iteration) for index in range(n_networks)]
         return all(path.is_file() and not damage(path) for path in paths)
 
-    def write_checkpoint(self, index: int, network: Network, iteration: int, about: dict) -> None:
+    def write_checkpoint(self, index: int, network: Network, iteration: int, about: dict[str, Any]) -> None:
         """Write a network to a file of its own."""
         path = checkpoint_path(self.path, index, iteration)
         save_tensors(network.state_dict(), path, {"iteration": iteration} | about | provenance())
@@ -122,7 +123,7 @@ class RunFolder:
             return set()
 
 
-def _difference(kept: dict, wanted: dict) -> str:
+def _difference(kept: dict[str, Any], wanted: dict[str, Any]) -> str:
     """Return in words where two configurations differ."""
     found = []
     for name in sorted(kept.keys() | wanted.keys()):

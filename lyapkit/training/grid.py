@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 from lyapkit.models import build_network, residuals
 from lyapkit.models.architectures import ARCHITECTURES
@@ -77,17 +78,21 @@ def network_grid(
             "coupling": couplings or (0.01,),
             **{name: given[name] for name in ("frequency", "spread") if given[name]},
         }
-    settings = [dict(zip([*given, "seed"], values, strict=True)) for values in product(*given.values(), range(n_seeds))]
+    settings: list[dict[str, Any]] = [
+        dict(zip([*given, "seed"], values, strict=True)) for values in product(*given.values(), range(n_seeds))
+    ]
     sizes = task.input_size, hidden_size, task.output_size
     networks = []
     for own in settings:
-        weakly = {"residual": _residual(shape, hidden_size, own), "coupling": own["coupling"]} if given else {}
-        networks.append(build_network(architecture, *sizes, **weakly, seed=own["seed"]))
+        weakly: dict[str, Any] = (
+            {"residual": _residual(shape, hidden_size, own), "coupling": own["coupling"]} if given else {}
+        )
+        networks.append(build_network(architecture, *sizes, **weakly, seed=int(own["seed"])))
     return networks, settings
 
 
-def _residual(shape: str, n: int, settings: dict[str, float]) -> Residual:
-    radius, seed = settings["radius"], settings["seed"]
+def _residual(shape: str, n: int, settings: dict[str, Any]) -> Residual:
+    radius, seed = settings["radius"], int(settings["seed"])
     if shape == "rotation":
         return residuals.rotation(n, settings["frequency"], radius)
     if shape == "heterogeneous":

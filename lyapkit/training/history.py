@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 import xarray as xr
@@ -91,7 +93,7 @@ class History:
             "iteration": ("iteration", iterations, "1", "training iteration"),
         }
 
-        def variables(of: dict) -> dict:
+        def variables(of: dict[str, Any]) -> dict[str, Any]:
             return {
                 name: (dims, values, {"units": units, "long_name": long_name})
                 for name, (dims, values, units, long_name) in of.items()

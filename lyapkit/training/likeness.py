@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,7 +69,7 @@ def _registered(network: nn.Module) -> list[tuple[str, Tensor]]:
     return [*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False)]
 
 
-def _between(one: nn.Module, other: nn.Module, name: str, names: list[dict], *, ignores_buffers: bool) -> str:
+def _between(one: nn.Module, other: nn.Module, name: str, names: list[dict[int, str]], *, ignores_buffers: bool) -> str:
     if type(one) is not type(other):
         return f"{name or 'the network'} is a {type(one).__name__} and a {type(other).__name__}"
     prefix = f"{name}." if name else ""
@@ -82,23 +83,23 @@ def _between(one: nn.Module, other: nn.Module, name: str, names: list[dict], *, 
     ours, theirs = vars(one), vars(other)
     for key in sorted((ours.keys() | theirs.keys()) - set(_TENSORS) - set(_SAID_ELSEWHERE)):
         values = [own.get(key) for own in (ours, theirs)]
-        if (key in ours) != (key in theirs) or not _equal(*values, names):
+        if (key in ours) != (key in theirs) or not _equal(values[0], values[1], names):
             of = [repr(value) if type(value) in _PLAIN else type(value).__name__ for value in values]
             return f"{prefix}{key} is {of[0]} and {of[1]}" if of[0] != of[1] else f"{prefix}{key} differs"
     if list(one._modules) != list(other._modules):
         return f"{name or 'the network'} has other parts: {', '.join(one._modules)} and {', '.join(other._modules)}"
     for key, module in one._modules.items():
         theirs = other._modules[key]
-        if (module is None) != (theirs is None):
-            return f"only one has a {prefix}{key}"
-        if module is None:
+        if module is None and theirs is None:
             continue
+        if module is None or theirs is None:
+            return f"only one has a {prefix}{key}"
         if word := _between(module, theirs, prefix + key, names, ignores_buffers=ignores_buffers):
             return word
     return ""
 
 
-def _between_tensors(one: Tensor | None, other: Tensor | None, names: list[dict]) -> str:
+def _between_tensors(one: Tensor | None, other: Tensor | None, names: list[dict[int, str]]) -> str:
     if one is None or other is None:
         return "" if one is other else "is in one of them only"
     if one.shape != other.shape:
@@ -111,7 +112,7 @@ def _between_tensors(one: Tensor | None, other: Tensor | None, names: list[dict]
     return "" if all(is_real) or one.dtype == other.dtype else f"has {one.dtype} and {other.dtype}"
 
 
-def _equal(one: object, other: object, names: list[dict]) -> bool:
+def _equal(one: Any, other: Any, names: list[dict[int, str]]) -> bool:
     """Return whether two attributes are equal; registered tensors are, if they have the same name."""
     if isinstance(one, weakref.ref) and isinstance(other, weakref.ref):
         one, other = one(), other()
@@ -128,7 +129,9 @@ def _equal(one: object, other: object, names: list[dict]) -> bool:
     if isinstance(one, Mapping):
         return list(one) == list(other) and all(_equal(one[key], other[key], names) for key in one)
     if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(_equal(*pair, names) for pair in zip(one, other, strict=True))
+        return len(one) == len(other) and all(
+            _equal(ours, theirs, names) for ours, theirs in zip(one, other, strict=True)
+        )
     kind = type(one)
     if kind.__eq__ is object.__eq__ and kind.__module__ != "builtins" and getattr(one, "__dict__", None):
         return _equal(vars(one), vars(other), names)

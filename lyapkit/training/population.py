@@ -146,7 +146,7 @@ class Population:
 
     def outputs(self, inputs: Tensor, members: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the outputs (E', B, …, O) of some of the networks, (E',) in ascending order."""
-        found = {}
+        found: dict[int, Tensor] = {}
         for group, ensemble in zip(self.groups, self.ensembles, strict=True):
             places = torch.isin(group, members).nonzero()[:, 0]
             if len(places):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lyapkit.arguments import available_device
+from lyapkit.losses import Loss
 from lyapkit.models.network import Network
 from lyapkit.provenance import provenance
 from lyapkit.tasks.task import Task, as_tensors

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,7 +68,7 @@ def learning_rates(value: Number | Sequence[Number], n_networks: int) -> float |
     return rates if several else rates[0]
 
 
-def _plain(value: object) -> object:
+def _plain(value: object) -> Any:
     """Return NumPy's and torch's scalars and arrays as Python's numbers and lists."""
     if isinstance(value, Tensor):
         return value.detach().cpu().tolist()

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -50,7 +51,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return found.hexdigest()
 
 
-def read_state(path: Path) -> tuple[dict[str, Tensor], dict]:
+def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors and the configuration of a run.
 
     Raises

@@ -9,6 +9,7 @@ the derivative.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -125,7 +126,9 @@ class ByAutograd(Linearization):
         for piece in zip(*(part.split(at_once) for part in given), strict=True):
             state, input, *direction = (part.flatten(0, 1) for part in piece)
 
-            def step(size: Tensor, state: Tensor = state, input: Tensor = input, along: list = direction) -> Tensor:
+            def step(
+                size: Tensor, state: Tensor = state, input: Tensor = input, along: list[Any] = direction
+            ) -> Tensor:
                 start = state + size * along[0] if along else state
                 return functional_call(_Step(self.network), _prefixed(self._at(tangents, size)), (start, input))
 

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from lyapkit.learning.linearization.interface import Linearization
-from lyapkit.models.wcrnn import WCRNN, Gains
+from lyapkit.models.wcrnn import WCRNN
+from lyapkit.models.wcrnn_kinds import Gains
 
 RECURRENT, INPUT, BIAS = "recurrent.weight", "input.weight", "recurrent.bias"
 READOUT, READOUT_BIAS = "readout.weight", "readout.bias"
