@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import xarray as xr
 from torch import nn
-from tqdm import tqdm
 
 from lyapkit.arguments import (
     Array,
@@ -28,6 +27,7 @@ from lyapkit.covariant_dataset import convergence, dataset
 from lyapkit.forecast import LongRunWarning, announcement
 from lyapkit.memory import available_memory, gibibytes
 from lyapkit.models.given import as_system
+from lyapkit.progress import progress_bar
 from lyapkit.provenance import provenance, sha256
 from lyapkit.starts import as_tensor, chosen_device, in_real_parts, start_states
 from lyapkit.subspace_angles import checked_subspaces
@@ -56,7 +56,7 @@ def covariant_vectors(
     dtype: str | torch.dtype | None = None,
     device: str | torch.device | None = None,
     seed: int = 0,
-    progress: bool = False,
+    progress: bool | None = None,
     **reading: Any,
 ) -> xr.Dataset:
     """Return the covariant Lyapunov vectors of a system along one or many trajectories.
@@ -98,8 +98,8 @@ def covariant_vectors(
         Where to compute. Default: where `inputs` are if they are a tensor on a GPU, else where the system is.
     seed : int
         Seeds random initial states, frames and coordinates.
-    progress : bool
-        Show a progress bar.
+    progress : bool, optional
+        Show a progress bar. Default: after two seconds, in terminals and notebooks.
     **reading
         Of the path of a checkpoint, as for `load_system`.
 
@@ -161,7 +161,7 @@ def covariant_vectors(
     if notice := announcement(running, state, frame, driven, STEPS * total, memory, "these covariant vectors"):
         warnings.warn(f"{running}: {notice}", LongRunWarning, stacklevel=2)
     n_passes = 1 if segment >= total - n_transient else 2
-    with tqdm(total=n_transient + n_passes * (total - n_transient), unit="step", disable=not progress) as bar:
+    with progress_bar(progress, total=n_transient + n_passes * (total - n_transient), unit="step") as bar:
         found = covariant_directions(
             running,
             state,

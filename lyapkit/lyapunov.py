@@ -58,7 +58,7 @@ def lyapunov_spectrum(
     seed: int = 0,
     check: bool = True,
     compile: bool = True,
-    progress: bool = False,
+    progress: bool | None = None,
     **reading: object,
 ) -> xr.Dataset:
     """Return the Lyapunov exponents of a system along one or many trajectories.
@@ -114,8 +114,8 @@ def lyapunov_spectrum(
         Run maps and flows of few variables, in float64, as machine code made of their functions, up to a hundred times
         faster: where these are arithmetic, and for more than 1000 steps. The attribute `computed_by` says whether it
         was done, or why not.
-    progress : bool
-        Show a progress bar.
+    progress : bool, optional
+        Show a progress bar. Default: after two seconds, in terminals and notebooks.
     **reading
         Of the path of a checkpoint: `prefix`, `embedding`, `nonlinearity`, `key` and `ignore`, as for `load_system`.
 
@@ -207,7 +207,7 @@ def _measured(
     seed: int,
     check: bool,
     compile: bool,
-    progress: bool,
+    progress: bool | None,
     generator: torch.Generator | None = None,
 ) -> xr.Dataset:
     """Return what `lyapunov_spectrum` does, for trajectories of one length, whose inputs and start are checked."""

@@ -44,7 +44,7 @@ def sweep(
     folder: str | Path | None = None,
     n_workers: int = 1,
     executor: Executor | str | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
     **options: Any,
 ) -> xr.Dataset:
     """Return Lyapunov exponents as a function of one or more parameters of a system.
@@ -75,8 +75,8 @@ def sweep(
     executor : concurrent.futures.Executor or str, optional
         Where to compute instead, or the address of a Dask scheduler, "tcp://host:8786"; its machines must share
         `folder`.
-    progress : bool
-        Show a progress bar.
+    progress : bool, optional
+        Show a progress bar. Default: after two seconds, in terminals and notebooks.
     **options
         Of `lyapunov_spectrum`: `n_exponents`, `n_trajectories`, `seed`, `dtype` and so on.
 

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from tqdm import tqdm
 
 from lyapkit.files.datasets import load, save
+from lyapkit.progress import progress_bar
 from lyapkit.provenance import provenance
 
 Cell = Mapping[str, Any]  # what distinguishes a cell: dimension to value
@@ -31,7 +31,7 @@ def run_cells(
     *,
     n_workers: int | None = None,
     executor: Executor | None = None,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> list[Path]:
     """Compute the cells that are not done yet, each into a file in `folder`, and return the files in order.
 
@@ -50,8 +50,8 @@ def run_cells(
         Processes, each with its share of the cores. Default: as many as there are cores; 1 computes in this process.
     executor : concurrent.futures.Executor, optional
         Where to compute instead, a Dask client's `get_executor()` for instance; its machines must share the folder.
-    progress : bool
-        Show a progress bar.
+    progress : bool, optional
+        Show a progress bar. Default: after two seconds, in terminals and notebooks.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def run_cells(
     failed: dict[str, BaseException] = {}
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(
-            tqdm(total=len(cells), initial=len(cells) - len(waiting), unit="cell", disable=not progress)
+            progress_bar(progress, total=len(cells), initial=len(cells) - len(waiting), unit="cell")
         )
         if executor is not None:
             results = _elsewhere(compute, waiting, executor)
@@ -111,7 +111,7 @@ def joined(parts: list[tuple[Cell, xr.Dataset]], dims: list[str]) -> xr.Dataset:
         for dim in dict.fromkeys(dim for _, part in parts for dim in part.dims)
     }
     attributes = {dim: part[dim].attrs for _, part in parts for dim in part.dims}
-    variables: dict[str, tuple[list[str], np.ndarray, dict[str, str]]] = {}
+    variables: dict[Hashable, tuple[list[Hashable], np.ndarray, dict[Any, Any]]] = {}
     for cell, part in parts:
         place = [[values[dim].index(cell[dim])] for dim in dims]
         for name, variable in part.data_vars.items():

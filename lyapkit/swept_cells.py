@@ -28,7 +28,7 @@ LONGEST_REMARK = 300
 def compute_block(
     build: Callable[..., System],
     arrays: Mapping[str, Array | None],
-    settings: Mapping[str, object],
+    settings: Mapping[str, Any],
     *,
     grid: list[dict[str, list[float]]],
     identity: str,
@@ -39,7 +39,8 @@ def compute_block(
     `identity` and `block` tell one sweep's file from another's.
     """
     (values,) = grid
-    state, parts = arrays["initial_state"], []
+    state = arrays["initial_state"]
+    parts: list[tuple[Mapping[str, Any], xr.Dataset]] = []
     for cell in product(*values.values()):
         named = dict(zip(values, cell, strict=True))
         ds, end = _cell(build, named, arrays["inputs"], state, dict(settings))
@@ -71,10 +72,10 @@ def _cell(
                 split, parts = in_real_parts(system, state)
                 start = start_states(split, None, parts, settings.get("n_trajectories"), generator).double()
                 state = start if split is system else state
-            found = lyapunov_spectrum(system, inputs, initial_state=state, **settings)
-            variables = {name: found[name].variable for name in KEPT}
+            found = lyapunov_spectrum(system, inputs, initial_state=state, progress=False, **settings)
+            variables: dict[str, Any] = {name: found[name].variable for name in KEPT}
             variables["kaplan_yorke_dimension"] = kaplan_yorke_dimension(found).variable
-            coords = {name: found[name].variable for name in ("trajectory", "exponent")}
+            coords: dict[str, Any] = {name: found[name].variable for name in ("trajectory", "exponent")}
             if needs_orbit:
                 n_steps = settings["n_steps"] if continued else 0
                 orbit, end = _orbit(system, split, start, settings, n_orbit if is_map else 0, n_steps)
@@ -90,7 +91,7 @@ def _cell(
 
 @torch.no_grad()
 def _orbit(
-    system: System, split: System, start: Tensor, settings: Mapping[str, object], n_orbit: int, n_further: int
+    system: System, split: System, start: Tensor, settings: Mapping[str, Any], n_orbit: int, n_further: int
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Return the states of the first trajectory after the transient; and where all end, None if they diverged.
 

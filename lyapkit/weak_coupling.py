@@ -66,7 +66,7 @@ def validate_weak_coupling(
     *,
     residual: Residual | Array | None = None,
     n_transient: int = 0,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Measure a network's exponents and compare them with what its residual predicts (Eq. 13).
 
@@ -81,8 +81,8 @@ def validate_weak_coupling(
         R of an Elman network.
     n_transient : int
         Leading steps that move state and frame but are not counted.
-    progress : bool
-        Show a progress bar.
+    progress : bool, optional
+        Show a progress bar. Default: after two seconds, in terminals and notebooks.
 
     Returns
     -------

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import lyapkit as lk
+from lyapkit import progress
 
 
 @pytest.fixture
@@ -135,10 +136,18 @@ def test_plot(run, files):
         assert (files / name).read_bytes().startswith(b"\x89PNG")
 
 
-def test_progress_bar_goes_to_standard_error(run, files):
-    _, out, err = run("spectrum", files / "model.safetensors", "--inputs", files / "inputs.npy")
-    assert "step" in err
+def test_progress_bar_goes_to_a_terminal(run, files, monkeypatch):
+    """Only there, only for what takes its time, and not with --quiet."""
+    arguments = "spectrum", files / "model.safetensors", "--inputs", files / "inputs.npy"
+    monkeypatch.setattr(progress, "DELAY", 0.0)
+    assert run(*arguments)[2] == ""
+    monkeypatch.setattr("_pytest.capture.CaptureIO.isatty", lambda self: True, raising=False)
+    _, out, err = run(*arguments)
+    assert "step/s" in err
     assert "step/s" not in out
+    assert run(*arguments, "-q")[2] == ""
+    monkeypatch.setattr(progress, "DELAY", 1000.0)
+    assert run(*arguments)[2] == ""
 
 
 def _is_one_line_error(result, *words):

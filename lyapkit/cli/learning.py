@@ -18,7 +18,7 @@ from lyapkit.cli.options import (
     ModuleHook,
     Nonlinearity,
     Prefix,
-    Quiet,
+    Progress,
     Readout,
     Targets,
 )
@@ -44,7 +44,7 @@ def gradients(
     key: Key = None,
     ignore: Ignore = None,
     max_size: MaxSize = "2GiB",
-    quiet: Quiet = False,
+    progress: Progress = None,
 ) -> None:
     """Compute how the gradients of the network in CHECKPOINT fade or grow on their way back (Eq. 10 and 15)."""
     import lyapkit as lk
@@ -52,7 +52,7 @@ def gradients(
 
     check_paths(output, plot, checkpoint, inputs, targets, lengths, module, loss)
     given = learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity, key, ignore)
-    ds = lk.gradient_norms(*given, lengths=None if lengths is None else read_targets(lengths), progress=not quiet)
+    ds = lk.gradient_norms(*given, lengths=None if lengths is None else read_targets(lengths), progress=progress)
     finish(ds, _decay_rates, output, plot, lk.plot_gradient_norms)
 
 
@@ -75,7 +75,7 @@ def curvature(
     ignore: Ignore = None,
     max_size: MaxSize = "2GiB",
     seed: Annotated[int, typer.Option(help="Seeds the start vector.")] = 0,
-    quiet: Quiet = False,
+    progress: Progress = None,
 ) -> None:
     """Compute leading Hessian eigenvalues of the loss of the network in CHECKPOINT (Eq. 6)."""
     import lyapkit as lk
@@ -84,7 +84,7 @@ def curvature(
     check_paths(output, plot, checkpoint, inputs, targets, lengths, module, loss)
     given = learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity, key, ignore)
     block = parameters.split(",") if "," in parameters else parameters
-    options: dict[str, Any] = {"which": which, "parameters": block, "seed": seed, "progress": not quiet}
+    options: dict[str, Any] = {"which": which, "parameters": block, "seed": seed, "progress": progress}
     steps = None if lengths is None else read_targets(lengths)
     ds = lk.hessian_eigenvalues(*given, n_eigenvalues, **options, lengths=steps)
     finish(ds, _eigenvalue_table, output, plot, lk.plot_hessian_eigenvalues)

@@ -65,4 +65,7 @@ def _limit(context: typer.Context, size: str) -> str:
 
 
 MaxSize = Annotated[str, typer.Option(callback=_limit, help="How much memory the content of a file may take.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
+Progress = Annotated[
+    bool | None,
+    typer.Option("--quiet", "-q", callback=lambda quiet: False if quiet else None, help="No progress bar."),
+]

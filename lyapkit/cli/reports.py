@@ -19,7 +19,7 @@ from lyapkit.cli.options import (
     ModuleHook,
     Nonlinearity,
     Prefix,
-    Quiet,
+    Progress,
     Readout,
     Transient,
 )
@@ -44,7 +44,7 @@ def report(
     key: Key = None,
     ignore: Ignore = None,
     max_size: MaxSize = "2GiB",
-    quiet: Quiet = False,
+    progress: Progress = None,
 ) -> None:
     """Measure the network in CHECKPOINT along --inputs, and write all of it into one HTML page."""
     import lyapkit as lk
@@ -58,13 +58,13 @@ def report(
     else:
         system = lk.from_module(load_module(module, checkpoint, key))
     sequences = lk.read_inputs(inputs)
-    measured = {"spectrum": lk.lyapunov_spectrum(system, sequences, n_transient=n_transient, progress=not quiet)}
+    measured = {"spectrum": lk.lyapunov_spectrum(system, sequences, n_transient=n_transient, progress=progress)}
     if targets is not None:
         problem = learning_problem(
             checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity, key, ignore
         )
-        measured["gradients"] = lk.gradient_norms(*problem, progress=not quiet)
-        measured["curvature"] = lk.hessian_eigenvalues(*problem, n_eigenvalues, progress=not quiet)
+        measured["gradients"] = lk.gradient_norms(*problem, progress=progress)
+        measured["curvature"] = lk.hessian_eigenvalues(*problem, n_eigenvalues, progress=progress)
     command = shlex.join(["lyapkit", *sys.argv[1:]])
     written = lk.report(measured, output, title=f"{checkpoint.name}: {system}", command=command)
     print(table_and_words(measured["spectrum"]), "", *(f"wrote {path}" for path in written), sep="\n")

@@ -22,7 +22,7 @@ from lyapkit.cli.options import (
     OptionalInputs,
     Precision,
     Prefix,
-    Quiet,
+    Progress,
     Readout,
     Steps,
     Transient,
@@ -72,7 +72,7 @@ def spectrum(
         ),
     ] = False,
     max_size: MaxSize = "2GiB",
-    quiet: Quiet = False,
+    progress: Progress = None,
 ) -> None:
     """Compute the Lyapunov spectrum of the recurrent network in each of CHECKPOINTS along --inputs, or without.
 
@@ -129,7 +129,7 @@ def spectrum(
         "device": device,
         "seed": seed,
         "check": not no_check,
-        "progress": not quiet,
+        "progress": progress,
     }
     spectra = {name: lk.lyapunov_spectrum(system, sequences, **options) for name, system in systems.items()}
     if len(spectra) > 1:
@@ -160,7 +160,7 @@ def covariant(
     dtype: Precision = "float64",
     seed: Annotated[int, typer.Option(help="Seeds frames and coordinates to start with.")] = 0,
     max_size: MaxSize = "2GiB",
-    quiet: Quiet = False,
+    progress: Progress = None,
 ) -> None:
     """Compute the covariant Lyapunov vectors of the network in CHECKPOINT: the directions behind its exponents."""
     import lyapkit as lk
@@ -183,7 +183,7 @@ def covariant(
         n_exponents=n_exponents,
         dtype=dtype,
         seed=seed,
-        progress=not quiet,
+        progress=progress,
     )
     finish(ds, lk.covariant_table, output, plot, lk.plot_covariant_vectors)
 
@@ -197,7 +197,7 @@ def validate(
     prefix: Prefix = None,
     key: Key = None,
     max_size: MaxSize = "2GiB",
-    quiet: Quiet = False,
+    progress: Progress = None,
 ) -> None:
     """Check on the WCRNN in CHECKPOINT that its exponents are those of its residual (Eq. 13)."""
     import lyapkit as lk
@@ -206,5 +206,5 @@ def validate(
     system = loaded(lk.load_system, checkpoint, several=True, nonlinearity="tanh", prefix=prefix, key=key)
     if not isinstance(system, lk.WCRNN):
         raise ValueError(f"{checkpoint} holds a network without a residual, {system}: only a WCRNN can be validated")
-    ds = lk.validate_weak_coupling(system, of_one_length(inputs), n_transient=n_transient, progress=not quiet)
+    ds = lk.validate_weak_coupling(system, of_one_length(inputs), n_transient=n_transient, progress=progress)
     finish(ds, lambda ds: f"{lk.spectrum_table(ds)}\n\n{ds.attrs['verdict']}", output, plot, lk.plot_weak_coupling)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lyapkit.cli.options import Key, MaxSize, Nonlinearity, NumberOfExponents, Prefix, Quiet
+from lyapkit.cli.options import Key, MaxSize, Nonlinearity, NumberOfExponents, Prefix, Progress
 from lyapkit.cli.reading import of_one_length
 from lyapkit.cli.results import check_paths, finish
 
@@ -48,7 +48,7 @@ def sweep(
     prefix: Prefix = None,
     seed: Annotated[int, typer.Option(help="Seeds random initial states and frames.")] = 0,
     max_size: MaxSize = "2GiB",
-    quiet: Quiet = False,
+    progress: Progress = None,
 ) -> None:
     """Compute how the exponents of SYSTEM change with one or two parameters."""
     import lyapkit as lk
@@ -80,6 +80,6 @@ def sweep(
         executor=scheduler,
         n_exponents=n_exponents,
         seed=seed,
-        progress=not quiet,
+        progress=progress,
     )
     finish(ds, sweep_table, output, plot, lk.plot_sweep)

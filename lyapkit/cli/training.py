@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lyapkit.cli.options import Quiet
+from lyapkit.cli.options import Progress
 from lyapkit.cli.results import check_paths, finish
 
 
@@ -49,7 +49,7 @@ def train(
     device: Annotated[str | None, typer.Option(help="cpu, cuda, … Default: cpu.")] = None,
     output: Annotated[Path | None, typer.Option(help="Write the metrics to this .nc or .csv file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw learning curves to this .png, .pdf or .svg file.")] = None,
-    quiet: Quiet = False,
+    progress: Progress = None,
 ) -> None:
     """Train networks on TASK, one for every combination of settings and seeds, all at once."""
     import lyapkit as lk
@@ -84,7 +84,7 @@ def train(
         time_budget=time_budget,
         threads=threads,
         device=device,
-        progress=not quiet,
+        progress=progress,
     )
     ds = result.metrics
     for name in settings[0]:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from lyapkit.arguments import Array, ReliabilityWarning
 from lyapkit.learning.gauss_newton import full_ggn_spectrum, leading_through_rows
@@ -23,6 +22,7 @@ from lyapkit.learning.products import OnArrays, ggn_product, hessian_product
 from lyapkit.losses import Loss
 from lyapkit.memory import gibibytes
 from lyapkit.models.network import Network
+from lyapkit.progress import progress_bar
 
 
 def hessian_eigenvalues(
@@ -42,7 +42,7 @@ def hessian_eigenvalues(
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
     seed: int = 0,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Return leading eigenvalues of the Hessian of the loss (Eq. 6), by Lanczos iteration.
 
@@ -82,8 +82,8 @@ def hessian_eigenvalues(
         What to compute in, and where. Default: float64, where the model is.
     seed : int
         Seeds the start vector.
-    progress : bool
-        Show a progress bar, one step per product.
+    progress : bool, optional
+        Show a progress bar, one step per product. Default: after two seconds, in terminals and notebooks.
 
     Returns
     -------
@@ -132,7 +132,7 @@ def ggn_eigenvalues(
     device: torch.device | str | None = None,
     memory: float | None = None,
     seed: int = 0,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Return eigenvalues of the generalised Gauss–Newton matrix (GGN), the first term of Eq. 7.
 
@@ -193,17 +193,22 @@ def _leading(
     tolerance: float,
     max_products: int,
     seed: int,
-    progress: bool,
+    progress: bool | None,
 ) -> xr.Dataset:
     """Return leading eigenvalues, their residuals and vectors, of the matrix that `product` multiplies with."""
     size = objective.size
     if not 1 <= k <= size:
         raise ValueError(f"k must be between 1 and the {size} parameters of {', '.join(objective.block)}, got {k}")
-    with tqdm(unit="product", desc=f"{name} eigenvalues", disable=not progress) as bar:
+    with progress_bar(progress, unit="product", desc=f"{name} eigenvalues") as bar:
         multiply = OnArrays(objective, product, bar)
         pairs = leading_through_rows(objective, k) if product is ggn_product else None
         if pairs is None:
-            options = {"which": which, "tolerance": tolerance, "max_products": max_products, "seed": seed}
+            options: dict[str, Any] = {
+                "which": which,
+                "tolerance": tolerance,
+                "max_products": max_products,
+                "seed": seed,
+            }
             values, vectors, is_certain = leading_eigenpairs(multiply, size, k, **options)
             if not is_certain:
                 warnings.warn(

@@ -9,7 +9,6 @@ import scipy.linalg
 import torch
 import xarray as xr
 from torch import nn
-from tqdm import tqdm
 
 from lyapkit.arguments import Array
 from lyapkit.learning.lanczos import lanczos
@@ -17,6 +16,7 @@ from lyapkit.learning.objective import Objective
 from lyapkit.learning.products import OnArrays, Product, hessian_product
 from lyapkit.losses import Loss
 from lyapkit.models.network import Network
+from lyapkit.progress import progress_bar
 
 
 def hessian_density(
@@ -35,7 +35,7 @@ def hessian_density(
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
     seed: int = 0,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Return the density of all eigenvalues of the Hessian, by stochastic Lanczos quadrature (Ghorbani et al. 2019).
 
@@ -82,7 +82,7 @@ def hessian_density(
     n_steps = min(n_steps, objective.size)
     rng = np.random.default_rng(seed)
     nodes, weights = np.full((2, n_vectors, n_steps), np.nan)
-    with tqdm(total=n_vectors * n_steps, unit="product", disable=not progress) as bar:
+    with progress_bar(progress, total=n_vectors * n_steps, unit="product") as bar:
         product = OnArrays(objective, hessian_product, bar)
         for vector in range(n_vectors):
             found, shares = _lanczos_quadrature(product, rng.choice([-1.0, 1.0], objective.size), n_steps)

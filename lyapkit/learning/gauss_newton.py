@@ -15,12 +15,13 @@ from lyapkit.learning.linearization import is_by_hand
 from lyapkit.learning.objective import Objective
 from lyapkit.learning.products import ggn_product
 from lyapkit.memory import available_memory, gibibytes
+from lyapkit.progress import progress_bar
 
 _RANK_TOLERANCE = 1e-12  # of a loss's curvature, relative to the largest: below is rounding
 MOST_ROWS = 3000  # of A, from which on its products with vectors are cheaper than the eigenvalues of A Aᵀ
 
 
-def full_ggn_spectrum(objective: Objective, memory: float | None, progress: bool) -> tuple[np.ndarray, int]:
+def full_ggn_spectrum(objective: Objective, memory: float | None, progress: bool | None) -> tuple[np.ndarray, int]:
     """Return all eigenvalues of the GGN, (P,) descending, and the bytes that this was expected to take.
 
     With the loss's curvature factored, H_L = Fᵀ diag(sign) F, the GGN is Aᵀ diag(sign) A, A = F Dh_T. Either it is
@@ -38,9 +39,7 @@ def full_ggn_spectrum(objective: Objective, memory: float | None, progress: bool
             f"all {size} eigenvalues of the GGN need {gibibytes(n_bytes)}, and {gibibytes(limit)} are free: ask for "
             "leading ones with k=, which needs no matrix, or for a smaller block of parameters"
         )
-    with tqdm(
-        total=len(objective.inputs), unit="sample", desc=f"GGN, {gibibytes(n_bytes)}", disable=not progress
-    ) as bar:
+    with progress_bar(progress, total=len(objective.inputs), unit="sample", desc=f"GGN, {gibibytes(n_bytes)}") as bar:
         if objective.penalized:  # what the loss takes of the parameters directly has no rows
             units = torch.eye(size, dtype=objective.outputs.dtype, device=objective.device)
             matrix = torch.stack([ggn_product(objective, unit) for unit in units])

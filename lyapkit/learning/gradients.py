@@ -8,13 +8,13 @@ import numpy as np
 import torch
 import xarray as xr
 from torch import nn
-from tqdm import tqdm
 
 from lyapkit.arguments import Array
 from lyapkit.learning.linearization import ByHand
 from lyapkit.learning.objective import Objective
 from lyapkit.losses import Loss
 from lyapkit.models.network import Network
+from lyapkit.progress import progress_bar
 from lyapkit.provenance import provenance
 
 _NAMES = {  # prefix of a variable to what it is the norm of
@@ -34,7 +34,7 @@ def gradient_norms(
     batch_size: int | None = None,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Return the norms of the gradients of the loss with respect to each sample's state at every step.
 
@@ -67,8 +67,8 @@ def gradient_norms(
         Samples at once; changes memory and speed alone.
     dtype, device : optional
         What to compute in, and where. Default: float64, where the model is.
-    progress : bool
-        Show a progress bar.
+    progress : bool, optional
+        Show a progress bar. Default: after two seconds, in terminals and notebooks.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def gradient_norms(
     network = objective.network
     n_samples, n_steps = objective.inputs.shape[:2]
     norms: dict[str, np.ndarray] = {}
-    for samples in tqdm(objective.batches, unit="batch", disable=not progress):
+    for samples in progress_bar(progress, iterable=objective.batches, unit="batch"):
         linearization = objective.linearization(samples)
         seeds = linearization.seeds(n_samples * objective.output_gradient[samples])
         kinds = [linearization.back(seeds)]

@@ -23,6 +23,7 @@ from lyapkit.learning.objective import Objective, as_tensor
 from lyapkit.learning.products import hessian_product
 from lyapkit.losses import Loss
 from lyapkit.models.network import Network
+from lyapkit.progress import progress_bar
 
 
 def learning_rate_modulation(
@@ -40,7 +41,7 @@ def learning_rate_modulation(
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
     seed: int = 0,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Return what each unrolled layer contributes to the curvature along directions in weight space.
 
@@ -86,7 +87,7 @@ def learning_rate_modulation(
     directions = _unit_vectors(direction, objective)
 
     curvature, gauss_newton = np.zeros((2, len(directions), objective.inputs.shape[1]))
-    with tqdm(total=len(directions) * len(objective.batches), unit="batch", disable=not progress) as bar:
+    with progress_bar(progress, total=len(directions) * len(objective.batches), unit="batch") as bar:
         for index, vector in enumerate(directions):
             curvature[index], gauss_newton[index] = _contributions(objective, vector, bar)
 

@@ -100,7 +100,7 @@ class Network(nn.Module, System):
             settings = self.settings
         except AttributeError:  # of a subclass that nobody will build from a file
             settings = None
-        content = {"network": type(self).__name__, "settings": settings}
+        content: dict[str, Any] = {"network": type(self).__name__, "settings": settings}
         if self.every_step:
             content["every_step"] = True
         if ties := ties_of(self):
@@ -181,6 +181,16 @@ class Network(nn.Module, System):
     def initial_state(self, n_trajectories: int, generator: torch.Generator) -> Tensor:
         """Return zeros, h_0 of the paper."""
         return torch.zeros(n_trajectories, self.state_size, dtype=torch.float64)
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What a notebook shows of this network."""
+        learnt = [parameter.numel() for parameter in self.parameters() if parameter.requires_grad]
+        own = next(self.parameters())
+        return super().facts | {
+            "output": "at every step" if self.every_step else "from the last state",
+            "parameters": f"{sum(learnt)} that are learnt, {own.dtype} on {own.device}".replace("torch.", ""),
+        }
 
     def converted(self, dtype: torch.dtype, device: torch.device) -> Self:
         """Return a copy with its weights in `dtype` on `device`."""

@@ -77,6 +77,10 @@ class Residual(nn.Module):
         spread = smallest if smallest == largest else f"{smallest} … {largest}"
         return f"{'diagonal' if self.is_diagonal else 'dense'} residual with |eigenvalues| {spread}"
 
+    def extra_repr(self) -> str:
+        """Return what `repr` says of it."""
+        return str(self)
+
 
 def as_values(values: ArrayLike | Tensor) -> Tensor:
     """Return a copy of the values: a floating-point tensor in its own dtype, all else in float64."""

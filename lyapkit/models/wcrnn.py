@@ -179,11 +179,18 @@ class WCRNN(Network):
         """Kind and activation; sizes, residual and coupling are read off the tensors."""
         return {"kind": self.kind, "activation": self.activation}
 
-    def __str__(self) -> str:
+    def extra_repr(self) -> str:
+        """Return what `repr` says of it, besides its parts."""
+        return f"kind={self.kind}, coupling={self._span()}"
+
+    def _span(self) -> str:
         coupling = self.coupling.detach().double()
-        span = f"{coupling:.4g}" if not coupling.ndim else f"{coupling.min():.4g} … {coupling.max():.4g}"
+        return f"{coupling:.4g}" if not coupling.ndim else f"{coupling.min():.4g} … {coupling.max():.4g}"
+
+    def __str__(self) -> str:
         kind = self.kind if self.activation == "tanh" else f"{self.kind}, {self.activation} activation"
-        return f"WCRNN of kind {kind} ({self.input_size} inputs, {self.state_size} units, {self.residual}, α = {span})"
+        sizes = f"{self.input_size} inputs, {self.state_size} units"
+        return f"WCRNN of kind {kind} ({sizes}, {self.residual}, α = {self._span()})"
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Tensor], source: Mapping[str, str] | None = None) -> WCRNN:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch import Tensor
 
+from lyapkit.notebook import as_html
+
 Stage = Callable[[Tensor | None, Tensor], Tensor]
 Input: TypeAlias = Any  # a tensor (B, I), or None for a system that nothing drives: each system takes one of them
 
@@ -203,3 +205,20 @@ class System(ABC):
 
     def __repr__(self) -> str:
         return str(self)
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What a notebook shows of this system: name of a fact to fact."""
+        features = "1 feature" if self.input_size == 1 else f"{self.input_size} features"
+        inputs = features if self.n_tokens is None else f"a token of {self.n_tokens}"
+        step = "chosen before a run" if self.time_step is None else f"{self.time_step:g}"
+        told = {name: text for name, text in self.description.items() if name != "system"}
+        return {
+            "state variables": self.state_size,
+            "input": "none" if self.input_size is None else inputs,
+            "time step": "1" if self.time_unit == "step" else step,
+            **told,
+        }
+
+    def _repr_html_(self) -> str:
+        return as_html(str(self), self.facts)

@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from lyapkit.progress import progress_bar
 from lyapkit.systems.system import System
 from lyapkit.tangent.bundle import Bundle
 from lyapkit.tangent.course import Course
@@ -71,7 +71,7 @@ def propagate(
     precise: System | None = None,
     on_divergence: Literal["warn", "raise"] = "warn",
     check: bool = True,
-    progress: bool = False,
+    progress: bool | None = None,
     propagation: Callable[[Course, Bundle, float], Propagation] = Propagation,
 ) -> VariationalTerm:
     """Propagate states and frames for `n_transient` uncounted and `n_steps` counted steps.
@@ -100,8 +100,8 @@ def propagate(
         result, the other trajectories going on, or a `DivergenceError`.
     check : bool
         Compute the beginning of one trajectory a second time, plainly, and compare.
-    progress : bool
-        Show a progress bar.
+    progress : bool, optional
+        Show a progress bar. Default: after two seconds, in terminals and notebooks.
     propagation : callable
         From the course, the bundle of all trajectories and the accuracy to what moves them. Default: `Propagation`.
 
@@ -125,7 +125,7 @@ def propagate(
     everyone = Bundle.start(state, frame, pace)
     run = propagation(Course(system, precise, inputs, len(state)), everyone, accuracy)
     intervals: list[tuple[int, Tensor, Tensor]] = []
-    with tqdm(total=n_transient + n_steps, unit="step", disable=not progress, leave=False) as bar:
+    with progress_bar(progress, total=n_transient + n_steps, unit="step", leave=False) as bar:
         for phase_end in (n_transient, n_transient + n_steps):
             run.forget_losses()
             intervals.clear()

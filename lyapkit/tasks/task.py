@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from lyapkit.notebook import as_html
+
 ACCURACY_TO_REACH = 0.5  # minimal performance: chosen, the paper's numbers are illegible
 RMS_TO_REACH = 0.25
 IGNORED = -100  # PyTorch's label of what does not count
@@ -130,6 +132,19 @@ class Task(ABC):
     def __str__(self) -> str:
         when = " at every step" if self.every_step else ""
         return f"{self.name} ({self.n_steps} steps, {self.input_size} inputs, {self.output_size} outputs{when})"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self})"
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "steps": self.n_steps,
+            "inputs": self.input_size,
+            "outputs": f"{self.output_size}, {'at every step' if self.every_step else 'at the end'}",
+            "kind": f"{self.kind}, judged by {self.score_name}",
+            "samples per epoch": self.samples_per_epoch,
+        }
+        return as_html(self.name, facts)
 
 
 def as_tensors(samples: tuple[np.ndarray, ...], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:

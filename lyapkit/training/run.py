@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from lyapkit.training.folder import RunFolder
 from lyapkit.training.given import given_back, prepared
 from lyapkit.training.history import History
 from lyapkit.training.likeness import attributes
-from lyapkit.training.losses import Loss, check_loss, losses_of
+from lyapkit.training.losses import check_loss, losses_of
 from lyapkit.training.population import Population
 from lyapkit.training.storage import digest
 from lyapkit.training.threads import WORTH_IT, faster_number
@@ -35,7 +36,7 @@ class Run:
         self,
         models: list[nn.Module],
         task: Task,
-        settings: dict,
+        settings: dict[str, Any],
         loss: str | Loss | None,
         dtype: torch.dtype,
         device: torch.device | str | None,

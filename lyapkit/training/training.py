@@ -12,16 +12,20 @@ import xarray as xr
 from torch import nn
 from tqdm import tqdm
 
+from lyapkit.losses import Loss
 from lyapkit.models.network import Network
+from lyapkit.notebook import preformatted
+from lyapkit.progress import progress_bar
+from lyapkit.tables import counted, training_table
 from lyapkit.tasks.task import Task
 from lyapkit.training.folder import RunFolder
-from lyapkit.training.losses import Loss, loss_name
+from lyapkit.training.losses import loss_name
 from lyapkit.training.run import Run
 from lyapkit.training.settings import Number, dtype_name, learning_rates, real, whole
 from lyapkit.training.threads import on_threads
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Training:
     """What `train` returns.
 
@@ -39,6 +43,17 @@ class Training:
     networks: list[nn.Module]
     metrics: xr.Dataset
     is_finished: bool
+
+    def __str__(self) -> str:
+        networks = counted(len(self.networks), "network", "networks")
+        iterations = counted(self.metrics.attrs["n_iterations"], "iteration", "iterations")
+        return f"Training of {networks}, {iterations}, {'finished' if self.is_finished else 'stopped for the time'}"
+
+    def __repr__(self) -> str:
+        return f"{self}\n{training_table(self.metrics)}"
+
+    def _repr_html_(self) -> str:
+        return preformatted(str(self), training_table(self.metrics))
 
 
 def train(
@@ -64,7 +79,7 @@ def train(
     threads: int | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Training:
     """Train several networks at once, on the same stream of batches, by SGD with momentum.
 
@@ -123,8 +138,8 @@ def train(
         metrics (`n_threads`), and a run that goes on keeps it.
     dtype, device : optional
         What to compute in, and where. Default: float32, where the networks are.
-    progress : bool
-        Show a progress bar.
+    progress : bool, optional
+        Show a progress bar. Default: after two seconds, in terminals and notebooks.
 
     Returns
     -------
@@ -192,5 +207,5 @@ def _flushing_denormals() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-def _bar(run: Run, n_iterations: int, progress: bool) -> tqdm:
-    return tqdm(total=n_iterations, initial=run.iteration, unit="iteration", disable=not progress)
+def _bar(run: Run, n_iterations: int, progress: bool | None) -> tqdm:
+    return progress_bar(progress, total=n_iterations, initial=run.iteration, unit="iteration")
