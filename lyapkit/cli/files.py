@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from lyapkit.cli.messages import printable
 from lyapkit.cli.options import Checkpoint, Key, MaxSize
 
 
@@ -16,20 +17,20 @@ def inspect(checkpoint: Checkpoint, key: Key = None, max_size: MaxSize = "2GiB")
     from lyapkit.models.inspection import inspect_accounts
 
     tensors = read_tensors(checkpoint, key)
-    width = max((len(name) for name in tensors), default=0)
+    width = min(80, max((len(name) for name in tensors), default=0))
+    lines = []
     for name, tensor in tensors.items():
         role = "" if tensors.network is None else f"  {tensors.network.roles[name]}"
-        print(f"{name:<{width}}  {str(tensor.dtype).removeprefix('torch.'):<9} {tuple(tensor.shape)}{role}")
+        lines.append(f"{name:<{width}}  {str(tensor.dtype).removeprefix('torch.'):<9} {tuple(tensor.shape)}{role}")
     accounts = inspect_accounts(tensors)
-    print()
-    for note in tensors.notes:
-        print(note)
+    lines += ["", *tensors.notes]
     for prefix, (description, account) in accounts.items():
-        print(f"recurrent network {prefix!r}: {description}")
+        lines.append(f"recurrent network {prefix!r}: {description}")
         if account is not None:
-            print(*(f"  {line}" for line in account.describe().splitlines()), sep="\n")
+            lines += [f"  {line}" for line in account.describe().splitlines()]
     if not accounts:
-        print("no recurrent network")
+        lines.append("no recurrent network")
+    print(*(printable(line) for line in lines), sep="\n")
 
 
 def plot(

@@ -43,6 +43,11 @@ def in_words_of_the_shell(text: str) -> str:
     return _NAMED.sub(called, text)
 
 
+def printable(text: str) -> str:
+    """Return text without what would act on a terminal: names in files may hold any character."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
+
+
 def complain(what: object) -> None:
     """Say something on stderr, in one line."""
-    print(f"lyapkit: {in_words_of_the_shell(' '.join(str(what).split()))}", file=sys.stderr)
+    print(f"lyapkit: {printable(in_words_of_the_shell(' '.join(str(what).split())))}", file=sys.stderr)

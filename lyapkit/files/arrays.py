@@ -11,6 +11,8 @@ import numpy as np
 
 from lyapkit.files.limits import check_repetition, check_size
 
+MOST_DIMENSIONS = 64  # of NumPy's arrays
+
 
 def read_npy(path: Path) -> np.ndarray:
     """Return the array in a `.npy` file.
@@ -23,6 +25,8 @@ def read_npy(path: Path) -> np.ndarray:
     check_size(path, path.stat().st_size)
     with path.open("rb") as file:
         shape, _, dtype = _header(file)
+        if len(shape) > MOST_DIMENSIONS:
+            raise ValueError(f"its array has {len(shape)} dimensions")
         n_bytes = int(np.prod(shape, dtype=object)) * dtype.itemsize
         rest = path.stat().st_size - file.tell()
         if not dtype.hasobject and n_bytes > rest:

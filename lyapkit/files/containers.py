@@ -10,6 +10,7 @@ from torch import Tensor
 from lyapkit.files.errors import CheckpointError, listed
 
 MOST = 200_000  # containers and entries that are looked at; real training states have thousands
+DEEPEST = 100
 USUAL = ("state_dict", "model_state_dict", "model")  # wrappings that everybody writes: not worth a word
 
 
@@ -63,11 +64,13 @@ def find_state_dict(content: object, key: str | None) -> StateDict:
 
 def _named_tensors(content: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield mappings that hold named tensors, with the keys that lead to them, from the outside inwards."""
-    waiting: list[tuple[str, Any]] = [("", content)]
+    waiting: list[tuple[str, int, Any]] = [("", 0, content)]
     seen: set[int] = set()
     entries = 0
     while waiting:
-        place, container = waiting.pop(0)
+        place, depth, container = waiting.pop(0)
+        if depth > DEEPEST:
+            raise CheckpointError(f"holds containers in one another, more than {DEEPEST} deep")
         if isinstance(container, Mapping):
             if {"state", "param_groups"} <= container.keys():
                 continue
@@ -83,7 +86,7 @@ def _named_tensors(content: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
         entries += len(inner)
         if entries > MOST:
             raise CheckpointError(f"holds more than {MOST} entries, more than a checkpoint can have")
-        waiting += [(f"{place}/{name}".lstrip("/"), value) for name, value in inner if _is_container(value)]
+        waiting += [(f"{place}/{name}".lstrip("/"), depth + 1, value) for name, value in inner if _is_container(value)]
 
 
 def _is_usual(place: str) -> bool:

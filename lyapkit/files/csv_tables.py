@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lyapkit.files.index_columns import index_column
+from lyapkit.files.index_columns import index_column, rows_by
 from lyapkit.files.limits import check_size
 
 _SEVERAL = (
@@ -63,13 +63,13 @@ def csv_sequences(path: Path) -> np.ndarray | list[np.ndarray]:
             "the time of each row, or 'feature …' if it is an input"
         )
     trajectories = []
-    for owner in dict.fromkeys(owners):
-        own = values[owners == owner]
+    for rows in rows_by(owners):
+        own = values[rows]
         if "time" in names:
             steps = np.diff(own[:, names.index("time")])
             if not (steps > 0).all():
                 row = int(np.argmin(steps > 0)) + 2
-                known = f" of trajectory {owner:g}" if "trajectory" in names else f": {_SEVERAL}"
+                known = f" of trajectory {owners[rows[0]]:g}" if "trajectory" in names else f": {_SEVERAL}"
                 raise ValueError(f"its time does not increase at row {row}{known}")
         trajectories.append(own[:, is_feature])
     if trajectories[0].shape[1] == 0:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 DATA = ("feature", "input", "target")  # a column whose name begins so is data, whatever it holds
+MOST = 1000  # columns that are looked at: nobody has as many and an index behind them
 SHORTEST = 4  # rows from which on it is no chance that they count
 _LAST = {"id", "ids", "idx", "index", "number", "num", "no", "nr"}
 _SEQUENCE = _LAST | {
@@ -37,8 +38,8 @@ def index_column(names: Sequence[str] | None, values: np.ndarray, owners: np.nda
     owners : np.ndarray, optional
         (row,): which sequence a row is of, if the table says so.
     """
-    sequences = [np.full(len(values), True)] if owners is None else [owners == owner for owner in np.unique(owners)]
-    for column, own in enumerate(values.T):
+    sequences = [slice(None)] if owners is None else rows_by(owners)
+    for column, own in enumerate(values.T[:MOST]):
         name = "" if names is None else names[column]
         if name.lower().startswith(DATA):
             continue
@@ -54,6 +55,13 @@ def index_column(names: Sequence[str] | None, values: np.ndarray, owners: np.nda
         if not column and _is_in_blocks(own) and (others != others.round()).any():
             return f"{title} is the same whole number for several rows each"
     return None
+
+
+def rows_by(owners: np.ndarray) -> list[np.ndarray]:
+    """Return the rows of each sequence, in the order in which sequences first come."""
+    _, first, number = np.unique(owners, return_index=True, return_inverse=True)
+    rows = np.split(np.argsort(number, kind="stable"), np.cumsum(np.bincount(number))[:-1])
+    return [rows[sequence] for sequence in np.argsort(first)]
 
 
 def looks_like_an_index(name: str, values: np.ndarray) -> bool:

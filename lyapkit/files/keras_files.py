@@ -19,7 +19,7 @@ from lyapkit.files.limits import maximum
 from lyapkit.files.stored_layers import StoredNetwork
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
-_MAX_CONFIG = 64 * 2**20
+_MAX_CONFIG = 8 * 2**20  # bytes; ten thousand layers
 _FREE_EXPANSION, _MAX_EXPANSION = 64 * 2**20, 100
 
 
@@ -104,6 +104,8 @@ def _extracted(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path, l
 
 def _parsed(text: str | bytes) -> dict[str, Any]:
     """Return a model's configuration."""
+    if len(text) > _MAX_CONFIG:
+        raise CheckpointError(f"its configuration would take {len(text)} bytes, which no real one does")
     try:
         config = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -6,6 +6,7 @@ them.
 
 from __future__ import annotations
 
+import graphlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ _MODELS = ("Sequential", "Functional", "Model")
 _OWN_MODULES = ("keras", "tf_keras", "tensorflow.keras")
 MASKED = "a mask (Keras repeats the last state at the steps that it covers)"
 MAX_DEPTH = 20
+MAX_CALLS = 3000  # of layers: models in models that are used several times can ask for any number
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class _Walk:
     def __init__(self, variables: Variables, network: StoredNetwork) -> None:
         self.variables = variables
         self.network = network
-        self.masked: set[str | None] = set()  # sources whose signals carry a mask
+        self.n_calls = 0
 
     def model(self, config: Mapping[str, Any], place: Place, inputs: list[Signal]) -> list[Signal]:
         """Return the outputs of a model for inputs, which are new ones if there are none."""
@@ -119,34 +121,35 @@ class _Walk:
         """Return the outputs of a functional model."""
         given = dict(zip([_history(entry)[0] for entry in _entries(config["input_layers"])], inputs, strict=False))
         known: dict[tuple[str, int, int], Signal] = {}
-        waiting = []
+        calls: dict[tuple[str, int], tuple] = {}
         for layer, path in zip(layers, paths, strict=True):
             name = layer.get("name") or layer["config"]["name"]
+            if (name, 0) in calls or (name, 0, 0) in known:
+                raise CheckpointError(f"it has two layers called {name!r}")
             if layer["class_name"] == "InputLayer":
                 known[name, 0, 0] = given.get(name, Signal())
                 continue
-            calls = list(layer["inbound_nodes"])
-            for index, call in enumerate(calls):
-                waiting.append((layer, place.inner(path, name), index, len(calls), call))
-        while waiting:
-            ready = [one for one in waiting if all(entry in known for entry in _histories(one[4]))]
-            if not ready:
-                raise CheckpointError("its configuration is damaged: the layers read one another in a circle")
-            for one in ready:
-                layer, where, index, n_calls, call = one
-                signals = [known[entry] for entry in _histories(call)]
-                if n_calls > 1:
-                    signals = [signals[0].through("being one of its several uses"), *signals[1:]]
-                outputs = self.layer(layer, where, signals, is_masked=_names_mask(call))
-                for number, output in enumerate(outputs):
-                    known[where.names[-1], index, number] = output
-                waiting.remove(one)
+            nodes = list(layer["inbound_nodes"])
+            for index, call in enumerate(nodes):
+                calls[name, index] = (layer, place.inner(path, name), len(nodes), call, _histories(call))
+        for key in _in_order({key: {entry[:2] for entry in call[-1]} for key, call in calls.items()}):
+            if key not in calls:
+                continue  # an input
+            layer, where, n_calls, call, histories = calls[key]
+            signals = [known[entry] for entry in histories]
+            if n_calls > 1:
+                signals = [signals[0].through("being one of its several uses"), *signals[1:]]
+            for number, output in enumerate(self.layer(layer, where, signals, is_masked=_names_mask(call))):
+                known[*key, number] = output
         return [known[_history(entry)] for entry in _entries(config["output_layers"])]
 
     def layer(
         self, layer: Mapping[str, Any], place: Place, signals: list[Signal], is_masked: bool = False
     ) -> list[Signal]:
         """Return what a layer makes of its inputs; recurrent layers and readouts are noted down."""
+        self.n_calls += 1
+        if self.n_calls > MAX_CALLS:
+            raise CheckpointError(f"its layers are called more than {MAX_CALLS} times")
         class_name, config = layer["class_name"], layer["config"]
         if class_name in _MODELS and _is_kerass_own(layer):
             return self.model(layer, place, signals)
@@ -263,6 +266,14 @@ def _entries(value: Any) -> list[Any]:
 def _history(entry: list[Any]) -> tuple[str, int, int]:
     name, node, tensor = entry[:3]
     return name, int(node), int(tensor)
+
+
+def _in_order(reads: Mapping[tuple[str, int], set]) -> Iterator[tuple[str, int]]:
+    """Yield calls of layers so that each comes after those that it reads."""
+    try:
+        yield from graphlib.TopologicalSorter(reads).static_order()
+    except graphlib.CycleError:
+        raise CheckpointError("its configuration is damaged: the layers read one another in a circle") from None
 
 
 def _histories(call: object, depth: int = 0) -> list[tuple[str, int, int]]:

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lyapkit.files.errors import CheckpointError, listed
+from lyapkit.files.safetensors_files import INDEX_LIMIT, MOST_CONTAINERS
 
-INDEX_LIMIT = 64 << 20  # bytes
 _OF = re.compile(r"(?<!\d)(\d+)[-_. ]?of[-_. ]?(\d+)(?!\d)", re.IGNORECASE)
 _NUMBERED = re.compile(r"(?P<before>(.*[-_.])?(consolidated\.|mp_rank_|shard[-_.]?))(?P<number>\d+)(?P<after>(?!\d).*)")
 
@@ -60,7 +60,10 @@ def _indices_that_list(path: Path) -> list[Path]:
         try:
             if not index.is_file() or index.stat().st_size > INDEX_LIMIT:
                 continue
-            files = set(json.loads(index.read_bytes())["weight_map"].values())
+            content = index.read_bytes()
+            if content.count(b"{") + content.count(b"[") > MOST_CONTAINERS:
+                continue
+            files = set(json.loads(content)["weight_map"].values())
         except Exception:  # whatever is wrong with it, it is not what was asked for
             continue
         if path.name in files and len(files) > 1:

@@ -11,8 +11,10 @@ from torch import Tensor
 from lyapkit.files.errors import CheckpointError, listed, reason
 from lyapkit.files.limits import check_size
 
+MOST_TENSORS = 50_000
 HEADER_LIMIT = 32 << 20  # bytes; a header of 100 000 tensors takes 10 MB
 INDEX_LIMIT = 64 << 20
+MOST_CONTAINERS = 1000  # in an index, which is one mapping, and a few words about it
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -29,6 +31,10 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         if header > HEADER_LIMIT:
             raise ValueError(f"its header would take {header} bytes")
         check_size(path, path.stat().st_size)
+        with path.open("rb") as file:
+            n_tensors = file.read(8 + header).count(b'"dtype"')
+        if n_tensors > MOST_TENSORS:
+            raise ValueError(f"it holds {n_tensors} tensors, more than the {MOST_TENSORS} that a file may")
         return safetensors.torch.load_file(path)
     except CheckpointError:
         raise
@@ -47,7 +53,10 @@ def read_index(path: Path) -> tuple[dict[str, str], list[Path]]:
     try:
         if path.stat().st_size > INDEX_LIMIT:
             raise ValueError(f"it takes {path.stat().st_size} bytes")
-        weight_map = json.loads(path.read_bytes())["weight_map"]
+        content = path.read_bytes()
+        if content.count(b"{") + content.count(b"[") > MOST_CONTAINERS:
+            raise ValueError(f"it holds more than {MOST_CONTAINERS} lists and mappings")
+        weight_map = json.loads(content)["weight_map"]
         if not all(isinstance(shard, str) for shard in weight_map.values()):
             raise TypeError("its weight_map does not map names to files")
     except Exception as error:  # as above

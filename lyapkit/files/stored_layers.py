@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lyapkit.files.errors import CheckpointError
 
+MOST_CHANGES = 12  # of a signal that are named
 N_GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 
 
@@ -37,7 +38,10 @@ class Signal:
     embedding: str | None = None
 
     def through(self, what: str) -> Signal:
-        """Return the signal after it was changed by `what`."""
+        """Return the signal after it was changed by `what`; of very many changes, the first ones are remembered."""
+        if len(self.between) > MOST_CHANGES:
+            return self
+        what = "others" if len(self.between) == MOST_CHANGES else what
         return replace(self, between=(*self.between, what))
 
 

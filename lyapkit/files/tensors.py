@@ -30,6 +30,9 @@ from lyapkit.files.values import plain
 __all__ = ["FORMATS", "Beginning", "CheckpointError", "CheckpointWarning", "Format", "NamedTensors", "read_tensors"]
 
 
+MOST_MEMBERS = 50_000  # of an archive: PyTorch's have one for each tensor
+
+
 class NamedTensors(dict[str, Tensor]):
     """The named tensors of a file, as they are stored, and what was assumed in reading them.
 
@@ -130,8 +133,11 @@ def _described(network: StoredNetwork) -> NamedTensors:
 
 def _format(path: Path) -> Format:
     """Return the kind of a file."""
-    with path.open("rb") as file:
-        start = file.read(1024)
+    try:
+        with path.open("rb") as file:
+            start = file.read(1024)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     if not start:
         raise CheckpointError(f"{path} is not a readable checkpoint: it is empty")
     members: tuple[str, ...] = ()
@@ -143,6 +149,10 @@ def _format(path: Path) -> Format:
             raise CheckpointError(
                 f"{path} is not a readable archive, as PyTorch and Keras write them (damaged or truncated?): {error}"
             ) from error
+    if len(members) > MOST_MEMBERS:
+        raise CheckpointError(
+            f"{path} is an archive of {len(members)} files, more than the {MOST_MEMBERS} that it may have"
+        )
     beginning = Beginning(start, members)
     kind = next((kind for kind in FORMATS if kind.recognises(beginning)), None)
     if kind is None:
@@ -172,7 +182,10 @@ def _read_shards(path: Path) -> NamedTensors:
     check_size(path, sum(shard.stat().st_size for shard in shards))
     tensors = NamedTensors()
     for shard in shards:
-        content = _from_containers(shard, _format(shard).read(shard), "")
+        kind = _format(shard)
+        if kind.read not in (read_safetensors, read_torch):
+            raise CheckpointError(f"{path} lists {shard.name!r}, which is no shard but a file of the kind {kind.name}")
+        content = _from_containers(shard, kind.read(shard), "")
         tensors.update({name: tensor for name, tensor in content.items() if weight_map.get(name) == shard.name})
     if missing := [name for name in weight_map if name not in tensors]:
         raise CheckpointError(f"{path} lists tensors that its shards do not hold: {listed(missing)}")

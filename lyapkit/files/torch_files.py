@@ -136,4 +136,4 @@ def _why_refused(path: Path, error: Exception) -> str:
     words = reason(error)
     if "weights" in words.lower():  # torch's way of saying that it met something else, with advice to run it
         words = "it holds more than tensors and plain containers"
-    return f"is not a readable PyTorch file (damaged or truncated?): {words}"
+    return f"is not a readable PyTorch file (damaged or truncated?): {words.partition('  (Could this')[0]}"
