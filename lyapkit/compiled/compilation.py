@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -22,6 +23,17 @@ class NotCompiledError(Exception):
     """There is no machine code of a system; the message says why."""
 
 
+@runtime_checkable
+class Traceable(Protocol):
+    """What can be written down as arithmetic, if it is no more than that."""
+
+    def step(self, state: Tensor, input: Tensor | None) -> Tensor:
+        """Return the next states, or the field, (B, N)."""
+
+    def program(self, state: Tensor, input: Tensor | None) -> Program:
+        """Return it, written down; raise `Untraceable` if it is more."""
+
+
 @dataclass
 class Compilation:
     """A system's machine code.
@@ -32,8 +44,8 @@ class Compilation:
         Of the map's step, or the flow's field.
     code : MachineCode
         The program with its tangent map.
-    function : Map
-        The map, or the field, itself.
+    function : Traceable
+        The map, the cell, or the field, itself.
     kind : int
         `kernels.MAP` or `kernels.RUNGE_KUTTA`.
     time_step : float
@@ -42,7 +54,7 @@ class Compilation:
 
     program: Program
     code: MachineCode
-    function: Map
+    function: Traceable
     kind: int
     time_step: float
 
@@ -65,25 +77,29 @@ def compilation(system: System, state: Tensor, input: Tensor | None, n_tangents:
     NotCompiledError
         Why there is none.
     """
-    if not isinstance(system, Map | Flow):
-        raise NotCompiledError("it is neither a Map nor a Flow")
+    function = system.field if isinstance(system, Flow) else system
+    if not isinstance(function, Traceable):
+        raise NotCompiledError("it is no Map, no Flow and no cell of one's own")
     if system.state_size > MOST_VARIABLES:
         raise NotCompiledError(f"it has more than {MOST_VARIABLES} state variables")
-    function = system.field if isinstance(system, Flow) else system
     try:
         program = function.program(state, input)
     except Untraceable as reason:
-        raise NotCompiledError(f"{function.role} is more than arithmetic: {reason}") from reason
+        raise NotCompiledError(f"{_role(function)} is more than arithmetic: {reason}") from reason
     if len(program.needed) > MOST_OPERATIONS:
         raise NotCompiledError(f"a step takes more than {MOST_OPERATIONS} operations")
     difference = disagreement(program, function, state, input)
     if difference is not None:
-        raise NotCompiledError(f"{function.role}, written down as arithmetic, gives other numbers: {difference}")
+        raise NotCompiledError(f"{_role(function)}, written down as arithmetic, gives other numbers: {difference}")
     kind = kernels.RUNGE_KUTTA if isinstance(system, Flow) else kernels.MAP
     return Compilation(program, MachineCode(program, n_tangents), function, kind, float(system.time_step))
 
 
-def disagreement(program: Program, function: Map, state: Tensor, input: Tensor | None) -> str | None:
+def _role(function: Traceable) -> str:
+    return function.role if isinstance(function, Map) else "step"
+
+
+def disagreement(program: Program, function: Traceable, state: Tensor, input: Tensor | None) -> str | None:
     """Return in what a program differs from its function at states (B, N), None if in nothing."""
     expected = function.step(state, input)
     got = torch.as_tensor(program.step(state.numpy(), None if input is None else input.numpy()))

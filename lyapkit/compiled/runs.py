@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lyapkit.systems import Flow, System
+from lyapkit.systems import Flow, Map, System
 from lyapkit.tangent import SelfCheckError, VariationalTerm, propagate
 
 if TYPE_CHECKING:
@@ -32,8 +32,10 @@ def propagate_compiled(
 
     Raises
     ------
-    DivergenceError, SelfCheckError
-        As `propagate` does; also if the compiled program and the function disagree at states on the way.
+    DivergenceError
+        As `propagate` does.
+    SelfCheckError
+        If the compiled program and the function disagree at states on the way.
     """
     if n_transient + n_steps <= SHORT:
         return None, "the run is short"
@@ -64,6 +66,8 @@ def propagate_compiled(
         )
     except GivenUpError as reason:
         return None, str(reason)
+    except SelfCheckError as error:  # at a kink the slopes of either side are right, and may differ
+        return None, f"its first steps grow differently, computed plainly: {error}"
     run = runs[0]
     if points := _visited(run, system):
         states, driving, times = zip(*points, strict=True)
@@ -73,8 +77,9 @@ def propagate_compiled(
                 f"{system}: compiled, it gives {found}, at a state of steps {times[0]} to {times[-1]}: use "
                 "compile=False, and see whether the function depends on something that changes"
             )
-        for state, driven in zip(states, driving, strict=True):
-            compiled.function.note_later(state, driven)
+        if isinstance(compiled.function, Map):
+            for state, driven in zip(states, driving, strict=True):
+                compiled.function.note_later(state, driven)
     _judge_steps(system, run, term)
     return term, f"machine code (llvmlite {llvmlite.__version__})"
 

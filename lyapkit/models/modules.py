@@ -14,6 +14,7 @@ from lyapkit.models.pytorch_modules import computed_weights, is_plain, is_quanti
 from lyapkit.models.recurrent import Recurrent
 from lyapkit.systems import System
 from lyapkit.systems.system import Input
+from lyapkit.systems.tracing import Program, traced
 
 StateShape = int | tuple[Any, ...] | list[Any] | Mapping[str, Any]  # sizes, nested as the tensors of a state are
 _CHECKED_STEPS = 4
@@ -130,6 +131,16 @@ class _OwnCode(System):
         other = copy.copy(self)
         other.module = copy.deepcopy(self.module).to(device, dtype)
         return other
+
+    def program(self, state: Tensor, input: Tensor | None) -> Program:
+        """Return what a step computes, written down as arithmetic, of float64 parameters on the CPU.
+
+        Raises
+        ------
+        Untraceable
+            If it is more than that.
+        """
+        return traced(self.step, self.state_size, self.input_size, batched=True, in_torch=(True, True))
 
     @property
     def device(self) -> torch.device:

@@ -351,7 +351,7 @@ _OPERATIONS: dict[str, Callable] = {
     "div": _divide,
     "rsqrt": lambda a: _div(1.0, _element("sqrt")(a)),
     "frac": lambda a: a - _element("trunc")(a),
-    "relu": _each(lambda x: maximum(x, 0.0)),
+    "relu": _each(lambda x: (x <= 0.0).choose(0.0, x)),  # its slope at 0 is 0, as PyTorch has it
     "silu": _each(lambda x: x * sigmoid(x)),
     "leaky_relu": _leaky,
     "elu": _elu,
