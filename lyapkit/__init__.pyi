@@ -14,6 +14,7 @@ from .arguments import ReliabilityWarning, as_sequences
 from .comparison import compare, comparison_table, in_words
 from .covariant import covariant_vectors
 from .covariant_table import covariant_table
+from .extension import extend
 from .files.datasets import load, open, save
 from .files.errors import CheckpointError, CheckpointWarning
 from .files.limits import maximum_size
@@ -121,6 +122,7 @@ __all__ = [
     "elman_with_identity_residual",
     "ensemble_mean",
     "entropy_rate",
+    "extend",
     "finite_time_exponents",
     "from_module",
     "ggn_eigenvalues",

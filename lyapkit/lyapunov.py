@@ -27,7 +27,7 @@ from lyapkit.arguments import (
 )
 from lyapkit.compiled import propagate_compiled
 from lyapkit.forecast import LongRunWarning, announcement, require_memory
-from lyapkit.labels import index, variable
+from lyapkit.labels import Variable, index, variable
 from lyapkit.models.given import as_system
 from lyapkit.provenance import provenance, sha256
 from lyapkit.sequence_lengths import by_length
@@ -58,6 +58,7 @@ def lyapunov_spectrum(
     seed: int = 0,
     check: bool = True,
     compile: bool = True,
+    keep_state: bool = False,
     progress: bool | None = None,
     **reading: object,
 ) -> xr.Dataset:
@@ -94,7 +95,7 @@ def lyapunov_spectrum(
         inside which the frame is kept well conditioned by factorisations as rare as `accuracy` allows.
     accuracy : float, optional
         Rounding error tolerated in the log-growth of one factorisation. Default 1e-9 in float64, 1e-4 in float32.
-    initial_frame : "identity", "random" or array (k, N)
+    initial_frame : "identity", "random" or array (k, N) or (trajectory, k, N)
         The first perturbations; an array's rows must be orthonormal. The identity is the paper's choice, and makes the
         exponents of a diagonal map exact at every finite time. But its order is that of the state variables: where the
         fastest directions come last, or are unreachable from the first ones, as in stacked layers, a random frame
@@ -114,6 +115,9 @@ def lyapunov_spectrum(
         Run maps and flows of few variables, in float64, as machine code made of their functions, up to a hundred times
         faster: where these are arithmetic, and for more than 1000 steps. The attribute `computed_by` says whether it
         was done, or why not.
+    keep_state : bool
+        Keep what `extend` goes on from, `final_state` (trajectory, state), `final_frame` (trajectory, vector, state).
+        A run that is interrupted (Ctrl-C) then ends with its interval and returns what was done, with a warning.
     progress : bool, optional
         Show a progress bar. Default: after two seconds, in terminals and notebooks.
     **reading
@@ -171,10 +175,13 @@ def lyapunov_spectrum(
         seed=seed,
         check=check,
         compile=compile,
+        keep_state=keep_state,
         progress=progress,
     )
     sequences, lengths = checked_lengths(inputs, lengths, n_transient)
     if lengths is not None:
+        if keep_state:
+            raise ValueError("keep_state= is for trajectories of one length: only these can be extended")
         if n_steps is not None:
             raise ValueError("give n_steps= or lengths=, not both: lengths say how many steps each trajectory has")
         values = [checked_inputs(row[None], system, trajectory=index)[0] for index, row in enumerate(sequences)]
@@ -207,6 +214,7 @@ def _measured(
     seed: int,
     check: bool,
     compile: bool,
+    keep_state: bool,
     progress: bool | None,
     generator: torch.Generator | None = None,
 ) -> xr.Dataset:
@@ -230,6 +238,8 @@ def _measured(
     frame = _first_frame(system.state_size, k, initial_frame, generator).to(device, dtype)
     inputs = None if input_values is None else as_tensor(input_values, device, dtype)
     running = system.converted(dtype, device).prepared(state, inputs)
+    if frame.ndim == 3 and len(frame) != len(state):
+        raise ValueError(f"initial_frame is given for {len(frame)} trajectories, and there are {len(state)}")
     frame = frame.expand(len(state), -1, -1).contiguous()
     options = {
         "n_steps": n_steps,
@@ -238,6 +248,7 @@ def _measured(
         "accuracy": accuracy,
         "on_divergence": on_divergence,
         "check": check,
+        "interruptible": keep_state,
         "progress": progress,
     }
     term, computed_by = None, "compile=False"
@@ -251,6 +262,12 @@ def _measured(
         term = propagate(running, state, frame, inputs, precise=precise, **options)
     for finding in running.findings():
         warnings.warn(f"{running}: {finding}", ReliabilityWarning, stacklevel=3)
+    interrupted = {}
+    if (n_done := int(term.steps.sum())) < n_steps:
+        interrupted = {"interrupted": f"after {n_done} of {n_steps} steps"}
+        notice = f"interrupted {interrupted['interrupted']}, which are what is returned: lyapkit.extend goes on"
+        warnings.warn(notice, ReliabilityWarning, stacklevel=3)
+        n_steps = n_done
     attributes = running.description | provenance(
         n_steps=n_steps,
         n_transient=n_transient,
@@ -267,39 +284,35 @@ def _measured(
         attributes["inputs_sha256"] = sha256(input_values)
         if is_constant(input_values):  # one input for all steps
             attributes["inputs"] = f"constant, {input_values[0, 0].tolist()}" if input_values.any() else "none: zero"
-    return _dataset(term, running, attributes)
+    ds = _dataset(term, running, attributes | interrupted)
+    if keep_state:
+        ds = ds.assign(_end(term, running, inputs, n_transient + n_steps))
+        ds = ds.assign_coords(index("vector", k) | index("state", system.state_size))
+        if input_values is not None:
+            ds.attrs["seen_inputs_sha256"] = sha256(input_values[:, : n_transient + n_steps])
+    return ds
+
+
+def _end(term: VariationalTerm, system: System, inputs: Tensor | None, n_seen: int) -> dict[str, Variable]:
+    """Return where a run ended, and the step from there by which the system can be known again."""
+    with torch.no_grad():
+        following = system.step(term.state, None if inputs is None else inputs[:, n_seen - 1])
+    return (
+        variable("final_state", ("trajectory", "state"), term.state.double().cpu().numpy())
+        | variable("final_frame", ("trajectory", "vector", "state"), term.frame.double().cpu().numpy())
+        | variable("next_state", ("trajectory", "state"), following.double().cpu().numpy())
+    )
 
 
 def _dataset(term: VariationalTerm, system: System, attributes: dict[str, str]) -> xr.Dataset:
-    """Return the dataset of a variational term: exponents in descending order, and what they derive from."""
-    log_growth, steps = term.log_growth.numpy(), term.steps.numpy()
-    duration = steps * system.time_step
-    order = np.argsort(-log_growth.sum(axis=1), axis=-1, kind="stable")  # NaN last
-    log_growth = np.take_along_axis(log_growth, order[:, None], axis=-1)
-    n_trajectories, n_intervals, k = log_growth.shape
-    divergence_step = np.full(n_trajectories, np.nan)
+    """Return the dataset of a variational term."""
+    duration = term.steps.numpy() * system.time_step
+    divergence_step = np.full(len(term.log_growth), np.nan)
     divergence_step[list(term.diverged)] = list(term.diverged.values())
     condition = term.condition.numpy()
-
-    spectrum, unit = ("trajectory", "exponent"), system.time_unit
-    exponents = log_growth.sum(axis=1) / duration.sum()
-    errors = time_average_standard_error(log_growth, duration)
-    is_bound = np.take_along_axis(term.is_bound.numpy(), order, axis=-1)
-    is_bound = np.logical_or.accumulate(is_bound, axis=-1) & np.isfinite(exponents)  # its place may be further below
-    return xr.Dataset(
-        variable("lyapunov_exponent", spectrum, exponents, unit)
-        | variable("standard_error", spectrum, errors, unit)
-        | variable("is_bound", spectrum, is_bound)
-        | variable("direction", spectrum, order)
-        | variable("log_growth", ("trajectory", "interval", "exponent"), log_growth)
-        | variable("condition", ("trajectory", "interval"), condition)
-        | variable("divergence_step", ("trajectory",), divergence_step),
-        coords=index("trajectory", n_trajectories)
-        | index("exponent", k, first=1)
-        | index("interval", n_intervals)
-        | variable("duration", ("interval",), duration, unit)
-        | variable("end_time", ("interval",), duration.cumsum(), unit),
-        attrs=attributes
+    ds = exponents_of(term.log_growth.numpy(), term.is_bound.numpy(), condition, duration, system.time_unit)
+    return ds.assign(variable("divergence_step", ("trajectory",), divergence_step)).assign_attrs(
+        attributes
         | {
             "state_size": system.state_size,
             "time_step": float(system.time_step),
@@ -307,15 +320,56 @@ def _dataset(term: VariationalTerm, system: System, attributes: dict[str, str]) 
             "n_reconditionings": term.n_reconditionings,
             "worst_condition": float(np.nanmax(condition, initial=1.0)),
             "references": "Dubinin & Effenberger 2024, Eq. 4 and Appendix A; Benettin et al. 1980",
-        },
+        }
+    )
+
+
+def exponents_of(
+    log_growth: np.ndarray, is_bound: np.ndarray, condition: np.ndarray, duration: np.ndarray, unit: str
+) -> xr.Dataset:
+    """Return exponents in descending order, and what they derive from.
+
+    Parameters
+    ----------
+    log_growth : ndarray
+        (trajectory, interval, vector), in the order of the first frame.
+    is_bound : ndarray
+        (trajectory, vector): which of them were lost.
+    condition : ndarray
+        (trajectory, interval).
+    duration : ndarray
+        (interval,), in `unit`.
+    unit : str
+        Of time.
+    """
+    order = np.argsort(-log_growth.sum(axis=1), axis=-1, kind="stable")  # NaN last
+    log_growth = np.take_along_axis(log_growth, order[:, None], axis=-1)
+    n_trajectories, n_intervals, k = log_growth.shape
+    spectrum = ("trajectory", "exponent")
+    exponents = log_growth.sum(axis=1) / duration.sum()
+    errors = time_average_standard_error(log_growth, duration)
+    is_bound = np.take_along_axis(is_bound, order, axis=-1)
+    is_bound = np.logical_or.accumulate(is_bound, axis=-1) & np.isfinite(exponents)  # its place may be further below
+    return xr.Dataset(
+        variable("lyapunov_exponent", spectrum, exponents, unit)
+        | variable("standard_error", spectrum, errors, unit)
+        | variable("is_bound", spectrum, is_bound)
+        | variable("direction", spectrum, order)
+        | variable("log_growth", ("trajectory", "interval", "exponent"), log_growth)
+        | variable("condition", ("trajectory", "interval"), condition),
+        coords=index("trajectory", n_trajectories)
+        | index("exponent", k, first=1)
+        | index("interval", n_intervals)
+        | variable("duration", ("interval",), duration, unit)
+        | variable("end_time", ("interval",), duration.cumsum(), unit),
     )
 
 
 def _first_frame(n: int, k: int, initial_frame: str | Array, generator: torch.Generator) -> Tensor:
-    """Return k orthonormal rows: those given, the identity, or random ones; only those meet the fastest if k < n."""
+    """Return k orthonormal rows, one set or one for each trajectory; only random ones meet the fastest if k < n."""
     if not isinstance(initial_frame, str):
         frame = torch.as_tensor(initial_frame).detach().cpu().double()
-        if frame.shape != (k, n):
+        if frame.ndim not in (2, 3) or frame.shape[-2:] != (k, n):
             raise ValueError(
                 f"initial_frame has shape {tuple(frame.shape)}, expected ({k}, {n}): exponents, state size"
             )

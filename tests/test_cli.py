@@ -136,6 +136,19 @@ def test_plot(run, files):
         assert (files / name).read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_spectrum_is_extended(run, files):
+    model, first, longer = files / "model.safetensors", files / "first.nc", files / "longer.nc"
+    common = ("spectrum", model, "--inputs", files / "inputs.npy", "-q")
+    assert run(*common, "--steps", 25, "--transient", 5, "--keep-state", "--output", first)[0] == 0
+    code, _, err = run(*common, "--extend", first, "--output", longer)
+    assert (code, err) == (0, "")
+    expected = lk.lyapunov_spectrum(lk.load_system(model), np.load(files / "inputs.npy"), n_transient=5)
+    np.testing.assert_allclose(lk.load(longer).lyapunov_exponent, expected.lyapunov_exponent, rtol=1e-9)
+    _is_one_line_error(run(*common, "--extend", first, "-k", 2), "--extend goes on as --keep-state began")
+    assert run(*common, "--output", first)[0] == 0
+    _is_one_line_error(run(*common, "--extend", first), "compute it with --keep-state\n")
+
+
 def test_progress_bar_goes_to_a_terminal(run, files, monkeypatch):
     """Only there, only for what takes its time, and not with --quiet."""
     arguments = "spectrum", files / "model.safetensors", "--inputs", files / "inputs.npy"

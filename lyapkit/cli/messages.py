@@ -9,6 +9,7 @@ _OPTIONS = {
     "n_transient": "--transient",
     "n_exponents": "--n-exponents",
     "n_steps": "--steps",
+    "keep_state": "--keep-state",
     "n_backward_transient": "--backward-transient",
     "initial_frame": "--initial-frame",
     "batch_size": "--batch-size",
@@ -37,7 +38,7 @@ def in_words_of_the_shell(text: str) -> str:
     def called(match: re.Match[str]) -> str:
         if match["bare"]:
             return _OPTIONS[match["bare"]]
-        value = (match["value"] or "").strip("'[]")
+        value = (match["value"] or "").strip("'[]").removesuffix("True")
         return f"{_OPTIONS[match['before']]} {value}".rstrip()
 
     return _NAMED.sub(called, text)

@@ -31,6 +31,8 @@ from lyapkit.cli.reading import loaded, name_among, of_one_length, refuse_with_m
 from lyapkit.cli.results import check_paths, finish, table_and_words
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     import lyapkit as lk
 
 
@@ -71,6 +73,14 @@ def spectrum(
             "--no-check", help="Do not compute the beginning of one trajectory a second time, plainly, to compare."
         ),
     ] = False,
+    keep_state: Annotated[
+        bool,
+        typer.Option("--keep-state", help="Keep what --extend needs; Ctrl-C then ends with what was done."),
+    ] = False,
+    extend: Annotated[
+        Path | None,
+        typer.Option(help="Go on from this .nc file, made with --keep-state, by --steps."),
+    ] = None,
     max_size: MaxSize = "2GiB",
     progress: Progress = None,
 ) -> None:
@@ -82,7 +92,7 @@ def spectrum(
     from lyapkit.files.sequences import read_targets
     from lyapkit.hooks import load_module
 
-    given = [path for path in (*checkpoints, inputs, lengths) if path is not None]
+    given = [path for path in (*checkpoints, inputs, lengths, extend) if path is not None]
     check_paths(output, plot, *given, module)
     if closed_loop and (inputs is not None or embedding is not None or len(prefix or ()) > 1):
         raise ValueError("--closed-loop makes the inputs itself: leave out --inputs, --embedding and a second --prefix")
@@ -131,12 +141,28 @@ def spectrum(
         "check": not no_check,
         "progress": progress,
     }
+    if extend is not None:
+        if len(systems) > 1 or isinstance(sequences, list) or n_transient or n_exponents is not None:
+            raise ValueError("--extend goes on as --keep-state began: with one checkpoint, --inputs of one length and --steps")
+        (system,) = systems.values()
+        ds = lk.extend(lk.load(extend), system, sequences, n_steps=steps, device=device, progress=progress)
+        _finish_one(ds, output, plot)
+        return
+    options["keep_state"] = keep_state
     spectra = {name: lk.lyapunov_spectrum(system, sequences, **options) for name, system in systems.items()}
     if len(spectra) > 1:
         finish(lk.compare(spectra), lk.comparison_table, output, plot, lk.plot_comparison)
     else:
         (ds,) = spectra.values()
-        finish(ds, table_and_words, output, plot, lk.plot_spectrum)
+        _finish_one(ds, output, plot)
+
+
+def _finish_one(ds: xr.Dataset, output: Path | None, plot: Path | None) -> None:
+    import lyapkit as lk
+
+    finish(ds, table_and_words, output, plot, lk.plot_spectrum)
+    if "interrupted" in ds.attrs:
+        raise typer.Exit(130)
 
 
 def covariant(

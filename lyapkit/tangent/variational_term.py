@@ -12,6 +12,7 @@ from lyapkit.progress import progress_bar
 from lyapkit.systems.system import System
 from lyapkit.tangent.bundle import Bundle
 from lyapkit.tangent.course import Course
+from lyapkit.tangent.interruption import noting_interruption
 from lyapkit.tangent.pacing import AdaptivePace, FixedPace
 from lyapkit.tangent.propagation import Propagation
 from lyapkit.tangent.self_check import SelfCheck
@@ -71,6 +72,7 @@ def propagate(
     precise: System | None = None,
     on_divergence: Literal["warn", "raise"] = "warn",
     check: bool = True,
+    interruptible: bool = False,
     progress: bool | None = None,
     propagation: Callable[[Course, Bundle, float], Propagation] = Propagation,
 ) -> VariationalTerm:
@@ -100,6 +102,8 @@ def propagate(
         result, the other trajectories going on, or a `DivergenceError`.
     check : bool
         Compute the beginning of one trajectory a second time, plainly, and compare.
+    interruptible : bool
+        At Ctrl-C end where the interval does, and return what was done, unless that is still the transient.
     progress : bool, optional
         Show a progress bar. Default: after two seconds, in terminals and notebooks.
     propagation : callable
@@ -125,7 +129,8 @@ def propagate(
     everyone = Bundle.start(state, frame, pace)
     run = propagation(Course(system, precise, inputs, len(state)), everyone, accuracy)
     intervals: list[tuple[int, Tensor, Tensor]] = []
-    with progress_bar(progress, total=n_transient + n_steps, unit="step", leave=False) as bar:
+    bar = progress_bar(progress, total=n_transient + n_steps, unit="step", leave=False)
+    with bar, noting_interruption(interruptible) as is_interrupted:
         for phase_end in (n_transient, n_transient + n_steps):
             run.forget_losses()
             intervals.clear()
@@ -137,7 +142,12 @@ def propagate(
                 growth, condition = everyone.by_direction(everyone.log_growth), everyone.condition.clone()
                 intervals.append((length, growth.cpu(), condition.cpu()))
                 bar.update(length)
-    losses = run.casualties.conclude(everyone, UNCERTAIN[state.dtype] * n_steps)
+                if is_interrupted():
+                    if everyone.time <= n_transient:
+                        raise KeyboardInterrupt
+                    break
+    n_done = everyone.time - n_transient
+    losses = run.casualties.conclude(everyone, UNCERTAIN[state.dtype] * n_done)
     losses.report(system, pace.remedy(state.dtype), on_divergence)
     steps, growths, conditions = zip(*intervals, strict=True)
     return VariationalTerm(
