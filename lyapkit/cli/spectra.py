@@ -142,8 +142,10 @@ def spectrum(
         "progress": progress,
     }
     if extend is not None:
-        if len(systems) > 1 or isinstance(sequences, list) or n_transient or n_exponents is not None:
-            raise ValueError("--extend goes on as --keep-state began: with one checkpoint, --inputs of one length and --steps")
+        if len(systems) > 1 or lengths is not None or n_transient or n_exponents is not None:
+            raise ValueError("--extend goes on as --keep-state began: with one checkpoint, --inputs and --steps")
+        if isinstance(sequences, list):
+            raise ValueError("--extend is for trajectories of one length")
         (system,) = systems.values()
         ds = lk.extend(lk.load(extend), system, sequences, n_steps=steps, device=device, progress=progress)
         _finish_one(ds, output, plot)
