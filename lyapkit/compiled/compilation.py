@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from lyapkit.compiled import kernels
+from lyapkit.compiled import adaptive_kernel, kernels
 from lyapkit.compiled.machine_code import MachineCode
 from lyapkit.systems import Flow, Map, System
 from lyapkit.systems.tracing import Program, Untraceable
@@ -47,9 +48,13 @@ class Compilation:
     function : Traceable
         The map, the cell, or the field, itself.
     kind : int
-        `kernels.MAP` or `kernels.RUNGE_KUTTA`.
+        `kernels.MAP`, `kernels.RUNGE_KUTTA` or `kernels.ADAPTIVE`.
     time_step : float
         Of the flow.
+    method : ndarray
+        As `adaptive_kernel.method_of` says; empty for steps of fixed length.
+    room : int
+        Numbers that a step of adapted length has to keep.
     """
 
     program: Program
@@ -57,6 +62,13 @@ class Compilation:
     function: Traceable
     kind: int
     time_step: float
+    method: np.ndarray
+    room: int
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether steps are of adapted length."""
+        return self.kind == kernels.ADAPTIVE
 
 
 @torch.no_grad()
@@ -92,7 +104,14 @@ def compilation(system: System, state: Tensor, input: Tensor | None, n_tangents:
     if difference is not None:
         raise NotCompiledError(f"{_role(function)}, written down as arithmetic, gives other numbers: {difference}")
     kind = kernels.RUNGE_KUTTA if isinstance(system, Flow) else kernels.MAP
-    return Compilation(program, MachineCode(program, n_tangents), function, kind, float(system.time_step))
+    method, room = np.empty(0), 0
+    if isinstance(system, Flow) and system.adaptive is not None:
+        kind, method = kernels.ADAPTIVE, adaptive_kernel.method_of(system.adaptive, system.state_size)
+        n_probes = int(method[0])
+        room = adaptive_kernel.room(system.state_size, n_tangents, n_probes)
+        n_tangents += n_probes
+    code = MachineCode(program, n_tangents)
+    return Compilation(program, code, function, kind, float(system.time_step), method, room)
 
 
 def _role(function: Traceable) -> str:

@@ -17,7 +17,7 @@ from llvmlite import ir
 from lyapkit.compiled.processor import address_of
 from lyapkit.compiled.translation import Doubles, Longs, Push, translated
 
-MAP, RUNGE_KUTTA = 0, 1
+MAP, RUNGE_KUTTA, ADAPTIVE = 0, 1, 2
 ARRIVED, NEEDS_CARE, OVERLONG = 0, 1, 2
 CANCELLED = 0.1  # as in tangent.factorizations
 RESERVE = 0.95  # as in tangent.pacing
@@ -25,9 +25,9 @@ WIDE = 100  # entries of a frame from which it is worth while to compile for vec
 WATCHED = 4  # of so many steps one is looked at for the error that its length makes
 
 
-def workspace(n: int, k: int) -> np.ndarray:
-    """Return the workspace that `advance` needs for states (n,) and frames (n, k)."""
-    return np.zeros(7 * n + 7 * n * k + 2 * k)
+def workspace(n: int, k: int, room: int = 0) -> np.ndarray:
+    """Return the workspace that `advance` needs for states (n,), frames (n, k) and a step that takes some `room`."""
+    return np.zeros(3 * n + 3 * n * k + 2 * k + max(room, 4 * n + 4 * n * k))
 
 
 def copy(target: Doubles, source: Doubles, count: int) -> None:
@@ -79,21 +79,21 @@ def step(
     kind: int,
     h: float,
     n: int,
-    size: int,
+    k: int,
     state: Doubles,
     frame: Doubles,
     input: Doubles,
     parameters: Doubles,
     new_state: Doubles,
     new_frame: Doubles,
-    stages: Doubles,
-    slopes: Doubles,
+    room: Doubles,
+    method: Doubles,
 ) -> None:
-    """Do a step of a map, or of a flow."""
+    """Do a step of a map, or one of fixed length of a flow; `adaptive_kernel` has another one."""
     if kind == MAP:
         push(state, input, parameters, frame, new_state, new_frame)
     else:
-        runge_kutta(push, h, n, size, state, frame, input, parameters, new_state, new_frame, stages, slopes)
+        runge_kutta(push, h, n, n * k, state, frame, input, parameters, new_state, new_frame, room, room[4 * n :])
 
 
 def orthonormalize(frame: Doubles, n: int, k: int, n_alive: int, diagonal: Doubles) -> None:
@@ -247,13 +247,14 @@ def advance(
     seeds: Longs,
     samples: Doubles,
     n_samples: int,
+    method: Doubles,
 ) -> None:
     """Move trajectories `first` to `last` on to `end`, or to a step that needs care.
 
     Parameters
     ----------
     push, kind, h, parameters
-        The machine code; `MAP` or `RUNGE_KUTTA`, with its step; constants.
+        The machine code; `MAP`, `RUNGE_KUTTA` or `ADAPTIVE`, with the time that a step takes; constants.
     inputs, input_of_trajectory, input_of_step
         Inputs, and how far it is from those of one trajectory, and one step, to the next.
     is_fixed
@@ -271,15 +272,16 @@ def advance(
         factorisations.
     seen, seeds, samples, n_samples
         As `watch` says; `n_samples` of a trajectory is 0 where steps are not watched.
+    method
+        As `adaptive_kernel` says, of steps of adapted length.
     """
     size = n * k
     before = 2 * n
-    stages = 3 * n
-    frame_before = 7 * n + 2 * size
-    slopes = 7 * n + 3 * size
-    diagonal = 7 * n + 7 * size
+    frame_before = 3 * n + 2 * size
+    diagonal = 3 * n + 3 * size
     lengths = diagonal + k
-    here, there, frame, new_frame = 0, n, 7 * n, 7 * n + size
+    room = lengths + k
+    here, there, frame, new_frame = 0, n, 3 * n, 3 * n + size
     for b in range(first, last):
         status[b] = ARRIVED
         copy(work[here:], states[b * n :], n)
@@ -300,15 +302,15 @@ def advance(
                     kind,
                     h,
                     n,
-                    size,
+                    k,
                     work[here:],
                     work[frame:],
                     input,
                     parameters,
                     work[there:],
                     work[new_frame:],
-                    work[stages:],
-                    work[slopes:],
+                    work[room:],
+                    method,
                 )
                 if n_samples > 0 and time % WATCHED == 0:
                     watch(
@@ -318,7 +320,7 @@ def advance(
                         k,
                         work[here:],
                         work[frame:],
-                        work[slopes:],
+                        work[room + 4 * n :],
                         seen[4 * b :],
                         seeds,
                         b,
@@ -365,6 +367,7 @@ def follow(
     n_left_out: int,
     orbit: Doubles,
     n_kept: int,
+    method: Doubles,
 ) -> None:
     """Move a state (n,) on by `n_steps`; keep `n_kept` states, (n_kept, n), from the one after `n_left_out` steps on.
 
@@ -377,33 +380,38 @@ def follow(
             kind,
             h,
             n,
-            size,
+            k,
             state,
-            work[7 * n :],
+            work[n:],
             state,
             parameters,
             work,
-            work[7 * n + size :],
-            work[3 * n :],
-            work[7 * n + 3 * size :],
+            work[n + size :],
+            work[n + 2 * size :],
+            method,
         )
         copy(state, work, n)
         if time >= n_left_out and time < n_left_out + n_kept:
             copy(orbit[(time - n_left_out) * n :], state, n)
 
 
-_STEPS = (copy, move, average, runge_kutta, step)
+_STEPS = (move, average, runge_kutta, step)
 _KERNELS = {
-    advance: (*_STEPS, orthonormalize, condition_of, uniform, watch, strain_of),
-    follow: _STEPS,
+    advance: (copy, orthonormalize, condition_of, uniform, watch, strain_of),
+    follow: (copy,),
 }
 
 
 @functools.cache
-def compiled(kernel: Callable[..., None], vectorizes: bool = False) -> Callable[..., None]:
+def compiled(kernel: Callable[..., None], vectorizes: bool = False, is_adaptive: bool = False) -> Callable[..., None]:
     """Return `advance` or `follow` as machine code, made at the first call; it lets other threads run."""
     module = ir.Module(name="kernels")
-    kinds = translated(module, [*_KERNELS[kernel], kernel])
+    steps = _STEPS
+    if is_adaptive:
+        from lyapkit.compiled import adaptive_kernel
+
+        steps = adaptive_kernel.STEPS
+    kinds = translated(module, [*steps, *_KERNELS[kernel], kernel])
     of_ctypes = {"int": ctypes.c_int64, "Push": ctypes.c_int64, "float": ctypes.c_double}
     signature = ctypes.CFUNCTYPE(None, *(of_ctypes.get(kind, ctypes.c_void_p) for kind in kinds))
     return signature(address_of(kernel.__name__, module, vectorizes))

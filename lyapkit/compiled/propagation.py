@@ -25,7 +25,7 @@ from lyapkit.tangent.propagation import Propagation
 from lyapkit.tangent.self_check import SelfCheck
 from lyapkit.tangent.single_steps import careful_step
 
-CHECKED = 16  # steps that are computed a second time
+CHECKED, CHECKED_ADAPTIVE = 16, 4  # steps that are computed a second time
 MOST_CARE = 100  # groups of careful steps, beside one in so many steps:
 STEPS_PER_CARE = 20
 MOST_SAMPLES = 256  # of steps whose length is judged
@@ -87,7 +87,7 @@ class CompiledPropagation(Propagation):
     def _check(self, check: SelfCheck, length: int) -> None:
         """Compare a trajectory's first steps, compiled, with plain ones."""
         one = self.everyone.select(self.everyone.members == check.trajectory)
-        end = one.time + min(CHECKED, length)
+        end = one.time + min(CHECKED_ADAPTIVE if self.compilation.is_adaptive else CHECKED, length)
         loop = _Loop(self, one, alone=True)
         loop.run(end)
         loop.put_into(one)
@@ -182,7 +182,7 @@ class _Loop:
 
     def _run(self, first: int, last: int, end: int) -> None:
         compilation, pace = self.compilation, self.pace
-        work = kernels.workspace(self.n, self.k)
+        work = kernels.workspace(self.n, self.k, compilation.room)
         inputs = self.course.inputs
         if inputs is None:
             address = of_trajectory = of_step = 0
@@ -192,7 +192,7 @@ class _Loop:
         is_fixed = not isinstance(pace, AdaptivePace)
         arrays = (self.states, self.frames, self.log_growth, self.condition)
         arrays += (self.n_alive, self.times, self.reach, self.status, self.counts, *self.sampling)
-        kernels.compiled(kernels.advance, self.n * self.k >= kernels.WIDE)(
+        kernels.compiled(kernels.advance, self.n * self.k >= kernels.WIDE, compilation.is_adaptive)(
             compilation.code.address,
             compilation.kind,
             compilation.time_step,
@@ -211,4 +211,5 @@ class _Loop:
             work.ctypes.data,
             *(array.ctypes.data for array in arrays),
             self.n_samples,
+            compilation.method.ctypes.data,
         )

@@ -134,13 +134,13 @@ def compiled_orbit(
         compiled = compilation(system, state, None, k)
     except NotCompiledError:
         return None
-    work, end, orbit = kernels.workspace(n, k), state.double().numpy().copy(), np.empty((n_kept, n))
+    work, end, orbit = kernels.workspace(n, k, compiled.room), state.double().numpy().copy(), np.empty((n_kept, n))
     code = compiled.code
     for index, row in enumerate(end):
         kept = n_kept if index == 0 else 0
-        kernels.compiled(kernels.follow)(
+        kernels.compiled(kernels.follow, is_adaptive=compiled.is_adaptive)(
             *(code.address, compiled.kind, compiled.time_step, code.parameters.ctypes.data, n, k, work.ctypes.data),
-            *(row.ctypes.data, n_steps, n_left_out, orbit.ctypes.data, kept),
+            *(row.ctypes.data, n_steps, n_left_out, orbit.ctypes.data, kept, compiled.method.ctypes.data),
         )
     return orbit, end
 

@@ -1,4 +1,4 @@
-"""`Flow`: a system from an ordinary differential equation, by fixed-step Runge–Kutta, tangent included."""
+"""`Flow`: a system from an ordinary differential equation, by Runge–Kutta methods, tangent included."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lyapkit.systems.adaptive_steps import LOOSEST, RTOL, TIGHTEST, AdaptiveSteps
 from lyapkit.systems.explicit_time import JacobianWithTime, WithTime
 from lyapkit.systems.first_call import check_signature
 from lyapkit.systems.map import Map
 from lyapkit.systems.pilot import chosen_step
-from lyapkit.systems.step_errors import Stages, StepErrors
+from lyapkit.systems.step_errors import Stages, StepErrors, rounded_down
 from lyapkit.systems.system import System
-from lyapkit.systems.verification import visited_states
+from lyapkit.systems.verification import MOST_TRAJECTORIES, visited_states
 
 KINKS_THAT_MATTER = 1e-3  # share of the field's evaluations
+STRETCH = 2  # chosen steps of fixed length that steps of adapted length are taken within
 
 
 class _Field(Map):
@@ -29,14 +31,18 @@ class _Field(Map):
 
 
 class Flow(System):
-    """The map that the classical fourth-order Runge–Kutta step makes of dh/dt = vector_field(h) or vector_field(h, x).
+    """The map that integrating dh/dt = vector_field(h), or vector_field(h, x), over a fixed time makes.
 
-    The tangent is the exact derivative of the Runge–Kutta step: state and perturbations go through the same four
-    stages. Inputs are held constant during a step. Exponents come out per unit of time.
+    The tangent is the exact derivative of the Runge–Kutta steps: state and perturbations go through the same stages.
+    Inputs are held constant during a step of this map. Exponents come out per unit of time.
 
-    A step is too long if the exponents are off by it. Steps of every run are done again in two halves, most often
-    those that look worst; if the exponents turn out to be off by more than about half a percent of the largest, a
-    warning says by how much and names a step that would do.
+    By default, a step of the map is integrated by as many steps of Dormand & Prince's method of order 8(5, 3) as keep
+    the errors of state and perturbations below a tolerance, for every trajectory by itself.
+
+    With a `time_step` alone, it is one step of the classical method of order 4. Such a step is too long if the
+    exponents are off by it. Steps of every run are done again in two halves, most often those that look worst; if the
+    exponents turn out to be off by more than about half a percent of the largest, a warning says by how much and names
+    a step that would do.
 
     With ``time_dependent=True`` the field is called as vector_field(time, state), and the time becomes the last state
     variable, so that `state_size` grows by one: states are (N + 1,), and the spectrum has one more exponent, which is
@@ -49,8 +55,8 @@ class Flow(System):
     state_size : int
         N, without the time.
     time_step : float, optional
-        Length of an integration step, in the equation's unit of time. Default: chosen before each run, by a pilot
-        integration from its start.
+        The time that one step of the map takes, in the equation's unit of time. Default: chosen before each run, by a
+        pilot integration from its start.
     jacobian : callable, optional
         Derivative of `vector_field` by the state, (N, N) or (B, N, N), with the same arguments. Default: automatic
         differentiation.
@@ -59,12 +65,17 @@ class Flow(System):
     time_dependent : bool
         Whether the field, and the Jacobian, take the time as their first argument: a number, or with ``batched=True``
         (B,). Default False.
+    rtol : float, optional
+        Error of one integration step, relative to every variable, or to how far it moves, and to the perturbations.
+        Default 1e-7, and with a `time_step` none: then steps of that length are taken, whatever their error.
+    atol : float
+        Error of a variable that is tolerated however small it is. Default 0.
 
     Raises
     ------
     ValueError
-        If `time_step` is not positive; and as `Map` does; and before a run, if a step is to be chosen and the field is
-        so stiff that none is reasonable.
+        If `time_step` is not positive, or `rtol` not between 1e-13 and 1e-4; and as `Map` does; and before a run, if
+        the field is so stiff that no explicit method is reasonable.
     """
 
     time_unit = "unit of time"
@@ -81,9 +92,17 @@ class Flow(System):
         initial_state: np.ndarray | Tensor | Callable[..., Any] | None = None,
         name: str | None = None,
         time_dependent: bool = False,
+        rtol: float | None = None,
+        atol: float = 0.0,
     ) -> None:
         if time_step is not None and not (isinstance(time_step, (int, float)) and 0 < time_step < float("inf")):
             raise ValueError(f"time_step must be positive, got {time_step}")
+        if rtol is not None and not TIGHTEST <= rtol <= LOOSEST:
+            raise ValueError(f"rtol must be between {TIGHTEST:g} and {LOOSEST:g}, got {rtol}")
+        if not 0 <= atol < float("inf"):
+            raise ValueError(f"atol must be 0 or positive, got {atol}")
+        if atol and rtol is None and time_step is not None:
+            raise ValueError("atol= goes with rtol=: with time_step= alone, steps have that length")
         self.time_dependent = time_dependent
         if time_dependent:
             arguments = ("time", "state") if input_size is None else ("time", "state", "input")
@@ -105,8 +124,11 @@ class Flow(System):
         )
         self.input_size = input_size
         self.time_step = time_step  # type: ignore[assignment] # None until `prepared` chooses it
+        self.rtol = RTOL if rtol is None and time_step is None else rtol
+        self.atol = atol
         self._step_is_chosen = False
         self._errors: StepErrors | None = None
+        self._adaptive: AdaptiveSteps | None = None
         self._last_time: float | None = None
         self._resolution = 0.0  # of the time, relative
 
@@ -118,6 +140,8 @@ class Flow(System):
     def step(self, state: Tensor, input: Tensor | None) -> Tensor:
         """Return the state one time step later."""
         h = self._known_step()
+        if self.adaptive is not None:
+            return self.adaptive.advance(state, input, state.new_empty((len(state), 0, state.shape[1])), h)[0]
         field = self._field.step
         k1 = field(state, input)
         k2 = field(state + h / 2 * k1, input)
@@ -134,6 +158,9 @@ class Flow(System):
         h, errors = self._known_step(), self._errors
         for time in range(n_steps):
             input = None if inputs is None else inputs[:, time]
+            if self.adaptive is not None:
+                state, tangent = self.adaptive.advance(state, input, tangent, h)
+                continue
             stages = self._stages(state, input, tangent, h)
             if errors is not None:
                 is_first, is_last = time == 0, time == n_steps - 1
@@ -144,7 +171,7 @@ class Flow(System):
                     stages._replace(tangent=stages.tangent.clone()) if is_last else stages,
                 )
             state, tangent = stages.state, stages.tangent
-        if self.time_dependent and errors is not None and len(state):
+        if self.time_dependent and len(state):
             self._last_time = float(state[0, -1])
             self._resolution = torch.finfo(state.dtype).eps
         return state, tangent
@@ -182,11 +209,23 @@ class Flow(System):
             run._field.check((state[:4], None if first is None else first[:4]))
             if inputs is not None:
                 raise ValueError(f"{self._field} needs time_step=, the time for which one input is held")
-            run.time_step = chosen_step(run._stages, state, str(self._field))
+            pilot = run._with_field(run._field.written_if_same(state, first))
+            run.time_step = rounded_down(STRETCH * chosen_step(pilot._stages, state, str(self._field)))
             run._step_is_chosen = True
+        if run.adaptive is not None:
+            run._check_tolerance(state[:MOST_TRAJECTORIES], None if first is None else first[:MOST_TRAJECTORIES])
         run._field.check(visited_states(run.step, state, inputs))
-        run._errors = StepErrors(run._stages, run._trace(), run.time_step)
+        if run.adaptive is None:
+            run._errors = StepErrors(run._stages, run._trace(), run.time_step)
         return run
+
+    def _check_tolerance(self, state: Tensor, input: Tensor | None) -> None:
+        end = self.step(state, input)
+        if self.adaptive.gave_up and not bool(end.isfinite().all(1).any()):
+            raise ValueError(f"{self._field} {self.adaptive.advice(self.time_step)}")
+        size = float(state[:, : self.state_size - self.time_dependent].abs().amax())
+        if size and self.atol > LOOSEST * size:
+            raise ValueError(f"atol={self.atol:g} is not small in comparison with the states, up to {size:.3g}")
 
     def _trace(self) -> Callable[[Tensor, Tensor | None], Tensor]:
         """Return the divergence of the field."""
@@ -202,14 +241,16 @@ class Flow(System):
     def findings(self) -> list[str]:
         """Return what a run showed: a time step that is too long, and what `Map` finds in the field."""
         found = self._field.findings(KINKS_THAT_MATTER)
-        if self._errors is None:
-            return found
+        if self._adaptive is not None and self._adaptive.gave_up:
+            found.append(f"{self._adaptive.advice(self.time_step)}; trajectories that came there ended")
         if self._last_time is not None and self._resolution * abs(self._last_time) > 1e-3 * self.time_step:
             found.append(
                 f"at time {self._last_time:g} the run's arithmetic resolves the time to "
                 f"{self._resolution * abs(self._last_time):.1g} only, and steps are {self.time_step:g}: use "
                 "dtype='float64', or a start time that is closer to 0"
             )
+        if self._errors is None:
+            return found
         verdict = self._errors.verdict()
         if verdict.strain > 1:
             found.append(
@@ -218,6 +259,14 @@ class Flow(System):
                 f"time_step={self._errors.sufficient_step():g} would do"
             )
         return found
+
+    @property
+    def adaptive(self) -> AdaptiveSteps | None:
+        """What integrates with steps of adapted length; None where steps have the length `time_step`."""
+        if self.rtol is not None and self._adaptive is None:
+            n_moving = self.state_size - self.time_dependent
+            self._adaptive = AdaptiveSteps(self._field.push, n_moving, self.rtol, self.atol)
+        return self._adaptive
 
     @property
     def field(self) -> Map:
@@ -248,7 +297,7 @@ class Flow(System):
     @property
     def divergence_hint(self) -> str:
         """What to try where a trajectory of this flow diverges."""
-        if self.time_step is None:
+        if self.rtol is not None:
             return ""
         return f"a smaller time_step than {self.time_step:g} may be needed"
 
@@ -274,7 +323,7 @@ class Flow(System):
     def _with_field(self, field: Map) -> Flow:
         flow = copy.copy(self)
         flow._field = field
-        flow._errors, flow._last_time = None, None
+        flow._errors, flow._adaptive, flow._last_time = None, None, None
         return flow
 
     def initial_state(self, n_trajectories: int, generator: torch.Generator) -> Tensor:
@@ -286,11 +335,15 @@ class Flow(System):
 
     def __str__(self) -> str:
         if self.time_step is None:
-            step = "with a time step that is chosen before a run"
+            step = "a time step that is chosen before a run"
         else:
-            step = f"with time step {self.time_step:g}" + (", chosen by a pilot run" if self._step_is_chosen else "")
+            step = f"time step {self.time_step:g}" + (", chosen by a pilot run" if self._step_is_chosen else "")
+        tolerance = (
+            "" if self.rtol is None else f", rtol {self.rtol:g}" + (f", atol {self.atol:g}" if self.atol else "")
+        )
+        method = "Runge–Kutta 4" if self.rtol is None else "Dormand–Prince 8(5,3)"
         time = ", the time as last state variable" if self.time_dependent else ""
-        return f"{self._field}, Runge–Kutta 4 {step}{time}"
+        return f"{self._field}, {method} with {step}{tolerance}{time}"
 
     def __repr__(self) -> str:
         return repr(self._field).replace("_Field(", "Flow(", 1)[:-1] + f", time_step={self.time_step})"

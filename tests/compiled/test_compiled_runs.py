@@ -228,7 +228,7 @@ def test_function_that_changes_on_the_way_is_found(monkeypatch):
         compiled(kernels.advance)(*arguments)
         factor[0] = 3.5
 
-    monkeypatch.setattr(kernels, "compiled", lambda kernel, vectorizes: then_changes)
+    monkeypatch.setattr(kernels, "compiled", lambda *_: then_changes)
     system = lk.Map(lambda s: factor[0] * s * (1 - s), 1, initial_state=[0.3])
     with pytest.raises(lk.SelfCheckError, match="compile=False"):
         lk.lyapunov_spectrum(system, n_steps=5000, check=False)
