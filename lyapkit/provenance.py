@@ -33,17 +33,21 @@ def provenance(**parameters: object) -> dict[str, str]:
     """
     seconds = os.environ.get("SOURCE_DATE_EPOCH")
     created = datetime.fromtimestamp(int(seconds), UTC) if seconds else datetime.now(UTC)
-    try:
-        lyapkit_version = version("lyapkit")
-    except PackageNotFoundError:  # used from a source tree that is not installed
-        lyapkit_version = "unknown"
     return {
         "created_at": created.isoformat(timespec="seconds"),
-        "lyapkit_version": lyapkit_version,
+        "lyapkit_version": _lyapkit_version(),
         "git_commit": git_commit(),
         "versions": f"Python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}",
         "parameters": json.dumps(parameters, sort_keys=True, default=str),
     }
+
+
+@functools.cache
+def _lyapkit_version() -> str:
+    try:
+        return version("lyapkit")
+    except PackageNotFoundError:  # used from a source tree that is not installed
+        return "unknown"
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from lyapkit.compiled import compiled_orbit
 from lyapkit.labels import index, variable
 from lyapkit.lyapunov import lyapunov_spectrum
 from lyapkit.starts import in_real_parts, start_states
-from lyapkit.statistics import kaplan_yorke_dimension
+from lyapkit.statistics.exponents import dimensions_of
 from lyapkit.sweeps import joined
 from lyapkit.systems import System
 
@@ -74,7 +74,8 @@ def _cell(
                 state = start if split is system else state
             found = lyapunov_spectrum(system, inputs, initial_state=state, progress=False, **settings)
             variables: dict[str, Any] = {name: found[name].variable for name in KEPT}
-            variables["kaplan_yorke_dimension"] = kaplan_yorke_dimension(found).variable
+            dimension = dimensions_of(found["lyapunov_exponent"].values, found.attrs["state_size"])[0]
+            variables |= variable("kaplan_yorke_dimension", ("trajectory",), dimension)
             coords: dict[str, Any] = {name: found[name].variable for name in ("trajectory", "exponent")}
             if needs_orbit:
                 n_steps = settings["n_steps"] if continued else 0

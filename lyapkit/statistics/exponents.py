@@ -126,6 +126,20 @@ def kaplan_yorke_dimension(ds: xr.Dataset) -> xr.DataArray:
     λ_1 + … + λ_i comes down to 0, and lowering an exponent lowers the curve. D = 0 is exact all the same.
     """
     exponents = ds["lyapunov_exponent"].values
+    dimension, n_used = dimensions_of(exponents, ds.attrs["state_size"])
+    result = xr.DataArray(
+        dimension,
+        dims=("trajectory",),
+        coords={"trajectory": ds["trajectory"]},
+        name="kaplan_yorke_dimension",
+        attrs={"units": "1", "long_name": "Kaplan–Yorke dimension"},
+    )
+    used = np.arange(exponents.shape[1]) < n_used[:, None]
+    return _with_bounds(result, ds, xr.DataArray(used, dims=("trajectory", "exponent")))
+
+
+def dimensions_of(exponents: np.ndarray, state_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return Kaplan–Yorke dimensions (trajectory,) of spectra (trajectory, exponent), and how many of them each took."""
     dimension = np.full(len(exponents), np.nan)
     n_used = np.zeros(len(exponents), dtype=int)
     for trajectory, spectrum in enumerate(exponents):
@@ -136,17 +150,9 @@ def kaplan_yorke_dimension(ds: xr.Dataset) -> xr.DataArray:
             j = negative[0]
             dimension[trajectory] = j + (spectrum[:j].sum() / -spectrum[j] if j else 0.0)
             n_used[trajectory] = j + 1 if j else 0
-        elif len(spectrum) == ds.attrs["state_size"]:
+        elif len(spectrum) == state_size:
             dimension[trajectory] = n_used[trajectory] = len(spectrum)
-    result = xr.DataArray(
-        dimension,
-        dims=("trajectory",),
-        coords={"trajectory": ds["trajectory"]},
-        name="kaplan_yorke_dimension",
-        attrs={"units": "1", "long_name": "Kaplan–Yorke dimension"},
-    )
-    used = np.arange(exponents.shape[1]) < n_used[:, None]
-    return _with_bounds(result, ds, xr.DataArray(used, dims=("trajectory", "exponent")))
+    return dimension, n_used
 
 
 def entropy_rate(ds: xr.Dataset) -> xr.DataArray:
