@@ -139,7 +139,7 @@ def kaplan_yorke_dimension(ds: xr.Dataset) -> xr.DataArray:
 
 
 def dimensions_of(exponents: np.ndarray, state_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return Kaplan–Yorke dimensions (trajectory,) of spectra (trajectory, exponent), and how many of them each took."""
+    """Return Kaplan–Yorke dimensions (trajectory,) of spectra (trajectory, exponent), and how many made each."""
     dimension = np.full(len(exponents), np.nan)
     n_used = np.zeros(len(exponents), dtype=int)
     for trajectory, spectrum in enumerate(exponents):
