@@ -1,6 +1,9 @@
 """Every system of `lyapkit.classical` has the exponents that the literature, a closed form or SciPy gives."""
 
 import inspect
+import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from scipy.special import lambertw
 import lyapkit as lk
 from lyapkit.systems.classical.known import KNOWN
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 NAMES = sorted(name for name in lk.classical.__all__ if name.islower())
 FLOWS = [name for name in NAMES if isinstance(getattr(lk.classical, name)(), lk.Flow)]
 
@@ -198,6 +202,20 @@ def test_delay_line_has_the_first_exponents_of_the_equation():
     assert errors[1][:8].max() < 3e-3
     assert errors[1][:4].max() < errors[0][:4].max() / 2
     assert errors[0][-2:].min() > 5 * errors[0][:2].max()  # a fifth is too many
+
+
+def test_the_page_is_that_of_the_benchmark():
+    """The table in docs/ is written from the JSON file, whose exponents agree with what is known."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    import classical
+
+    results = json.loads((ROOT / "benchmarks" / "classical.json").read_text())
+    assert (ROOT / "docs" / "classical.md").read_text() == classical.page(results)
+    for name, known in KNOWN.items():
+        k, result = len(known.exponents), results[name]
+        off = np.abs(np.array(result["exponents"][:k]) - known.exponents)
+        # steps of fixed length are off by 1e-7
+        assert (off <= 3 * np.array(result["errors"][:k]) + known.rounding + 1e-6).all(), name
 
 
 def test_docstrings_say_what_is_known():

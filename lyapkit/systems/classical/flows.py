@@ -65,7 +65,8 @@ def chua(
 def lorenz84(a: float = 0.25, b: float = 4.0, f: float = 8.0, g: float = 1.0, time_step: float | None = 0.01) -> Flow:
     """Return Lorenz's model of the atmosphere's general circulation (Lorenz 1984), a Hadley circulation with waves.
 
-    dx/dt = −y² − z² − a x + a f, dy/dt = x y − b x z − y + g, dz/dt = b x y + x z − z.
+    dx/dt = −y² − z² − a x + a f, dy/dt = x y − b x z − y + g, dz/dt = b x y + x z − z. The largest exponent is about 0.17
+    per unit of time.
     """
     return built_flow(
         lambda x, y, z: (-y * y - z * z - a * x + a * f, x * y - b * x * z - y + g, b * x * y + x * z - z),
@@ -90,7 +91,8 @@ def hindmarsh_rose(
 ) -> Flow:
     """Return the neuron of Hindmarsh & Rose (1984), which bursts irregularly.
 
-    dx/dt = y − x³ + 3x² − z + current, dy/dt = 1 − 5x² − y, dz/dt = r (s (x − rest) − z).
+    dx/dt = y − x³ + 3x² − z + current, dy/dt = 1 − 5x² − y, dz/dt = r (s (x − rest) − z). Exponents are about 0.014, 0
+    and −8.4 per unit of time.
     """
     return built_flow(
         lambda x, y, z: (y - x * x * x + 3 * x * x - z + current, 1 - 5 * x * x - y, r * (s * (x - rest) - z)),

