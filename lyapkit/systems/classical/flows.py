@@ -65,8 +65,8 @@ def chua(
 def lorenz84(a: float = 0.25, b: float = 4.0, f: float = 8.0, g: float = 1.0, time_step: float | None = 0.01) -> Flow:
     """Return Lorenz's model of the atmosphere's general circulation (Lorenz 1984), a Hadley circulation with waves.
 
-    dx/dt = −y² − z² − a x + a f, dy/dt = x y − b x z − y + g, dz/dt = b x y + x z − z. The largest exponent is about 0.17
-    per unit of time.
+    dx/dt = −y² − z² − a x + a f, dy/dt = x y − b x z − y + g, dz/dt = b x y + x z − z. The largest exponent is about
+    0.17 per unit of time.
     """
     return built_flow(
         lambda x, y, z: (-y * y - z * z - a * x + a * f, x * y - b * x * z - y + g, b * x * y + x * z - z),
