@@ -186,11 +186,12 @@ def _by_mpmath(matrices, first, end):
     return vectors[:-1], rates
 
 
+@pytest.mark.slow
 def test_the_neutral_vector_of_a_flow_is_its_field_and_the_others_never_touch():
     lorenz = lk.classical.lorenz()
     start = np.array([[-5.0, -6.0, 22.0]])
     n_transient, n_steps = 1400, 300
-    options = {"n_steps": n_steps, "n_transient": n_transient, "n_backward_transient": 1400}
+    options = {"n_steps": n_steps, "n_transient": n_transient, "n_backward_transient": n_transient}
     ds = lk.covariant_vectors(lorenz, initial_state=start, subspaces={"u": [1], "n": [2], "s": [3]}, **options)
     state = torch.tensor(start)
     fields = []
@@ -208,10 +209,10 @@ def test_the_neutral_vector_of_a_flow_is_its_field_and_the_others_never_touch():
 
 def test_mean_rates_are_the_exponents():
     henon = lk.classical.henon()
-    options = {"initial_state": [0.1, 0.1], "n_steps": 1500}
+    options = {"initial_state": [0.1, 0.1], "n_steps": 600}
     ds = lk.covariant_vectors(henon, n_transient=100, n_backward_transient=100, **options)
     spectrum = lk.lyapunov_spectrum(henon, n_transient=100, **options)
-    np.testing.assert_allclose(ds["lyapunov_exponent"], spectrum["lyapunov_exponent"], atol=1e-2)
+    np.testing.assert_allclose(ds["lyapunov_exponent"], spectrum["lyapunov_exponent"], atol=2e-2)
     assert float(ds["lyapunov_exponent"].sum()) == pytest.approx(np.log(0.3), abs=1e-2)
     np.testing.assert_allclose(ds["expansion_rate"].mean("time"), ds["lyapunov_exponent"], atol=1e-12)
 

@@ -203,7 +203,7 @@ def covariant(
         "key": key,
     }
     ds = lk.covariant_vectors(
-        lk.load_system(checkpoint, nonlinearity=nonlinearity, **reading, ignore=ignore or ()),
+        lk.load_system(checkpoint, **reading, ignore=ignore or ()),
         None if inputs is None else of_one_length(inputs),
         n_steps=steps,
         n_transient=n_transient,
