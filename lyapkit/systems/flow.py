@@ -213,16 +213,17 @@ class Flow(System):
             run.time_step = rounded_down(STRETCH * chosen_step(pilot._stages, state, str(self._field)))
             run._step_is_chosen = True
         if run.adaptive is not None:
-            run._check_tolerance(state[:MOST_TRAJECTORIES], None if first is None else first[:MOST_TRAJECTORIES])
+            some = slice(MOST_TRAJECTORIES)
+            run._check_tolerance(run.adaptive, state[some], None if first is None else first[some])
         run._field.check(visited_states(run.step, state, inputs))
         if run.adaptive is None:
             run._errors = StepErrors(run._stages, run._trace(), run.time_step)
         return run
 
-    def _check_tolerance(self, state: Tensor, input: Tensor | None) -> None:
+    def _check_tolerance(self, adaptive: AdaptiveSteps, state: Tensor, input: Tensor | None) -> None:
         end = self.step(state, input)
-        if self.adaptive.gave_up and not bool(end.isfinite().all(1).any()):
-            raise ValueError(f"{self._field} {self.adaptive.advice(self.time_step)}")
+        if adaptive.gave_up and not bool(end.isfinite().all(1).any()):
+            raise ValueError(f"{self._field} {adaptive.advice(self.time_step)}")
         size = float(state[:, : self.state_size - self.time_dependent].abs().amax())
         if size and self.atol > LOOSEST * size:
             raise ValueError(f"atol={self.atol:g} is not small in comparison with the states, up to {size:.3g}")

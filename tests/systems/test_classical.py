@@ -52,7 +52,7 @@ def test_known_exponents(name):
 def test_known_exponents_to_more_digits(name):
     off, error, rounding = deviations(name, 40_000, 24, 2000)
     assert (off <= 3 * error + rounding).all(), (off, error)
-    assert (error < 0.02).all()
+    assert (error < 0.04).all()
 
 
 @pytest.mark.parametrize(
