@@ -113,7 +113,7 @@ def test_rossler_divergence():
         [[0.0, 1.0], [-1.0, 0.0]],
     ],
 )
-@pytest.mark.parametrize("n_steps", [20, LONG])
+@pytest.mark.parametrize("n_steps", [pytest.param(20, marks=pytest.mark.slow), LONG])
 def test_linear_fields(matrix, n_steps):
     """The logs of R of the matrix exponential at every time; in the limit the eigenvalues' real parts."""
     matrix, n = np.array(matrix), len(matrix)
@@ -140,7 +140,7 @@ def forced_oscillator(**options):
     )
 
 
-@pytest.mark.parametrize("n_steps", [12, LONG])
+@pytest.mark.parametrize("n_steps", [pytest.param(12, marks=pytest.mark.slow), LONG])
 def test_forced_linear_oscillator(n_steps):
     """Half turns of the free oscillation: −0.2 twice, and 0 of the time; the state is known, too."""
     turn = np.pi / np.sqrt(0.96)
@@ -155,6 +155,7 @@ def test_forced_linear_oscillator(n_steps):
     np.testing.assert_allclose(state[0], [*end.y[:, -1], turn], atol=1e-8)
 
 
+@pytest.mark.slow
 def test_floquet_exponents_of_a_damped_mathieu_oscillator():
     """One step is one period; the monodromy matrix is SciPy's."""
 
