@@ -88,8 +88,8 @@ def computed_weights(module: nn.Module) -> dict[str, Tensor]:
         weights = {name: weight.detach() for name, weight in module.named_parameters(recurse=False)}
         weights = {name: weight for name, weight in weights.items() if PARAMETER.match(name)}
         if parametrize.is_parametrized(module):
-            module = copy.deepcopy(module).eval()
-            weights |= {name: getattr(module, name).detach() for name in module.parametrizations}
+            computed = copy.deepcopy(module.parametrizations).eval()  # not the module, which keeps what it computed
+            weights |= {name: computed[name]() for name in computed}
         for hook in hooks:
             if isinstance(hook, BasePruningMethod):
                 weights[hook._tensor_name] = hook.apply_mask(module)

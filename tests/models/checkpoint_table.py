@@ -16,12 +16,16 @@ from typing import Any
 import numpy as np
 import torch
 
+import lyapkit as lk
+
 MODULES = [
     "checkpoint_cases",
+    "checkpoint_cases_files",
     "checkpoint_cases_names",
     "checkpoint_cases_models",
     "checkpoint_cases_keras",
     "checkpoint_cases_onnx",
+    "checkpoint_cases_systems",
 ]
 DOCUMENT = Path(__file__).parents[2] / "docs" / "checkpoints.md"
 BEGIN, END = "<!-- table: written by tests/models/checkpoint_table.py -->\n", "<!-- end of table -->\n"
@@ -36,24 +40,24 @@ class Made:
 
     Attributes
     ----------
-    path : Path
+    path : Path or nn.Module
         What to load.
     exponents : callable or None
         Inputs (T, I) to exponents (N,), descending, of the framework's own forward pass; None where the file must be
         refused. `autograd_exponents` makes one of a step.
     n_inputs : int
-        I.
+        I; 0 for a system that takes none.
     n_tokens : int
         How many there are if the inputs are tokens (T, 1), else 0.
     """
 
-    path: Path
+    path: Path | torch.nn.Module
     exponents: Callable[[np.ndarray], np.ndarray] | None = None
     n_inputs: int = 3
     n_tokens: int = 0
 
     def inputs(self) -> np.ndarray:
-        """Return random inputs."""
+        """Return random inputs; (T, 0) if it takes none."""
         random = np.random.default_rng(0)
         if self.n_tokens:
             return random.integers(0, self.n_tokens, size=(N_STEPS, 1))
@@ -80,6 +84,8 @@ class Case:
         A part of the message of the `CheckpointWarning` that says what was assumed; "" if there is none.
     options : dict
         Of `load_system`.
+    read : callable
+        What makes a system of the file, or of a module. Default: `load_system`.
     reference : str
         What the exponents are compared with, in Markdown.
     atol : float
@@ -95,6 +101,7 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict)
     reference: str = "autograd of the module's forward"
     atol: float = 1e-9
+    read: Callable[..., lk.System] = lk.load_system
 
     def __post_init__(self) -> None:
         if bool(self.system) == bool(self.refusal):
