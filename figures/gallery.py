@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import summary
-from claims import CLAIMS, NOT_SEEN, NOT_YET, SEEN, SOURCES, UNDECIDED
+from claims import CLAIMS, NOT_SEEN, NOT_YET, SEEN, SOURCES, UNDECIDED, WAITING
 from drawing import OUTPUT, ROOT, Source, read, recompute
 
 from lyapkit.files.writing import replacing
@@ -88,18 +88,25 @@ def caption(name: str) -> list[str]:
 def claims_section(data: Path) -> tuple[list[str], list[str]]:
     """Return how many claims have which verdict, with a line for each, and the evidence for each."""
     datasets, _ = read(SOURCES, data)
-    lines, evidence, counts = ["| section | claim | verdict |", "|---|---|---|"], [], Counter()
+    judged = []
     for claim in CLAIMS:
-        verdict, numbers = claim.verdict(datasets)
-        counts[verdict] += 1
-        mark = claim.ask.__name__.replace("_", "-")
+        mark, place = claim.ask.__name__.replace("_", "-"), f" (`{claim.ask.__module__}.{claim.ask.__name__}`)"
+        judged.append(
+            (claim, *claim.verdict(datasets), mark, place + ": " + " ".join((claim.ask.__doc__ or "").split()))
+        )
+    for number, claim in enumerate(WAITING, 1):
+        judged.append(
+            (claim, *claim.verdict, f"waiting-{number}", f", stated before there are data: {claim.criterion}")
+        )
+    lines, evidence = ["| section | claim | verdict |", "|---|---|---|"], []
+    for claim, verdict, numbers, mark, criterion in sorted(judged, key=lambda one: one[0].section):
         lines.append(f"| {claim.section} | {claim.text} | [**{verdict}**](#{mark}) |")
-        criterion = " ".join((claim.ask.__doc__ or "").split())
         evidence += [f'<a id="{mark}"></a>', f"**{claim.text}** ({claim.section}): {verdict}.", ""]
-        evidence += [f"Criterion (`{claim.ask.__module__}.{claim.ask.__name__}`): {criterion}", ""]
+        evidence += [f"Criterion{criterion}", ""]
         evidence += [f"- {line}" for line in numbers.split("; ")] + [""]
+    counts = Counter(verdict for _, verdict, *_ in judged)
     said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in (SEEN, NOT_SEEN, UNDECIDED, NOT_YET))
-    return [f"Of {len(CLAIMS)} claims: {said}.", "", *lines], evidence
+    return [f"Of {len(judged)} claims: {said}.", "", *lines], evidence
 
 
 def page(output: Path, data: Path) -> str:

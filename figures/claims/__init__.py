@@ -3,11 +3,12 @@
 A claim asks a question of datasets, by the names of `SOURCES`, and gets a verdict (seen, not seen, undecided, or not
 yet at this scale) and the numbers: effects with their uncertainty. The docstring of the function that answers is the
 criterion; what the verdicts mean in general says `judging.judged`. On data that are shuffled a claim is seen in 5 % of
-the cases or fewer; on data made up so that it is true, in 90 % and more.
+the cases or fewer; on data made up so that it is true, in 90 % and more. `WAITING` are the claims without any data.
 """
 
 from claims import architectures, heterogeneity, lengths, radii, rotations, untrained
 from claims.judging import NOT_SEEN, NOT_YET, REGISTERED, SEEN, SOURCES, UNDECIDED
+from claims.waiting import WAITING
 
 CLAIMS = sorted(REGISTERED, key=lambda claim: claim.section)
 
@@ -18,6 +19,7 @@ __all__ = [
     "SEEN",
     "SOURCES",
     "UNDECIDED",
+    "WAITING",
     "architectures",
     "heterogeneity",
     "lengths",

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from panels import task_name
 
-from claims.heterogeneity import against_the_best
+from claims.heterogeneity import ON_PAR, against_the_best
 from claims.judging import LEVEL_OF_SEVERAL, Data, Verdict, claim, judged
 from claims.radii import instability, slowness
 from claims.rotations import peak, peaked, rotated
@@ -88,8 +88,8 @@ def types_have_peaks(type_a: xr.Dataset, type_b: xr.Dataset) -> Verdict:
     ),
 )
 def type_b_is_more_sensitive(type_a: xr.Dataset, type_b: xr.Dataset) -> Verdict:
-    """Expect the SD of best scores over ω to be larger for type B than for type A, by 0.01 and more."""
-    spread = [scores(ds).std(axis=0, ddof=1) for ds in (type_b, type_a)]
+    """Expect the SD of best scores over ω > 0 to be larger for type B than for type A, by 0.01 and more."""
+    spread = [scores(ds.sel(frequency=ds["frequency"] > 0)).std(axis=0, ddof=1) for ds in (type_b, type_a)]
     return judged([between("SD over ω, type B minus type A", *spread, smallest=0.01)])
 
 
@@ -116,9 +116,12 @@ def _types(rng: np.random.Generator) -> Data:
     synthetic=_types,
 )
 def types_gain_by_heterogeneity(*sweeps: xr.Dataset) -> Verdict:
-    """Expect heterogeneous residuals of types A and B to score within 0.02 of the best r·I or rotation, or above."""
+    """Expect heterogeneous residuals of types A and B to score within 0.03 of the best r·I or rotation, or above.
+
+    0.03 is what the text calls on par in Table 1.
+    """
     return judged(
-        against_the_best(mixed, others, 0.02, about=f"type {name}")
+        against_the_best(mixed, others, ON_PAR, about=f"type {name}")
         for name, (mixed, *others) in (("A", sweeps[:3]), ("B", sweeps[3:]))
     )
 
@@ -146,9 +149,9 @@ def architectures(rng: np.random.Generator, task: str = "smnist/2", **changes: f
     synthetic=lambda rng: (architectures(rng), architectures(rng, "add100")),
 )
 def elman_fails(*sweeps: xr.Dataset) -> Verdict:
-    """Expect every Elman network not to reach minimal performance, and every one of type B to reach it, on both tasks.
+    """Expect the share of networks of type B that learn, minus that of Elman networks, to be 0.5 and more.
 
-    The share of type B that learns minus that of Elman networks is 0.5 and more. Undecided if neither learns.
+    On both tasks. To learn is to reach minimal performance. Undecided on a task that neither learns.
     """
     effects = []
     for ds in sweeps:
@@ -169,7 +172,10 @@ def elman_fails(*sweeps: xr.Dataset) -> Verdict:
     synthetic=lambda rng: tuple(architectures(rng, name) for name in ("smnist/2", "psmnist/2", "scifar10/2", "add100")),
 )
 def nonlinearity_matters(*sweeps: xr.Dataset) -> Verdict:
-    """Expect WCRNNs to score higher than without nonlinearity, by 0.01 and more, on every task that is learnt."""
+    """Expect WCRNNs to score higher than without nonlinearity, by 0.01 and more, on all four tasks.
+
+    Undecided on a task that no architecture learns.
+    """
     effects = []
     for ds in sweeps:
         names = ds["architecture"].values.tolist()
@@ -211,10 +217,10 @@ def _competition(rng: np.random.Generator) -> Data:
     synthetic=_competition,
 )
 def heterogeneous_competes(*sweeps: xr.Dataset) -> Verdict:
-    """Expect heterogeneous WCRNNs within 0.02 of the best of LSTM, UR-LSTM and S4, or above, on both MNIST tasks.
+    """Expect heterogeneous WCRNNs within 0.03 of the best of LSTM, UR-LSTM and S4, or above, on one MNIST task or both.
 
-    Intervals decide. It is a comparison of trainings as long as ours, at learning rates of which only some were swept:
-    published numbers after long trainings are said beside it.
+    Intervals decide. 0.03 is what the text calls on par in Table 1. It is a comparison of trainings as long as ours,
+    at learning rates of which only some were swept: published numbers after long trainings are said beside it.
     """
     effects = []
     for mixed, others in zip(sweeps[::2], sweeps[1::2], strict=True):
@@ -231,9 +237,11 @@ def heterogeneous_competes(*sweeps: xr.Dataset) -> Verdict:
         value = scores(mixed.sel(residual=["heterogeneous"]))[0]
         means = f"heterogeneous ({np.nanmean(value):.3f}) minus {best} ({rows[best].mean():.3f})"
         name = f"{task_name(mixed)}, best score, {means}"
-        effects.append(margin(name, value, rows[best], smallest=-0.02))
+        effects.append(margin(name, value, rows[best], smallest=-ON_PAR))
     tasks = ("smnist", "psmnist")
     published = ", ".join(
         f"{name} {' / '.join(f'{numbers[t]:g}' for t in tasks)} %" for name, numbers in PUBLISHED.items()
     )
-    return judged(effects, also=f"published for sMNIST / psMNIST: {published}; the paper's WCRNNs 98.22 / 95.37 %")
+    return judged(
+        effects, also=f"published for sMNIST / psMNIST: {published}; the paper's WCRNNs 98.22 / 95.37 %", some=True
+    )

@@ -16,6 +16,8 @@ from claims.synthetic import RADII, along, exchanged, pooled, sweep
 
 SPREADS = (0.0, 0.005, 0.01, 0.02, 0.03, 0.05)
 DISTANCE = 0.02  # of the mean radius from criticality
+ON_PAR = 0.03  # in accuracy: Table 1 has 96.05 and 98.22, 92.66 and 95.37 %, which the text calls on par
+ON_PAR_IN_SPEED = 0.07  # in logs of iterations: there, 9298 and 8698
 
 
 def spread_sweep(rng: np.random.Generator) -> xr.Dataset:
@@ -25,25 +27,24 @@ def spread_sweep(rng: np.random.Generator) -> xr.Dataset:
         "spread",
         SPREADS,
         score=lambda e: 0.7 + 5 * min(e, DISTANCE),
+        time=lambda e: 900 - 3e4 * min(e, DISTANCE),
         setback=lambda e: 0.1 if e <= DISTANCE else 3.0,
     )
 
 
 def spread_effects(ds: xr.Dataset) -> list[Effect]:
-    """Return what moderate spreads gain, and how much farther losses rise with strong ones."""
+    """Return what moderate spreads gain in score and speed, and how much farther losses rise with strong ones."""
     spread = ds["spread"].values
-    none, moderate = spread == 0, (spread > 0) & (spread <= DISTANCE)
-    some, strong = none | moderate, spread > DISTANCE
-    gain = within(
-        "best score, rank correlation with ε ≤ 0.02", ranks(scores(ds)[some]), trend(spread[some]), smallest=0.3
-    )
+    some, strong = spread < DISTANCE, spread > DISTANCE
+    gains = [
+        within(f"{name}, rank correlation with ε < 0.02", ranks(table[some]), trend(spread[some]), 0.3)
+        for name, table in (("best score", scores(ds)), ("speed", -times(ds)))
+    ]
+    both = some | strong
     rises = within(
-        "rise of the loss, ε > 0.02 minus ε ≤ 0.02",
-        setbacks(ds),
-        contrast(np.flatnonzero(strong), np.flatnonzero(~strong)),
-        0.05,
+        "rise of the loss, ε > 0.02 minus ε < 0.02", setbacks(ds)[both], contrast(strong[both], some[both]), 0.05
     )
-    return [gain, rises]
+    return [*gains, rises]
 
 
 @claim(
@@ -54,9 +55,9 @@ def spread_effects(ds: xr.Dataset) -> list[Effect]:
     synthetic=lambda rng: (spread_sweep(rng),),
 )
 def moderate_spread_helps(smnist: xr.Dataset) -> Verdict:
-    """Expect best scores to grow with ε up to the distance to criticality, losses to rise farther beyond it.
+    """Expect best scores and speed to grow with ε below the distance to criticality, losses to rise farther above it.
 
-    A rank correlation of 0.3 and more; 0.05 decades and more.
+    Rank correlations of 0.3 and more; 0.05 decades and more. ε = 0.02, the distance itself, is neither.
     """
     return judged(spread_effects(smnist), also="best score at ε = " + per_value(smnist["best_score"]))
 
@@ -94,8 +95,9 @@ def spread_helps_less_near_criticality(critical: xr.Dataset, subcritical: xr.Dat
 def _mixed(rng: np.random.Generator) -> Data:
     spread, n = np.array([0.0, 0.01, 0.02, 0.05]), 3
     exponents = np.log(0.98 + spread[:, None, None] * np.linspace(1, -1, 20)) + 1e-4 * rng.normal(size=(4, n, 20))
-    rates = -0.016 + spread[:, None] + 1e-3 * rng.normal(size=(4, n))
-    curvature = 10 ** (60 * spread)[:, None, None] * np.exp(0.1 * rng.normal(size=(4, n, 10)))
+    rates = -0.0201 + spread[:, None] + 1e-3 * rng.normal(size=(4, n))
+    fall = np.exp(-np.arange(10) / (1 + 100 * spread[:, None, None]))
+    curvature = 10 ** (60 * spread)[:, None, None] * fall * np.exp(0.02 * rng.normal(size=(4, n, 10)))
     return (
         xr.Dataset(
             {
@@ -135,18 +137,23 @@ def spread_widens_spectra(mixed: xr.Dataset) -> Verdict:
     synthetic=_mixed,
 )
 def spread_helps_gradients(mixed: xr.Dataset) -> Verdict:
-    """Expect rates of gradients and tenth |Hessian eigenvalues| to grow with ε: rank correlations of 0.3 and more.
+    """Expect rates of gradients to come closer to 0, and the tenth |Hessian eigenvalue| to grow, with ε ≤ 0.02.
 
-    Up to ε = 0.02, the distance to criticality, gradients come closer to being kept; beyond, they explode.
+    Rank correlations of 0.3 and more. Beyond ε = 0.02, the distance to criticality, networks are not subcritical, and
+    gradients explode. The tenth eigenvalue stands for the number of those that do not vanish.
     """
-    rate = mixed["decay_rate"].transpose("spread", "network")
-    tenth = np.abs(mixed["hessian_eigenvalue"]).min("eigenvalue").transpose("spread", "network")
-    order = mixed["spread"].values
+    below = mixed.sel(spread=slice(None, DISTANCE))
+    rate = below["decay_rate"].transpose("spread", "network")
+    sizes = np.abs(below["hessian_eigenvalue"])
+    tenth = sizes.min("eigenvalue").transpose("spread", "network")
+    order = below["spread"].values
     effects = [
         within(f"rank correlation of {name} with ε", ranks(values.values), trend(order), smallest=0.3)
-        for name, values in (("the rate", rate), ("the tenth eigenvalue", tenth))
+        for name, values in (("−|rate|", -np.abs(rate)), ("the tenth eigenvalue", tenth))
     ]
-    return judged(effects, also=f"rates at ε = {per_value(rate, '+.4f')}; tenth eigenvalue {per_value(tenth, '.2g')}")
+    share = (tenth / sizes.max("eigenvalue")).transpose("spread", "network")
+    also = f"rates at ε = {per_value(rate, '+.4f')}; tenth eigenvalue {per_value(tenth, '.2g')}"
+    return judged(effects, also=f"{also}; as a share of the first {per_value(share, '.2g')}")
 
 
 def against_the_best(
@@ -239,8 +246,11 @@ def heterogeneous_is_better(*sweeps: xr.Dataset) -> Verdict:
     synthetic=_against,
 )
 def heterogeneous_is_like_the_best(*sweeps: xr.Dataset) -> Verdict:
-    """Expect best scores within 0.02 of the best r·I's or rotation's swept, or above; on ADD, times within 10 %."""
-    groups = ((sweeps[:3], 0.02), (sweeps[3:6], 0.02), (sweeps[6:], 0.1))
+    """Expect best scores within 0.03 of the best r·I's or rotation's swept, or above; on ADD, times within 7 %.
+
+    That is what Table 1 has, between residuals that the text calls on par: 0.022 and 0.027, and 6.5 %.
+    """
+    groups = ((sweeps[:3], ON_PAR), (sweeps[3:6], ON_PAR), (sweeps[6:], ON_PAR_IN_SPEED))
     return judged(
         [against_the_best(mixed, others, allowed) for (mixed, *others), allowed in groups], level=LEVEL_OF_SEVERAL
     )

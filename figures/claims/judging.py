@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import fig2
 import numpy as np
@@ -45,10 +45,8 @@ class Claim:
 
     Attributes
     ----------
-    section : str
-        Where it stands.
-    text : str
-        What it says.
+    section, text : str
+        Where it stands, and what it says.
     needs : tuple of str
         Names of datasets.
     ask : callable
@@ -85,19 +83,32 @@ def claim(
     return add
 
 
-def judged(effects: Iterable[Effect], about: str = "", also: str = "", level: float = LEVEL) -> Verdict:
-    """Return the verdict on a claim that asks for all of these effects, and their numbers.
+def judged(
+    effects: Iterable[Effect], about: str = "", also: str = "", level: float = LEVEL, some: bool = False
+) -> Verdict:
+    """Return the verdict on a claim that asks for all of these effects, or for some of them, and their numbers.
 
     *Seen*: every effect is at least as large as the smallest that counts, its interval is above 0, and its p-value is
     at most 0.025, or 0.05 where effects of several independent data must all be there. *Not seen*: the interval of one
     of them is below the smallest that counts. *Undecided*: else, and where there are fewer than three networks, or too
-    few that learnt.
+    few that learnt. Of some, one that is seen is enough, and all must not be seen.
+
+    If the verdict were another one with half or twice the smallest effects that count, the evidence says so.
     """
     effects = list(effects)
-    found = [judged_alone(effect, level) for effect in effects]
-    verdict = NOT_SEEN if NOT_SEEN in found else UNDECIDED if UNDECIDED in found else SEEN
+    verdict = _verdict(effects, level, some)
     evidence = about + "; ".join(map(str, effects)) + (f"; {also}" if also else "")
+    for factor, said in ((0.5, "half"), (2.0, "twice")):
+        other = _verdict([replace(one, smallest=factor * one.smallest) for one in effects], level, some)
+        if other != verdict:
+            evidence += f"; the verdict hangs on a threshold: {other} if {said} the effect counted"
     return verdict, evidence
+
+
+def _verdict(effects: list[Effect], level: float, some: bool) -> str:
+    found = [judged_alone(effect, level) for effect in effects]
+    first, last = (SEEN, NOT_SEEN) if some else (NOT_SEEN, SEEN)
+    return first if first in found else UNDECIDED if UNDECIDED in found else last
 
 
 def judged_alone(effect: Effect, level: float) -> str:

@@ -8,7 +8,7 @@ from layers import shares, spectrum
 from panels import characteristic_frequency
 
 from claims.judging import LEVEL_OF_SEVERAL, NOT_SEEN, SEEN, Data, Verdict, claim, judged
-from claims.statistics import Effect, between, bootstrap, margin, ranks, unknown, within
+from claims.statistics import Effect, best_contrast, between, bootstrap, margin, ranks, unknown, within
 from claims.sweeps import scores, times_to, too_few_learnt
 from claims.synthetic import along, exchanged, pooled, sweep
 
@@ -109,26 +109,29 @@ def best_frequency(smnist: xr.Dataset) -> Verdict:
 
 @claim(
     "4.2",
-    "Networks learn fastest at the characteristic frequency ω₀ (Fig. 4A)",
+    "Networks learn fastest close to the characteristic frequency ω₀ (Fig. 4A)",
     "smnist_frequency",
     shuffled=along("frequency"),
     synthetic=lambda rng: (rotated(rng, time=lambda f: 300 + 1200 * abs(f / OWN - 1)),),
 )
 def fastest_frequency(smnist: xr.Dataset) -> Verdict:
-    """Expect iterations to accuracy 0.5, and 0.7, to be fewest at ω₀: before both neighbours, by ranks of 0.5 and more.
+    """Expect the fastest within 20 % of ω₀ to be faster, to accuracy 0.5 and to 0.7, than every other ω but harmonics.
 
-    Ranks within networks, of 0.8, 1 and 1.2 ω₀; and the rank correlation with |ω − ω₀| between 0.5 and 1.5 is said.
+    By ranks within networks, of 1 and more. Which ω is the fastest is said.
     """
     effects, said = [], []
+    reason = too_few_learnt(smnist)
     own = smnist["frequency"].values / characteristic_frequency(smnist)
     for accuracy in (0.5, 0.7):
         found = times_to(smnist, accuracy)
         median = np.median(found[:, ~np.isnan(found).any(axis=0)], axis=1)
         said.append(f"accuracy {accuracy} comes first at {own[int(median.argmin())]:.2g} ω₀, after {median.min():.0f}")
-        early = -ranks(found[_place(smnist, (0.8, 1.0, 1.2))])
-        name = f"ranks of speed to {accuracy}, ω₀ minus the faster neighbour"
-        reason = too_few_learnt(smnist)
-        effects.append(within(name, early, lambda t: t[..., 1, :] - t[..., ::2, :].max(-2), 0.5, reason))
+        close = np.abs(own - 1) < 0.21
+        chosen = close | (np.abs(own - np.maximum(own.round(), 1)) > 0.21)
+        early, close = -ranks(found[chosen]), close[chosen]
+        name = f"ranks of speed to {accuracy}, the fastest close to ω₀ minus the fastest elsewhere"
+        effect = best_contrast(np.flatnonzero(close), np.flatnonzero(~close))
+        effects.append(within(name, early, effect, 1.0, reason))
     return judged(effects, also="; ".join(said))
 
 
@@ -155,11 +158,11 @@ def long_training_is_similar(long: xr.Dataset) -> Verdict:
 def _modulated(rng: np.random.Generator) -> Data:
     time, frequencies = np.arange(784), np.array([0.0, 0.112, 0.224, 0.449])
     bump = np.sin(np.pi * time / 800) + 0.02 * rng.normal(size=(4, 3, 784))
-    waves = [np.sin(k * frequencies[:, None] * time)[:, None] for k in (1, 2)]
+    wave = np.sin(frequencies[:, None] * time)[:, None]
     dims = ("frequency", "network", "time")
     return (
         xr.Dataset(
-            {"alignment": (dims, bump + 0.3 * waves[0]), "modulation": (dims, bump + 0.3 * waves[1])},
+            {"modulation": (dims, bump + 0.3 * wave)},
             {"frequency": frequencies, "network": np.arange(3), "time": time},
         ),
     )
@@ -173,41 +176,36 @@ def _modulated(rng: np.random.Generator) -> Data:
     synthetic=_modulated,
 )
 def modulation_oscillates(modulation: xr.Dataset) -> Verdict:
-    """Expect rotations by ω to double the share of power at ω in c(t) or at 2ω in m(t), for every ω, or more.
+    """Expect rotations by ω to raise the share of power at ω and 2ω in what layers add to the curvature, m(t).
 
-    c(t) is each layer's share of the gradient, m(t) of the curvature, both without their trend. In each network, log2
-    of the share over the median of the others' ω, the larger of the two curves, is 1 and more. The data oscillate too,
-    at 2π/28 and its harmonics, which hides one of the two where ω is among them.
+    m(t) times η is the effective learning rate of layer t; its share is taken without its trend. In each network, log2
+    of the share over the median of that with other ω, in the mean over all ω > 0, is above 0. The data oscillate too,
+    at 2π/28 and its harmonics, in all networks alike.
     """
-    values = modulation["frequency"].values
-    curves = {name: shares(modulation, name).values for name in ("alignment", "modulation")}
-    effects = []
-    for place, value in enumerate(values):
-        if value == 0:
-            continue
-        logs = np.array(
-            [
-                [[np.log2(_power_near(multiple * value, curve)) for curve in row] for row in curves[name]]
-                for name, multiple in (("alignment", 1), ("modulation", 2))
-            ]
-        )  # (curve, frequency, network)
-        order = [place, *(i for i in range(len(values)) if i != place)]
-        flat = np.arange(len(values))[:, None] + 0 * logs[0, order]
-        ordered = logs[:, order]
+    values, curves = modulation["frequency"].values, shares(modulation, "modulation").values
+    turned = np.flatnonzero(values > 0)
+    logs = np.array([[[np.log2(_power_near(values[w], curve)) for curve in row] for row in curves] for w in turned])
 
-        def gain(index: np.ndarray, ordered: np.ndarray = ordered) -> np.ndarray:
-            networks = np.arange(ordered.shape[-1])
-            chosen = ordered[:, index.astype(int), networks]
-            return (chosen[..., 0, :] - np.median(chosen[..., 1:, :], axis=-2)).max(axis=0)
+    def gains(index: np.ndarray) -> np.ndarray:  # (..., frequency, network) to (ω, ..., network)
+        networks = np.arange(logs.shape[-1])
+        found = []
+        for table, own in zip(logs, turned, strict=True):
+            chosen = table[index.astype(int), networks]
+            found.append(chosen[..., own, :] - np.median(np.delete(chosen, own, axis=-2), axis=-2))
+        return np.array(found)
 
-        effects.append(within(f"ω = {value:.3f}: log2 of the gain", flat, gain, smallest=1.0))
-    return judged(effects)
+    labels = np.arange(len(values))[:, None] + 0 * logs[0]
+    name = "log2 of the gain, mean over ω"
+    each = ", ".join(f"{values[w]:.3f}: {gain:+.2f}" for w, gain in zip(turned, gains(labels).mean(-1), strict=True))
+    effect = within(name, labels, lambda index: gains(index).mean(0))
+    return judged([effect], also=f"at ω = {each}")
 
 
 def _power_near(frequency: float, curve: np.ndarray) -> float:
-    """Return the share of a curve's power within 15 % of a frequency."""
+    """Return the share of a curve's power within 15 % of a frequency and its double."""
     frequencies, power = spectrum(curve)
-    return float(power[np.abs(frequencies / frequency - 1) < 0.15].sum() / power.sum())
+    near = [np.abs(frequencies / (multiple * frequency) - 1) < 0.15 for multiple in (1, 2)]
+    return float(power[near[0] | near[1]].sum() / power.sum())
 
 
 @claim(
@@ -219,14 +217,15 @@ def _power_near(frequency: float, curve: np.ndarray) -> float:
     synthetic=lambda rng: (rotated(rng), sweep(rng, "frequency", FREQUENCIES, score=0.6, task="psmnist/2")),
 )
 def permuted_has_no_frequency(smnist: xr.Dataset, psmnist: xr.Dataset) -> Verdict:
-    """Expect the SD of best scores over ω on psMNIST to be less than half that on sMNIST, in every network's sweep.
+    """Expect the SD of best scores over ω > 0 on psMNIST to be less than half that on sMNIST.
 
-    Half of sMNIST's SD minus psMNIST's, mean over networks, and its interval.
+    Rotations alone: what they gain over none is another question. Half of sMNIST's SD minus psMNIST's, mean over
+    networks, and its interval.
     """
     common = np.intersect1d(smnist["frequency"], psmnist["frequency"])
+    common = common[common > 0]
     plain, permuted = (scores(ds.sel(frequency=common)).std(axis=0, ddof=1) for ds in (smnist, psmnist))
-    turned = scores(psmnist.sel(frequency=common[common > 0])).std(axis=0, ddof=1)
-    also = f"SD {np.nanmean(permuted):.3f} on psMNIST ({np.nanmean(turned):.3f} without ω = 0), {np.nanmean(plain):.3f}"
+    also = f"SD {np.nanmean(permuted):.3f} on psMNIST, {np.nanmean(plain):.3f}"
     return judged(
         [margin("half the SD on sMNIST minus that on psMNIST", plain / 2, permuted)], also=f"{also} on sMNIST"
     )
@@ -255,7 +254,7 @@ def permuted_has_no_frequency(smnist: xr.Dataset, psmnist: xr.Dataset) -> Verdic
 def orthogonal_is_like_heterogeneous(smnist: xr.Dataset) -> Verdict:
     """Expect best scores within 0.03 of each other, and both above those of r·I by 0.03 and more.
 
-    Intervals of the differences of means over networks decide.
+    0.03 is what the text calls on par in Table 1. Intervals of the differences of means over networks decide.
     """
     table = dict(zip(smnist["residual"].values.tolist(), scores(smnist), strict=True))
     orthogonal, mixed, plain = (table[name] for name in ("orthogonal", "heterogeneous frequencies", "homogeneous"))

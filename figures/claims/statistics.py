@@ -18,7 +18,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 MIN_NETWORKS = 3  # with fewer, their variability is not known
-MAX_COUNTED, N_DRAWN = 5000, 1999  # relabellings: all of them up to so many, or so many at random
+MAX_COUNTED, N_DRAWN = 2500, 999  # relabellings: all of them up to so many, or so many at random
 PerNetwork = Callable[[np.ndarray], np.ndarray]  # tables (..., values, networks) to effects (..., networks)
 
 

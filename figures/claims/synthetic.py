@@ -28,7 +28,8 @@ def _along(ds: xr.Dataset, dim: str, blocks: tuple[str, ...], rng: np.random.Gen
     sizes = [ds.sizes[block] for block in blocks]
     order = rng.random((ds.sizes[dim], *sizes)).argsort(axis=0)
     changed = {}
-    for name, variable in ds.data_vars.items():
+    for name in ds.data_vars:
+        variable = ds.variables[name]
         if dim not in variable.dims or any(block not in variable.dims for block in blocks):
             continue
         front = variable.transpose(dim, *blocks, ...)

@@ -1,0 +1,69 @@
+"""Claims for which no data have been computed: their criteria stand before there is anything to see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from claims.judging import NOT_YET, Verdict
+
+
+@dataclass(frozen=True)
+class WaitingClaim:
+    """A sentence of the paper, what would be asked of data, and the data that this needs."""
+
+    section: str
+    text: str
+    criterion: str
+    lacks: str
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict, and what is missing."""
+        return NOT_YET, f"missing: {self.lacks}"
+
+
+WAITING = [
+    WaitingClaim(
+        "2.2",
+        "As training converges, the Hessian becomes its Gauss-Newton part (Eq. 7)",
+        "Expect the largest |eigenvalue| of the Hessian minus its Gauss-Newton part, as a share of the Hessian's, to "
+        "be smaller at the last checkpoint than at the first, in networks that learnt: p ≤ 0.025 against exchanges of "
+        "the two within networks.",
+        "the leading eigenvalues of both matrices at checkpoints of trainings, three networks",
+    ),
+    WaitingClaim(
+        "2.2",
+        "A layer's share of the curvature is proportional to the norm of the gradient that reaches it (Eq. 9, 10)",
+        "Expect the slope of log |vᵀK_t v| against log ‖a_t‖ over layers, trends of Dh_t taken into account, to be "
+        "nearer to 1 than to 0 and to 2 in every network, at r below and above 1.",
+        "vᵀK_t v with gradient norms by layer at several r (data/modulation.nc is of r = 1 alone, where the norms do "
+        "not change)",
+    ),
+    WaitingClaim(
+        "4.1",
+        "Hessian eigenvalues are alike for other choices of the 1000 samples (data not shown there)",
+        "Expect the variance of log |eigenvalue| between choices of samples to be less than that between values of r, "
+        "by a permutation test within networks.",
+        "Hessians of three networks on three choices of 1000 samples",
+    ),
+    WaitingClaim(
+        "4",
+        "Trainings are alike for N = 50, 100, 200 and batches of 64, 128, 256",
+        "Expect the verdicts on radii to be the same for every N and batch.",
+        "sweeps of the radius at two more N and two more batches, three networks each",
+    ),
+    WaitingClaim(
+        "4.1",
+        "On ADD, subcritical networks reach smaller errors than supercritical ones",
+        "Expect the least RMS error of radii below 1 to be under that of radii above 1, by 0.01 and more, p ≤ 0.05.",
+        "adding problems trained for the paper's 150 epochs, three networks for each r: ours stop at minimal "
+        "performance, so that their least errors say nothing",
+    ),
+    WaitingClaim(
+        "4.1",
+        "η α, or η α², decides how networks learn",
+        "Expect iterations to minimal performance to differ less between couplings at the same η α (or η α²) than at "
+        "the same η, by a permutation test.",
+        "a sweep of learning rates for every α, three networks each",
+    ),
+]
