@@ -23,6 +23,12 @@ EXPONENTS = Source(
 )
 SOURCES = table2.SOURCES | {"exponents": EXPONENTS}
 COLOURS = dict(zip(table2.NAMES, sns.color_palette("colorblind", len(table2.NAMES)).as_hex(), strict=True))
+SHORT = table2.NAMES | {
+    "wcrnn-a": "type A",
+    "wcrnn-b": "type B",
+    "wcrnn-identity": "no nonlinearity",
+    "elman-residual": "Elman",
+}
 LINEAR_BELOW = 0.01  # nats per step: exponents are drawn on a logarithmic scale beyond
 
 
@@ -37,10 +43,11 @@ def make(datasets: Datasets) -> Figure:
             elif name == "exponents":
                 largest_exponents(ax, datasets[name])
             else:
-                learning_curves(ax, datasets[name], legend=False, colour_of=COLOURS)
-                ax.locator_params(axis="x", nbins=5)
                 if datasets[name].attrs["score"] != "accuracy":
                     ax.set_yscale("log")  # errors before training are large
+                learning_curves(ax, datasets[name], legend=False, colour_of=COLOURS, name_of=SHORT)
+                if datasets[name].attrs["score"] == "accuracy":
+                    ax.locator_params(axis="x", nbins=5)
         last.axis("off")
         handles = [plt.Line2D([], [], color=colour, label=table2.NAMES[name]) for name, colour in COLOURS.items()]
         last.legend(handles=handles, loc="center left", title="architecture")

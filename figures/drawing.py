@@ -159,6 +159,7 @@ def run(
     for suffix in (".png", ".pdf"):
         path = save_figure(figure.axes[0], options.output / f"{name}{suffix}", STYLE)
         print(f"drew {path}")
+        figure.set_layout_engine("none")  # it is laid out
     for key, ds in datasets.items():
         print(f"  from {sources[key].path} (scale: {ds.attrs.get('scale', 'unknown')})")
 

@@ -1,18 +1,24 @@
 """Draw the validation of Eq. 13, and print its numbers, from data/eq13.nc.
 
-    python figures/eq13.py                              # figures/output/eq13.png and .pdf
+    python figures/eq13.py                              # figures/output/eq13.png and .pdf, and eq13_supplement
     python figures/eq13.py --data output/eq13_quick.nc  # of another run
+
+(A) the farthest exponent from log|ρ_i| against α; (B) the same over α, against αT: from the diagonal of W, while αT is
+small, to its eigenvalues; (C) over the distance to criticality: where it passes 1, weak coupling ends. The supplement
+has what first-order theories leave, a spectrum, the certificate of Weyl, convergence in time, and Eq. 12 and 15.
 
 The data are made by `python analyses/eq13.py` (20 minutes on two CPU cores; `--quick`: under a minute).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 import xarray as xr
-from drawing import STYLE, TWO_COLUMNS, Source, run_one
+from drawing import STYLE, TWO_COLUMNS, Source, lettered, run, run_one
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
@@ -255,14 +261,12 @@ def draw_gradients(ax: Axes, run: Run) -> None:
     ax.legend()
 
 
-PANELS = (
-    draw_deviation,
+PANELS = (draw_deviation, draw_crossover, draw_end)
+SUPPLEMENT = (
     draw_remainder,
-    draw_crossover,
     draw_spectra,
     draw_certificate,
     draw_convergence,
-    draw_end,
     draw_variational_term,
     draw_gradients,
 )
@@ -270,16 +274,26 @@ PANELS = (
 
 def make(ds: xr.Dataset) -> Figure:
     """Return the figure of a dataset of `analyses/eq13.py`."""
-    run = Run(ds)
+    return _figure(Run(ds), PANELS, "Lyapunov exponents of weakly coupled residual networks")
+
+
+def make_supplement(ds: xr.Dataset) -> Figure:
+    """Return its supplement: what stands behind the figure."""
+    return _figure(Run(ds), SUPPLEMENT, "Supplement: exponents, gradients and theory of first order in α")
+
+
+def _figure(run: Run, panels: tuple[Callable[[Axes, Run], None], ...], title: str) -> Figure:
+    """Return a figure of panels, three in a row."""
+    n_rows = len(panels) // 3
     with plt.style.context(STYLE):
-        figure, axes = plt.subplots(3, 3, figsize=(TWO_COLUMNS, 7.6))
-        for letter, ax, draw in zip("ABCDEFGHI", axes.flat, PANELS, strict=True):
+        figure, axes = plt.subplots(n_rows, 3, figsize=(TWO_COLUMNS, 0.5 + 2.4 * n_rows))
+        for ax, draw in zip(axes.flat, panels, strict=True):
             draw(ax, run)
-            ax.set_title(rf"$\bf{{{letter}}}$  {ax.get_title(loc='left')}")
-        networks = ds.sizes["network"]
+        lettered(list(axes.flat), "ABCDEF"[: len(panels)])
+        networks = run.ds.sizes["network"]
         figure.suptitle(
-            f"Lyapunov exponents of weakly coupled residual networks: N = {run.size}, r = {RADIUS},\n"
-            f"{networks} networks (mean ± SD), driven by digits, T = {run.n_steps} (scale: {ds.attrs['scale']})"
+            f"{title}: N = {run.size}, r = {RADIUS},\n"
+            f"{networks} networks (mean ± SD), driven by digits, T = {run.n_steps} (scale: {run.ds.attrs['scale']})"
         )
     return figure
 
@@ -345,8 +359,9 @@ def numbers(ds: xr.Dataset) -> str:
 
 
 def main() -> None:
-    """Draw, and print the numbers."""
+    """Draw the figure and its supplement, and print the numbers."""
     run_one("eq13", SOURCE, make, __doc__, numbers)
+    run("eq13_supplement", {"data": SOURCE}, lambda datasets: make_supplement(datasets["data"]), __doc__)
 
 
 if __name__ == "__main__":

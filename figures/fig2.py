@@ -125,7 +125,7 @@ def draw_rates(ax: Axes, ds: xr.Dataset) -> None:
     ax.fill_between(radius, mean.min("exponent"), mean.max("exponent"), color="0.88", label="range of the exponents")
     ax.axhline(0.0, color="black", linewidth=0.8, linestyle="--")
     ax.set(xlabel="radius r", ylabel="rate − log r (nats/step)", title="deviation from log r")
-    ax.legend(loc="center left", bbox_to_anchor=(0.02, 0.28))
+    ax.legend(loc="center left", bbox_to_anchor=(0.02, 0.28), frameon=True, framealpha=1.0, edgecolor="none")
 
 
 def draw_growth(ax: Axes, ds: xr.Dataset) -> None:

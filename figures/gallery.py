@@ -13,13 +13,18 @@ import argparse
 import ast
 import importlib.util
 import os
-import subprocess
+import runpy
 import sys
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stdout
+from io import StringIO
+from multiprocessing import get_context
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import summary
 from claims import CLAIMS, NOT_SEEN, NOT_YET, SEEN, SOURCES, UNDECIDED, WAITING
 from drawing import OUTPUT, ROOT, Source, read, recompute
@@ -64,7 +69,8 @@ def figure_section(name: str, title: str, output: Path, data: Path) -> list[str]
     """Return a figure's or table's part of the page."""
     lines = [f"### {name}: {title}", ""]
     if (output / f"{name}.png").is_file():
-        lines += [f"![{name}](output/{name}.png)", ""]
+        pictures = [output / f"{name}.png", output / f"{name}_supplement.png"]
+        lines += [line for one in pictures if one.is_file() for line in (f"![{one.stem}](output/{one.name})", "")]
     elif (output / f"{name}.md").is_file():
         lines += [(output / f"{name}.md").read_text().strip(), ""]
     lines += [*caption(name), f"`python figures/{name}.py`"]
@@ -141,12 +147,22 @@ def page(output: Path, data: Path) -> str:
 
 
 def draw(name: str) -> str:
-    """Run the script of a figure or table in a process of its own, and return how long it took, or why it failed."""
-    started = time.perf_counter()
-    command = [sys.executable, str(ROOT / "figures" / f"{name}.py")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    last = (done.stderr if done.returncode else done.stdout).strip().splitlines()[-1:]
-    return f"{name}: {time.perf_counter() - started:.1f} s{', ' + ''.join(last) if done.returncode else ''}"
+    """Run the script of a figure or table, and return how long it took, or why it failed."""
+    started, script = time.perf_counter(), ROOT / "figures" / f"{name}.py"
+    sys.argv, failure = [str(script)], ""
+    try:
+        with redirect_stdout(StringIO()):
+            runpy.run_path(str(script), run_name="__main__")
+    except (Exception, SystemExit) as error:
+        failure = f", {type(error).__name__}: {error}"
+    plt.close("all")
+    return f"{name}: {time.perf_counter() - started:.1f} s{failure}"
+
+
+def draw_all(names: Iterable[str]) -> Iterator[str]:
+    """Draw figures and tables in one process per core, which imports once what they share."""
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        yield from pool.map(draw, names)
 
 
 def main() -> None:
@@ -158,9 +174,8 @@ def main() -> None:
     if options.recompute:
         recompute(all_sources())
     if options.draw or options.recompute:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for line in pool.map(draw, (*FIGURES, *TABLES)):
-                print(line, flush=True)
+        for line in draw_all((*FIGURES, *TABLES)):
+            print(line, flush=True)
     path = ROOT / "figures" / "README.md"
     with replacing(path) as temporary:
         temporary.write_text(page(OUTPUT, ROOT / "data"))

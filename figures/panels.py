@@ -52,17 +52,24 @@ def palette(*values: xr.DataArray) -> dict[float, str]:
 
 
 def learning_curves(
-    ax: Axes, ds: xr.Dataset, legend: bool = True, colour_of: Mapping[float, str] | None = None
+    ax: Axes,
+    ds: xr.Dataset,
+    legend: bool = True,
+    colour_of: Mapping[float, str] | None = None,
+    name_of: Mapping[str, str] | None = None,
 ) -> None:
     """Draw test scores against iterations: median and quartiles over networks, one colour per swept value.
 
-    Values stand at the ends of their curves, unless there is a legend.
+    Values, or their names, stand at the ends of their curves, unless there is a legend.
     """
     dim = swept_parameter(ds)
     colour_of = palette(ds[dim]) if colour_of is None else colour_of
     ends = []
     for value in ds[dim].values.tolist():
-        colour, label = colour_of[value], value if isinstance(value, str) else f"{value:.4g}"
+        colour, label = (
+            colour_of[value],
+            f"{value:.4g}" if not isinstance(value, str) else (name_of or {}).get(value, value),
+        )
         scores = ds["test_score"].sel({dim: value})
         low, middle, high = quartiles(scores)
         ax.plot(ds["iteration"], middle, color=colour, label=label)

@@ -83,32 +83,29 @@ def claim(
     return add
 
 
-def judged(
-    effects: Iterable[Effect], about: str = "", also: str = "", level: float = LEVEL, some: bool = False
-) -> Verdict:
-    """Return the verdict on a claim that asks for all of these effects, or for some of them, and their numbers.
+def judged(effects: Iterable[Effect], about: str = "", also: str = "", level: float = LEVEL) -> Verdict:
+    """Return the verdict on a claim that asks for all of these effects, and their numbers.
 
     *Seen*: every effect is at least as large as the smallest that counts, its interval is above 0, and its p-value is
     at most 0.025, or 0.05 where effects of several independent data must all be there. *Not seen*: the interval of one
     of them is below the smallest that counts. *Undecided*: else, and where there are fewer than three networks, or too
-    few that learnt. Of some, one that is seen is enough, and all must not be seen.
+    few that learnt.
 
     If the verdict were another one with half or twice the smallest effects that count, the evidence says so.
     """
     effects = list(effects)
-    verdict = _verdict(effects, level, some)
+    verdict = _verdict(effects, level)
     evidence = about + "; ".join(map(str, effects)) + (f"; {also}" if also else "")
     for factor, said in ((0.5, "half"), (2.0, "twice")):
-        other = _verdict([replace(one, smallest=factor * one.smallest) for one in effects], level, some)
+        other = _verdict([replace(one, smallest=factor * one.smallest) for one in effects], level)
         if other != verdict:
             evidence += f"; the verdict hangs on a threshold: {other} if {said} the effect counted"
     return verdict, evidence
 
 
-def _verdict(effects: list[Effect], level: float, some: bool) -> str:
+def _verdict(effects: list[Effect], level: float) -> str:
     found = [judged_alone(effect, level) for effect in effects]
-    first, last = (SEEN, NOT_SEEN) if some else (NOT_SEEN, SEEN)
-    return first if first in found else UNDECIDED if UNDECIDED in found else last
+    return NOT_SEEN if NOT_SEEN in found else UNDECIDED if UNDECIDED in found else SEEN
 
 
 def judged_alone(effect: Effect, level: float) -> str:

@@ -59,7 +59,7 @@ def test_shares_of_seen(claim):
     assert _share_seen(claim, made_up) >= 0.9
     assert _share_seen(claim, _shuffled(claim, made_up, 5)) <= 0.05
     for own in _own(claim, made_up[0]):
-        assert _share_seen(claim, _shuffled(claim, [own], 100)) <= 0.05
+        assert _share_seen(claim, _shuffled(claim, [own], 200)) <= 0.05
         assert claim.ask(*own) == claim.verdict(_committed())  # nothing else is asked
 
 
@@ -78,17 +78,6 @@ def test_a_verdict_that_hangs_on_a_threshold_says_so():
     verdict, evidence = judged([margin("", values, smallest=0.07)])
     assert verdict == claims.SEEN
     assert evidence.endswith("the verdict hangs on a threshold: not seen if twice the effect counted")
-
-
-def test_of_some_effects_one_is_enough():
-    good, bad, unclear = (statistics.margin("", np.array(v)) for v in ([1.0, 2, 3], [-1.0, -2, -3], [-1.0, 0, 1]))
-    judged = claims.judging.judged
-    assert [judged(pair, some=True)[0] for pair in ((good, bad), (bad, bad), (bad, unclear))] == [
-        claims.SEEN,
-        claims.NOT_SEEN,
-        claims.UNDECIDED,
-    ]
-    assert judged((good, bad))[0] == claims.NOT_SEEN
 
 
 @every_claim

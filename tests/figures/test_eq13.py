@@ -49,6 +49,19 @@ def axes(ds):
     plt.close(drawn)
 
 
+@pytest.fixture
+def supplement(ds):
+    drawn = figure.make_supplement(ds)
+    yield drawn.axes
+    plt.close(drawn)
+
+
+def test_panels(axes, supplement):
+    assert (len(axes), len(supplement)) == (3, 6)
+    titles = [ax.get_title(loc="left") for ax in (*axes, *supplement)]
+    assert [title[5] for title in titles] == list("ABCABCDEF")
+
+
 def _line(ax, label):
     return next(line for line in ax.get_lines() if label in str(line.get_label()))
 
@@ -106,23 +119,23 @@ def test_deviation_panel(ds, axes):
     assert "slope" in str(_line(axes[0], "αT = 60").get_label())
 
 
-def test_remainder_panel(ds, axes):
+def test_remainder_panel(ds, supplement):
     at = ds.sel(model="identity", inputs="digit", radius=0.98, coupling=COUPLINGS).isel(hidden_size=0)
     for label, name in (("short time", "fixed_time"), ("long", "long_time"), ("averaged", "averaged")):
         expected = at[f"{name}_remainder"].max("trajectory").mean("network")
-        np.testing.assert_allclose(_line(axes[1], label).get_ydata(), expected)
+        np.testing.assert_allclose(_line(supplement[0], label).get_ydata(), expected)
 
 
-def test_spectrum_panel_shows_measured_over_predicted(ds, axes):
+def test_spectrum_panel_shows_measured_over_predicted(ds, supplement):
     at = ds.sel(model="heterogeneous", inputs="digit", radius=0.98, network=0, coupling=1e-2).isel(hidden_size=0)
-    line = _line(axes[3], "0.01")
+    line = _line(supplement[1], "0.01")
     np.testing.assert_allclose(line.get_xdata(), at.predicted_exponent)
     np.testing.assert_allclose(line.get_ydata(), at.lyapunov_exponent)
 
 
-def test_convergence_panel_shows_the_residual_that_is_not_normal(ds, axes):
+def test_convergence_panel_shows_the_residual_that_is_not_normal(ds, supplement):
     at = ds.running_deviation.sel(model=analysis.NOT_NORMAL, inputs=analysis.UNCOUPLED, radius=0.98, coupling=0.0)
-    line = _line(axes[5], analysis.NOT_NORMAL)
+    line = _line(supplement[3], analysis.NOT_NORMAL)
     np.testing.assert_allclose(line.get_ydata(), at.isel(hidden_size=0).mean("network"), rtol=1e-6)
     assert float(line.get_ydata()[0]) > 1e-4
 
@@ -132,7 +145,7 @@ def test_panel_of_where_weak_coupling_ends(ds, axes):
     expected = at.max("trajectory").mean("network") / -np.log(0.9)
     assert any(
         len(line.get_ydata()) == 3 and np.allclose(line.get_ydata(), expected, rtol=1e-9)
-        for line in axes[6].get_lines()
+        for line in axes[2].get_lines()
     )
 
 

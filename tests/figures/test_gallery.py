@@ -1,6 +1,7 @@
 """The gallery: verdicts follow the data, what is missing is said, and the page names every figure."""
 
 import importlib
+import re
 
 import numpy as np
 import pytest
@@ -99,18 +100,29 @@ def test_recompute(monkeypatch, capsys, tmp_path):
     sources = list(claims.SOURCES.values())
     monkeypatch.setattr(gallery, "all_sources", lambda: [*sources[:3], sources[0]])
     monkeypatch.setattr(gallery, "sources_of", lambda name: sources[:1])
+    drawn = []
+    monkeypatch.setattr(gallery, "draw_all", lambda names: drawn.extend(names) or [])
     (tmp_path / "figures").mkdir()
     marks = [f"{gallery.summary.BEGIN} old {gallery.summary.END}".format(part, part) for part in gallery.summary.PARTS]
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "paper.md").write_text(f"before {' between '.join(marks)} after")
     monkeypatch.setattr("sys.argv", ["gallery.py", "--recompute"])
     gallery.main()
-    computed = [command[1] for command in commands[:3]]
-    assert computed == [source.command.split()[1] for source in sources[:3]]
-    assert len(commands) == 3 + len(gallery.FIGURES) + len(gallery.TABLES)
+    assert [command[1] for command in commands] == [source.command.split()[1] for source in sources[:3]]
+    assert drawn == [*gallery.FIGURES, *gallery.TABLES]
     assert (tmp_path / "figures" / "README.md").is_file()
     text = (tmp_path / "docs" / "paper.md").read_text()
     assert (text.startswith("before"), text.endswith("after"), "old" in text) == (True, True, False)
+
+
+def test_drawing_says_what_failed(monkeypatch, tmp_path):
+    (tmp_path / "figures").mkdir()
+    for name, code in (("good", "print('said')"), ("bad", "raise SystemExit('no data')")):
+        (tmp_path / "figures" / f"{name}.py").write_text(code)
+    monkeypatch.setattr(gallery, "ROOT", tmp_path)
+    monkeypatch.setattr("sys.argv", [])
+    assert re.fullmatch(r"good: \d+\.\d s", gallery.draw("good"))
+    assert re.fullmatch(r"bad: \d+\.\d s, SystemExit: no data", gallery.draw("bad"))
 
 
 def test_what_is_recomputed():
