@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 
-from lyapkit.plots.drawing import FEW, axes_or_new, finite, styled
+from lyapkit.plots.drawing import FEW, Lines, axes_or_new, finite, picture
 
 MOST_MODELS = 10  # that can be told apart by their colours
 
 
-@styled
-def plot_comparison(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
+@picture("lyapunov_exponent", of="compare")
+def plot_comparison(ds: xr.Dataset, ax: Axes | None = None, **options: Any) -> Axes:
     """Plot the exponents of several models against their rank, each a line with a band of ± standard error.
 
     Parameters
@@ -22,6 +24,8 @@ def plot_comparison(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
         What `compare` returned.
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
+    **options
+        Of matplotlib, for the lines: `label`, `color`, `linewidth` and others.
 
     Returns
     -------
@@ -38,13 +42,15 @@ def plot_comparison(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
         raise ValueError(
             f"{ds.sizes['model']} models cannot be told apart in one picture: select {MOST_MODELS} at most"
         )
-    ax = axes_or_new(ax)
+    ax, asked = axes_or_new(ax), Lines(options)
     rank = ds["exponent"].values
     few = len(rank) <= FEW
-    for name, colour in zip(ds["model"].values, sns.color_palette("colorblind", ds.sizes["model"]), strict=True):
+    style = asked.like(marker="o" if few else None, markersize=4)
+    for name, own in zip(ds["model"].values, sns.color_palette("colorblind", ds.sizes["model"]), strict=True):
+        colour = asked.coloured(own)
         one = ds.sel(model=name)
         values, errors = finite(one["lyapunov_exponent"]), one["standard_error"].fillna(0.0).values
-        ax.plot(rank, values, color=colour, marker="o" if few else None, markersize=4, label=str(name))
+        ax.plot(rank, values, color=colour, label=asked.named(str(name)), **style)
         ax.fill_between(rank, values - errors, values + errors, color=colour, alpha=0.25, linewidth=0)
         bounds = one["is_bound"].values.astype(bool) & np.isfinite(values)
         if bounds.any():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -11,27 +11,29 @@ import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 
-from lyapkit.plots.drawing import FEW, axes_or_new, styled, time_label, title
+from lyapkit.plots.drawing import FEW, Lines, axes_or_new, picture, time_label, title
 
 N_BINS = 60
 RIGHT = 90.0  # degrees
 
 
-@styled
-def plot_covariant_vectors(ds: xr.Dataset) -> Axes:
+@picture("covariant_vector", of="covariant_vectors")
+def plot_covariant_vectors(ds: xr.Dataset, ax: Sequence[Axes] | None = None) -> Axes:
     """Plot angles along time, their histogram, and the state variables that carry each direction, one above the other.
 
     Parameters
     ----------
     ds : xarray.Dataset
         What `covariant_vectors` returned.
+    ax : sequence of three matplotlib.axes.Axes, optional
+        Where to draw. Default: a new figure.
 
     Returns
     -------
     matplotlib.axes.Axes
         The first of the three.
     """
-    axes = plt.subplots(3, figsize=(6.4, 10.0), layout="constrained", height_ratios=(2, 2, 3))[1]
+    axes = plt.subplots(3, figsize=(6.4, 10.0), layout="constrained", height_ratios=(2, 2, 3))[1] if ax is None else ax
     for draw, ax in zip((plot_angles, plot_angle_histogram, plot_directions), axes, strict=True):
         draw(ds, ax)
         ax.set_title("")
@@ -39,8 +41,8 @@ def plot_covariant_vectors(ds: xr.Dataset) -> Axes:
     return axes[0]
 
 
-@styled
-def plot_angles(ds: xr.Dataset, ax: Axes | None = None, trajectory: int = 0) -> Axes:
+@picture("covariant_vector", of="covariant_vectors")
+def plot_angles(ds: xr.Dataset, ax: Axes | None = None, trajectory: int = 0, **options: Any) -> Axes:
     """Plot the angles between named subspaces along one trajectory; without any, between neighbouring vectors.
 
     Parameters
@@ -51,23 +53,27 @@ def plot_angles(ds: xr.Dataset, ax: Axes | None = None, trajectory: int = 0) -> 
         Where to draw. Default: a new figure.
     trajectory : int
         Which one.
+    **options
+        Of matplotlib, for the lines: `label`, `color`, `linewidth` and others.
 
     Returns
     -------
     matplotlib.axes.Axes
     """
-    ax = axes_or_new(ax)
+    ax, asked = axes_or_new(ax), Lines(options)
     for label, angles, colour in _angles(ds.sel(trajectory=trajectory)):
-        ax.plot(ds["time"], angles, color=colour, linewidth=0.9, label=label)
-    ax.set(xlabel=time_label(ds["time"].attrs["units"]), ylabel="angle (degrees)", title=title(ds))
+        style = asked.like(linewidth=0.9)
+        ax.plot(ds["time"], angles, color=asked.coloured(colour), label=asked.named(label), **style)
+    ax.set(xlabel=time_label(ds["time"].attrs["units"]), ylabel="angle (degrees)")
+    asked.title(ax, ds)
     ax.set_ylim(0.0, None)
     ax.margins(x=0)
     ax.legend()
     return ax
 
 
-@styled
-def plot_angle_histogram(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
+@picture("covariant_vector", of="covariant_vectors")
+def plot_angle_histogram(ds: xr.Dataset, ax: Axes | None = None, **options: Any) -> Axes:
     """Plot how often angles between named subspaces, or neighbouring vectors, take each value.
 
     A density that vanishes towards 0 speaks for hyperbolicity: the spaces never touch.
@@ -78,24 +84,28 @@ def plot_angle_histogram(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
         What `covariant_vectors` returned.
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
+    **options
+        Of matplotlib, for the histograms: `label`, `color`, `linewidth` and others.
 
     Returns
     -------
     matplotlib.axes.Axes
     """
-    ax = axes_or_new(ax)
+    ax, asked = axes_or_new(ax), Lines(options)
     for label, angles, colour in _angles(ds):
         known = angles[np.isfinite(angles)]
         smallest = f", smallest {known.min():.3g}°" if known.size else ""
-        style: dict[str, Any] = {"color": colour, "histtype": "stepfilled", "alpha": 0.45, "label": label + smallest}
-        ax.hist(known, bins=np.linspace(0.0, RIGHT, N_BINS + 1).tolist(), density=True, **style)
-    ax.set(xlabel="angle (degrees)", ylabel="density (per degree)", title=title(ds), xlim=(0.0, RIGHT))
+        bins = np.linspace(0.0, RIGHT, N_BINS + 1).tolist()
+        style = asked.like(bins=bins, density=True, histtype="stepfilled", alpha=0.45)
+        ax.hist(known, color=asked.coloured(colour), label=asked.named(label + smallest), **style)
+    ax.set(xlabel="angle (degrees)", ylabel="density (per degree)", xlim=(0.0, RIGHT))
+    asked.title(ax, ds)
     ax.legend()
     return ax
 
 
-@styled
-def plot_directions(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
+@picture("covariant_vector", of="covariant_vectors")
+def plot_directions(ds: xr.Dataset, ax: Axes | None = None, **options: Any) -> Axes:
     """Plot which state variables carry each direction: mean squared components, each row adding up to 1.
 
     The states of networks come layer by layer; an LSTM's outputs h before its cells c.
@@ -106,6 +116,8 @@ def plot_directions(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
         What `covariant_vectors` returned.
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
+    **options
+        Of matplotlib, for the image: `cmap`, `vmin`, `vmax` and others.
 
     Returns
     -------
@@ -115,9 +127,8 @@ def plot_directions(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     shares = (ds["covariant_vector"].astype(float) ** 2).mean(["trajectory", "time"])
     k, size = shares.shape
     extent = (-0.5, size - 0.5, k + 0.5, 0.5)
-    image = ax.imshow(
-        shares, aspect="auto", cmap="viridis", vmin=0, extent=extent, vmax=np.nanquantile(shares, 0.995) or None
-    )
+    own: dict[str, Any] = {"cmap": "viridis", "vmin": 0, "vmax": np.nanquantile(shares, 0.995) or None}
+    image = ax.imshow(shares, aspect="auto", extent=extent, **own | options)
     ax.figure.colorbar(image, ax=ax, label="mean squared component")
     ax.set(xlabel="state variable", ylabel="exponent (rank)", title=title(ds))
     if k <= FEW:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, ParamSpec
 
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.cbook import normalize_kwargs
+from matplotlib.lines import Line2D
 
 from lyapkit.files.writing import check_writable, replacing
 
@@ -26,15 +29,64 @@ _METADATA: dict[str, dict[str, Any]] = {
 }  # what would change from run to run
 
 
-def styled(draw: Callable[P, Axes]) -> Callable[P, Axes]:
-    """Draw in lyapkit's style, whatever style is set."""
+def picture(*variables: str, of: str) -> Callable[[Callable[P, Axes]], Callable[P, Axes]]:
+    """Return a decorator: draw in lyapkit's style, whatever style is set, what holds one of these variables.
 
-    @functools.wraps(draw)
-    def in_style(*arguments: P.args, **options: P.kwargs) -> Axes:
-        with plt.style.context(STYLE):
-            return draw(*arguments, **options)
+    Parameters
+    ----------
+    *variables : str
+        By which the right dataset is known.
+    of : str
+        The function that returns it.
+    """
 
-    return in_style
+    def decorator(draw: Callable[P, Axes]) -> Callable[P, Axes]:
+        @functools.wraps(draw)
+        def in_style(*arguments: P.args, **options: P.kwargs) -> Axes:
+            ds: Any = arguments[0] if arguments else options["ds"]
+            held = set(getattr(ds, "variables", ()))
+            if not held & set(variables):
+                got = f"a dataset of {', '.join(map(str, ds.data_vars)) or 'nothing'}" if held else type(ds).__name__
+                raise ValueError(f"{draw.__name__} got {got}, expected what lyapkit.{of} returns")
+            with plt.style.context(STYLE):
+                return draw(*arguments, **options)
+
+        return in_style
+
+    return decorator
+
+
+class Lines:
+    """What is asked of the lines of a picture: `label`, `color`, and all else that matplotlib's lines take.
+
+    Where a picture has several lines, the label comes before what each is called, and the colour is one for all.
+    """
+
+    def __init__(self, options: Mapping[str, Any], kind: type[Artist] = Line2D) -> None:
+        self.options = normalize_kwargs(dict(options), kind)
+        self.label: str | None = self.options.pop("label", None)
+        self.color = self.options.pop("color", None)
+
+    def named(self, own: str) -> str:
+        """Return the label of one of several things."""
+        return own if self.label is None else f"{self.label}, {own}"
+
+    def only(self, own: str) -> str:
+        """Return the label of the only thing."""
+        return own if self.label is None else self.label
+
+    def coloured(self, own: Any) -> Any:
+        """Return the colour of a thing that has this one of its own."""
+        return own if self.color is None else self.color
+
+    def like(self, **own: Any) -> dict[str, Any]:
+        """Return options for matplotlib: those asked for, in front of a picture's own."""
+        return own | self.options
+
+    def title(self, ax: Axes, ds: xr.Dataset) -> None:
+        """Set the title, unless labels say what is what."""
+        if self.label is None:
+            ax.set_title(title(ds))
 
 
 def save_figure(ax: Axes, path: str | Path, style: Path = STYLE) -> Path:

@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 
-from lyapkit.plots.drawing import MEAN_COLOUR, THEORY_COLOUR, axes_or_new, styled, title
+from lyapkit.plots.drawing import MEAN_COLOUR, THEORY_COLOUR, Lines, axes_or_new, picture
 
 _CRITICAL = {"radius": 1.0}  # where a diverging scale of colours has its middle
 _NEAR, _FAR = 0.005, 0.1  # distances from there: below which the scale is linear, and where it ends
@@ -18,8 +18,8 @@ _FROM_SUB_TO_SUPERCRITICAL = ["#56B4E9", "#0072B2", "#1A1A1A", "#D55E00", "#E69F
 _PER_NETWORK = ("network", "iteration")
 
 
-@styled
-def plot_learning_curves(ds: xr.Dataset, ax: Axes | None = None, score: str = "test_score") -> Axes:
+@picture("test_score", of="train")
+def plot_learning_curves(ds: xr.Dataset, ax: Axes | None = None, score: str = "test_score", **options: Any) -> Axes:
     """Plot test scores against iterations: one line per network, or mean ± SD over networks per swept value.
 
     Parameters
@@ -30,36 +30,41 @@ def plot_learning_curves(ds: xr.Dataset, ax: Axes | None = None, score: str = "t
         Where to draw. Default: a new figure.
     score : "test_score", "test_loss" or "train_loss"
         What to draw.
+    **options
+        Of matplotlib, for the curves: `label`, `color`, `linewidth` and others.
 
     Returns
     -------
     matplotlib.axes.Axes
     """
-    ax = axes_or_new(ax)
+    ax, asked = axes_or_new(ax), Lines(options)
     curves, swept = ds[score], swept_parameter(ds)
     iteration = ds["iteration"].values
     if swept is None:
-        for index, colour in zip(ds["network"].values, colours(ds["network"].values), strict=True):
+        for index, own in zip(ds["network"].values, colours(ds["network"].values), strict=True):
             values = curves.sel(network=index).values
             known = ~np.isnan(values)
-            ax.plot(iteration[known], values[known], color=colour, label=f"network {index}")
+            label = asked.named(f"network {index}")
+            ax.plot(iteration[known], values[known], color=asked.coloured(own), label=label, **asked.options)
     else:
-        for value, colour in zip(ds[swept].values, colours(ds[swept].values, swept), strict=True):
+        for value, own in zip(ds[swept].values, colours(ds[swept].values, swept), strict=True):
+            colour = asked.coloured(own)
             one = curves.sel({swept: value})
             mean, spread = one.mean("network").values, deviation(one).values
             known = ~np.isnan(mean)
-            ax.plot(iteration[known], mean[known], color=colour, label=_text(value))
+            ax.plot(iteration[known], mean[known], color=colour, label=asked.named(_text(value)), **asked.options)
             band = (mean - spread)[known], (mean + spread)[known]
             ax.fill_between(iteration[known], *band, color=colour, alpha=0.2, linewidth=0)
     attributes = curves.attrs
-    ax.set(xlabel="training iteration", ylabel=_label(attributes), title=title(ds))
+    ax.set(xlabel="training iteration", ylabel=_label(attributes))
+    asked.title(ax, ds)
     heading = None if swept is None else ds[swept].attrs.get("long_name", swept)
     ax.legend(title=heading, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax
 
 
-@styled
-def plot_scores(ds: xr.Dataset, ax: Axes | None = None, variable: str = "best_score") -> Axes:
+@picture("test_score", of="train")
+def plot_scores(ds: xr.Dataset, ax: Axes | None = None, variable: str = "best_score", **options: Any) -> Axes:
     """Plot a number per network against the swept parameter: mean ± SD over networks, each network faint behind.
 
     Parameters
@@ -70,6 +75,8 @@ def plot_scores(ds: xr.Dataset, ax: Axes | None = None, variable: str = "best_sc
         Where to draw. Default: a new figure.
     variable : "best_score" or "iterations_to_minimal_performance"
         What to draw. Networks that never reach minimal performance count with the last iteration, as in the paper.
+    **options
+        Of matplotlib, for the means: `label`, `color`, `linewidth` and others.
 
     Returns
     -------
@@ -83,13 +90,15 @@ def plot_scores(ds: xr.Dataset, ax: Axes | None = None, variable: str = "best_sc
     swept = swept_parameter(ds)
     if swept is None:
         raise ValueError("nothing was swept here: the dataset has no dimension but network and iteration")
-    ax = axes_or_new(ax)
+    ax, asked = axes_or_new(ax), Lines(options)
     values = until_minimal_performance(ds) if variable == "iterations_to_minimal_performance" else ds[variable]
     names = ds[swept].values
     place = np.arange(len(names)) if names.dtype.kind in "UOT" else names
     for network in ds["network"].values:
         ax.plot(place, values.sel(network=network), ".", color="0.6", markersize=4, zorder=1)
-    ax.errorbar(place, values.mean("network"), deviation(values), fmt="o-", color=MEAN_COLOUR, capsize=3, markersize=5)
+    style = asked.like(marker="o", linestyle="-", capsize=3, markersize=5)
+    colour = asked.coloured(MEAN_COLOUR)
+    ax.errorbar(place, values.mean("network"), deviation(values), color=colour, label=asked.label, **style)
     if names.dtype.kind in "UOT":
         ax.set_xticks(place, names, rotation=30, ha="right")
         ax.set_xlabel("")
@@ -97,12 +106,15 @@ def plot_scores(ds: xr.Dataset, ax: Axes | None = None, variable: str = "best_sc
         ax.set_xlabel(_label(ds[swept].attrs))
         if swept in _CRITICAL:
             ax.axvline(_CRITICAL[swept], color="black", linewidth=0.8, linestyle="--")
-    ax.set(ylabel=_label(values.attrs), title=title(ds))
+    ax.set_ylabel(_label(values.attrs))
+    asked.title(ax, ds)
+    if asked.label is not None:
+        ax.legend()
     return ax
 
 
-@styled
-def plot_power_spectrum(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
+@picture("power", of="power_spectrum")
+def plot_power_spectrum(ds: xr.Dataset, ax: Axes | None = None, **options: Any) -> Axes:
     """Plot a task's mean power spectrum, with its characteristic frequency.
 
     Parameters
@@ -111,22 +123,25 @@ def plot_power_spectrum(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
         What `power_spectrum` returned.
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
+    **options
+        Of matplotlib, for the spectra: `label`, `color`, `linewidth` and others.
 
     Returns
     -------
     matplotlib.axes.Axes
     """
-    ax = axes_or_new(ax)
+    ax, asked = axes_or_new(ax), Lines(options)
     for feature, colour in zip(ds["feature"].values, colours(ds["feature"].values), strict=True):
         one = ds.sel(feature=feature)
-        own = MEAN_COLOUR if len(ds["feature"]) == 1 else colour
-        label = "power" if len(ds["feature"]) == 1 else f"feature {feature}"
-        ax.plot(one["frequency"], one["power"], color=own, linewidth=1, label=label)
+        own = asked.coloured(MEAN_COLOUR if len(ds["feature"]) == 1 else colour)
+        label = asked.only("power") if len(ds["feature"]) == 1 else asked.named(f"feature {feature}")
+        ax.plot(one["frequency"], one["power"], color=own, label=label, **asked.like(linewidth=1))
         peak = float(one["characteristic_frequency"])
-        label = f"largest at {peak:.4g} rad per step, a period of {2 * np.pi / peak:.3g} steps"
+        label = asked.named(f"largest at {peak:.4g} rad per step, a period of {2 * np.pi / peak:.3g} steps")
         ax.axvline(peak, color=THEORY_COLOUR, linewidth=0.8, linestyle="--", label=label)
     ax.set(yscale="log", xlabel=_label(ds["frequency"].attrs), ylabel=_label(ds["power"].attrs))
-    ax.set_title(f"{ds.attrs['task']}, {ds.attrs['n_steps']} steps")
+    if asked.label is None:
+        ax.set_title(f"{ds.attrs['task']}, {ds.attrs['n_steps']} steps")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13))
     return ax
 
