@@ -1,8 +1,10 @@
 """Pictures and tables show the numbers of the dataset."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from torch import nn
 
 import lyapkit as lk
@@ -278,3 +280,34 @@ def test_plot_hessian_density():
     np.testing.assert_array_equal(ax.lines[0].get_xdata(), ds.value)
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), ds.density)
     assert ax.get_yscale() == "log"
+
+
+def _of_learning(analysis, **options):
+    return getattr(lk, analysis)(*_learning_problem(), **options)
+
+
+PICTURES = {
+    "plot_spectrum": lambda few: few,
+    "plot_convergence": lambda few: few,
+    "plot_gradient_norms": lambda few: _of_learning("gradient_norms"),
+    "plot_hessian_eigenvalues": lambda few: _of_learning("hessian_eigenvalues", k=3),
+    "plot_modulation": lambda few: _of_learning("learning_rate_modulation", k=2, learning_rate=0.1),
+    "plot_hessian_density": lambda few: _of_learning("hessian_density", n_steps=10, n_vectors=3),
+    "plot_comparison": lambda few: lk.compare({"a": few, "b": few}),
+    "plot_power_spectrum": lambda few: lk.power_spectrum(lk.task("add20"), n_samples=20),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures_take_words_of_matplotlib_and_refuse_other_datasets(few, name):
+    plot, ds = getattr(lk, name), PICTURES[name](few)
+    ax = plt.subplots()[1]
+    assert plot(ds, ax, label="mine", color="#123456", lw=3.5) is ax
+    lines = [line for line in ax.lines if line.get_color() == "#123456"]
+    assert any(line.get_linewidth() == 3.5 for line in lines)
+    labels = ax.get_legend_handles_labels()[1]
+    assert any(label.startswith("mine") for label in labels)
+    with pytest.raises(ValueError, match=rf"{name} got a dataset of nothing_known, expected what lyapkit\."):
+        plot(xr.Dataset({"nothing_known": 1.0}))
+    with pytest.raises(AttributeError, match="no_such_word"):
+        plot(ds, no_such_word=1)
