@@ -86,7 +86,7 @@ def lozi(a: float = 1.7, b: float = 0.5) -> Map:
 
 
 def ikeda(u: float = 0.9, a: float = 0.4, b: float = 6.0) -> Map:
-    """Return the Ikeda map z ← 1 + u z exp(i (a − b/(1 + |z|²))), z = x + i y (Ikeda 1979; Hammel et al. 1985).
+    """Return the Ikeda map z ← 1 + u z exp(i (a − b/(1 + x² + y²))), z = x + i y (Ikeda 1979; Hammel et al. 1985).
 
     Exponents 0.50760 and −0.71832 (Sprott 2003); their sum is 2 ln u exactly.
     """
