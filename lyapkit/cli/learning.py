@@ -22,7 +22,7 @@ from lyapkit.cli.options import (
     Readout,
     Targets,
 )
-from lyapkit.cli.reading import learning_problem
+from lyapkit.cli.reading import learning_problem, steps_that_count
 from lyapkit.cli.results import check_paths, finish
 
 if TYPE_CHECKING:
@@ -48,11 +48,10 @@ def gradients(
 ) -> None:
     """Compute how the gradients of the network in CHECKPOINT fade or grow on their way back (Eq. 10 and 15)."""
     import lyapkit as lk
-    from lyapkit.files.sequences import read_targets
 
     check_paths(output, plot, checkpoint, inputs, targets, lengths, module, loss)
     given = learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity, key, ignore)
-    ds = lk.gradient_norms(*given, lengths=None if lengths is None else read_targets(lengths), progress=progress)
+    ds = lk.gradient_norms(*given, lengths=steps_that_count(lengths), progress=progress)
     finish(ds, _decay_rates, output, plot, lk.plot_gradient_norms)
 
 
@@ -79,14 +78,12 @@ def curvature(
 ) -> None:
     """Compute leading Hessian eigenvalues of the loss of the network in CHECKPOINT (Eq. 6)."""
     import lyapkit as lk
-    from lyapkit.files.sequences import read_targets
 
     check_paths(output, plot, checkpoint, inputs, targets, lengths, module, loss)
     given = learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity, key, ignore)
     block = parameters.split(",") if "," in parameters else parameters
     options: dict[str, Any] = {"which": which, "parameters": block, "seed": seed, "progress": progress}
-    steps = None if lengths is None else read_targets(lengths)
-    ds = lk.hessian_eigenvalues(*given, n_eigenvalues, **options, lengths=steps)
+    ds = lk.hessian_eigenvalues(*given, n_eigenvalues, **options, lengths=steps_that_count(lengths))
     finish(ds, _eigenvalue_table, output, plot, lk.plot_hessian_eigenvalues)
 
 

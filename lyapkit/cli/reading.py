@@ -71,6 +71,13 @@ def of_one_length(path: Path) -> np.ndarray | xr.DataArray:
     return sequences
 
 
+def steps_that_count(lengths: Path | None) -> np.ndarray | None:
+    """Return how many steps of each sequence count, if there is a file that says it."""
+    from lyapkit.files.sequences import read_targets
+
+    return None if lengths is None else read_targets(lengths)
+
+
 def name_among(paths: list[Path], path: Path) -> str:
     """Return a name that tells a file from the others: its own, or with its folder."""
     return str(path) if [other.stem for other in paths].count(path.stem) > 1 else path.stem

@@ -27,7 +27,7 @@ from lyapkit.cli.options import (
     Steps,
     Transient,
 )
-from lyapkit.cli.reading import loaded, name_among, of_one_length, refuse_with_module
+from lyapkit.cli.reading import loaded, name_among, of_one_length, refuse_with_module, steps_that_count
 from lyapkit.cli.results import check_paths, finish, table_and_words
 
 if TYPE_CHECKING:
@@ -89,7 +89,6 @@ def spectrum(
     Several are compared, in one table, picture and file.
     """
     import lyapkit as lk
-    from lyapkit.files.sequences import read_targets
     from lyapkit.hooks import load_module
 
     given = [path for path in (*checkpoints, inputs, lengths, extend) if path is not None]
@@ -130,7 +129,7 @@ def spectrum(
         sequences = lk.read_inputs(inputs)
     options: dict[str, Any] = {
         "n_steps": steps,
-        "lengths": None if lengths is None else read_targets(lengths),
+        "lengths": steps_that_count(lengths),
         "n_transient": n_transient,
         "n_exponents": n_exponents,
         "reorthonormalize": int(reorthonormalize) if reorthonormalize.isdigit() else reorthonormalize,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -203,13 +203,7 @@ def _leading(
         multiply = OnArrays(objective, product, bar)
         pairs = leading_through_rows(objective, k) if product is ggn_product else None
         if pairs is None:
-            options: dict[str, Any] = {
-                "which": which,
-                "tolerance": tolerance,
-                "max_products": max_products,
-                "seed": seed,
-            }
-            values, vectors, is_certain = leading_eigenpairs(multiply, size, k, **options)
+            values, vectors, is_certain = leading_eigenpairs(multiply, size, k, which, tolerance, max_products, seed)
             if not is_certain:
                 warnings.warn(
                     f"after {multiply.n_products} products with vectors it is not certain that those found are the "
