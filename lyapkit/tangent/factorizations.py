@@ -108,9 +108,7 @@ class PivotedLU(Factors):
 
     def new_frame(self) -> Tensor:
         """Return W."""
-        rows = self._factors.triu_(1)
-        rows.diagonal(dim1=1, dim2=2).fill_(1.0)
-        rows = rows.gather(2, self.columns().argsort(1)[:, None].expand_as(rows))
+        rows = lapack.unit_upper(self._factors, self.columns())
         return rows if self._is_alive is None else rows.where(self._is_alive[:, :, None], 0.0)
 
     def columns(self) -> Tensor:

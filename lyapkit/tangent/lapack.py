@@ -1,8 +1,8 @@
 """LAPACK on batches of matrices on the CPU: one matrix at a time, the matrices shared out among threads.
 
-PyTorch's own LU of batches is wrong on several threads (its issue 141358). Here every matrix is done by one thread, by
-SciPy's LAPACK, and so two in the time of one; results do not depend on the number of threads. Only where there are
-fewer matrices than threads all threads do one after the other, by PyTorch's.
+PyTorch's own LU of batches is wrong on several threads (its issue 141358). Here every matrix is done by one thread, and
+so two in the time of one; results do not depend on the number of threads. Only where there are fewer matrices than
+threads all threads do one after the other.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lyapkit.tangent.threads import for_each
 
-BLOCK = 64  # columns that LAPACK's QR does at once
+MOVED = 8  # operations in the time that a number takes from one place in memory to another
 
 
 def lu(frame: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -37,19 +37,12 @@ def lu(frame: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     batch, k, n = frame.shape
     factors = torch.empty(frame.shape, dtype=frame.dtype)
     pivots, info = torch.empty(batch, k, dtype=torch.int32), torch.empty(batch, dtype=torch.int32)
-    if batch < torch.get_num_threads():
-        for columns, place in zip(frame.mT, zip(factors.mT, pivots, info, strict=True), strict=True):
-            torch.linalg.lu_factor_ex(columns, out=place)
-        return factors, pivots - 1, info
-    (getrf,) = get_lapack_funcs(("getrf",), dtype=frame.numpy().dtype)
-    given, places, swaps, status = frame.numpy(), factors.numpy(), pivots.numpy(), info.numpy()
 
     def factor(index: int) -> None:
-        places[index] = given[index]
-        _, swaps[index], status[index] = getrf(places[index].T, overwrite_a=1)
+        torch.linalg.lu_factor_ex(frame[index].mT, out=(factors[index].mT, pivots[index], info[index]))
 
     for_each(factor, batch, k * k * n)
-    return factors, pivots, info
+    return factors, pivots - 1, info
 
 
 def columns_in_order_of_pivoting(pivots: Tensor, n: int) -> Tensor:
@@ -60,20 +53,38 @@ def columns_in_order_of_pivoting(pivots: Tensor, n: int) -> Tensor:
     return torch.from_numpy(np.stack(swapped)[:, :, 0]).long()
 
 
+def unit_upper(factors: Tensor, order: Tensor) -> Tensor:
+    """Return W (B, k, n) from `lu`'s factors, its columns where V's are; the factors are used up.
+
+    Parameters
+    ----------
+    factors : Tensor
+        (B, k, n), as from `lu`.
+    order : Tensor
+        (B, n), as from `columns_in_order_of_pivoting`.
+    """
+    batch, k, n = factors.shape
+    rows, where = torch.empty_like(factors), order.argsort(1)
+
+    def put_back(index: int) -> None:
+        upper = factors[index].triu_(1)
+        upper.diagonal().fill_(1.0)
+        torch.gather(upper, 1, where[index].expand_as(upper), out=rows[index])
+
+    for_each(put_back, batch, MOVED * k * n)
+    return rows
+
+
 def lower_of_qr(frame: Tensor) -> Tensor:
     """Return L (B, k, k) of matrices V = L Q (B, k, n) with orthonormal rows Q, by Householder reflections.
 
     Above its diagonal stand numbers that mean nothing.
     """
     batch, k, n = frame.shape
-    if batch < torch.get_num_threads():
-        return torch.geqrf(frame.mT)[0][:, :k].mT
     lower = torch.empty(batch, k, k, dtype=frame.dtype)
-    (geqrf,) = get_lapack_funcs(("geqrf",), dtype=frame.numpy().dtype)
-    given, places = frame.numpy(), lower.numpy()
 
     def factor(index: int) -> None:
-        places[index] = geqrf(given[index].T, lwork=BLOCK * k)[0][:k].T
+        lower[index] = torch.geqrf(frame[index].mT)[0][:k].mT
 
     for_each(factor, batch, 2 * k * k * n)
     return lower
