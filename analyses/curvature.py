@@ -6,7 +6,7 @@
     python analyses/curvature.py layers --quick    # a small version in under a minute, into output/
 
 Each goes into data/curvature_NAME.nc. WCRNNs with residual r·I, N = 100, α = 0.01, that read MNIST digits pixel by
-pixel: 14×14 pixels, 196 steps, and all 784 for "layers"; the loss is the cross-entropy, the block the recurrent weights.
+pixel: 14×14 pixels, 196 steps, or all 784 for "layers"; the loss is the cross-entropy, the block the recurrent weights.
 Every (value, network) is a cell with a file of its own; a run that was stopped goes on where it was.
 """
 
@@ -100,7 +100,7 @@ def largest(product: Callable[[Tensor], Tensor], size: int) -> float:
 def layers(radius: float, network: int, n_units: int, n_samples: int, full_length: bool) -> xr.Dataset:
     """Return the curvature vᵀK_t v = a_t · b_t of each layer along the Hessian's leading eigenvector v (Eq. 9).
 
-    a_t is the gradient of a sample's loss with respect to the state h_t, and b_t the second derivative of the step along
+    a_t is the gradient of a sample's loss with respect to the state h_t, b_t the second derivative of the step along
     v and what v has done to the state before. How large b_t is does not depend on what follows; so a layer's share of
     the curvature is proportional to the gradient that reaches it if log |vᵀK_t v| − log ‖b_t‖ is log ‖a_t‖ + constant.
     """
@@ -195,7 +195,7 @@ QUANTITIES = {
     "parts": Quantity(
         parts,
         "The Hessian and its Gauss–Newton part while networks learn",
-        {"network": (0, 1, 2, 3, 4)},
+        {"network": (0, 1, 2, 3, 4, 5)},
         {"n_units": 100, "n_samples": 250, "n_iterations": 1872},
         {"n_units": 20, "n_samples": 50, "n_iterations": 117},
     ),
