@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lyapkit.models.compositions import Composition
 from lyapkit.models.modules import from_module, recurrent_modules
 from lyapkit.models.network import Network, RecurrentNetwork
+from lyapkit.models.pytorch_modules import is_plain_sequence
 from lyapkit.models.recurrent import Recurrent
 from lyapkit.models.rows import whole_of
 from lyapkit.models.signals import SignalMap
@@ -64,7 +65,7 @@ def closed_loop(network: System | nn.Module, feedback: nn.Module | Callable[[Ten
 def _whole(module: nn.Module) -> System:
     """Return a module with what it does in front of its recurrent modules and behind them."""
     found = recurrent_modules(module)
-    if type(module) is nn.Sequential or not found or "" in found:
+    if is_plain_sequence(module) or not found or "" in found:
         return from_module(module)
     return whole_of(module, list(found))
 

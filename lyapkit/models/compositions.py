@@ -13,8 +13,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from lyapkit.models.modules import from_module
+from lyapkit.models.modules import from_module, recurrent_modules
 from lyapkit.models.network import RecurrentNetwork
+from lyapkit.models.pytorch_modules import is_plain_sequence
 from lyapkit.models.signals import Embedding, SignalMap
 from lyapkit.systems import System
 from lyapkit.systems.system import Input, Stage, push_through_stages
@@ -30,7 +31,8 @@ class Composition(System):
     parts : sequence of System or nn.Module
         From the input upwards. Recurrent modules (`nn.LSTM`, …, their cells, in any widths) and systems evolve; other
         modules (linear layers, activations, LayerNorm, …) are functions of one step's signal, in eval mode; they may
-        be grouped in `nn.Sequential`. An `nn.Embedding` may come first: inputs are then token ids. Functions behind the
+        be grouped in `nn.Sequential`, and with recurrent ones in modules whose forward, run on random inputs, proves to
+        run them in a row. An `nn.Embedding` may come first: inputs are then token ids. Functions behind the
         last recurrent part do not act on the state: they are the readout, which `closed_loop` feeds back.
     source : mapping, optional
         What a result file should say about where the weights come from.
@@ -239,11 +241,15 @@ def _built(part: System | nn.Module) -> list[Part]:
         raise TypeError(f"a part of a composition is a System or an nn.Module, got {type(part).__name__}")
     if isinstance(part, nn.Embedding):
         return [Embedding.of(part)]
-    if type(part) is nn.Sequential and not (part._forward_hooks or part._forward_pre_hooks):
+    if is_plain_sequence(part):
         return [built for child in part for built in _built(child)]
-    if any(isinstance(inner, nn.RNNBase | nn.RNNCellBase) for inner in part.modules()):
-        system = from_module(part)
-        return system.parts if isinstance(system, Composition) else [system]
+    recurrent = recurrent_modules(part)
+    if "" in recurrent:
+        return [from_module(part)]
+    if recurrent:  # what it does in front of them and behind them is what the next part gets
+        from lyapkit.models.rows import whole_of  # which makes compositions
+
+        return whole_of(part, list(recurrent)).parts
     return [SignalMap(part)]
 
 

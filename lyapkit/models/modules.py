@@ -10,7 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from lyapkit.models.loops import check_loop
-from lyapkit.models.pytorch_modules import computed_weights, is_plain, is_quantized, is_recurrent, nonlinearity_of
+from lyapkit.models.pytorch_modules import (
+    computed_weights,
+    is_plain,
+    is_plain_sequence,
+    is_quantized,
+    is_recurrent,
+    nonlinearity_of,
+)
 from lyapkit.models.recurrent import Recurrent
 from lyapkit.systems import System
 from lyapkit.systems.system import Input
@@ -59,7 +66,7 @@ def from_module(module: nn.Module, *, state_size: StateShape | None = None, inpu
     _check_readable(module)
     if state_size is not None:
         return _checked(Cell(module, state_size, input_size))
-    if type(module) is nn.Sequential:
+    if is_plain_sequence(module):
         from lyapkit.models.compositions import Composition  # which is made of what this function returns
 
         return Composition(list(module))

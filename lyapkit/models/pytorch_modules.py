@@ -48,6 +48,12 @@ def is_plain(module: nn.Module) -> bool:
     return not any(hasattr(base, name) for name in own)
 
 
+def is_plain_sequence(module: nn.Module) -> bool:
+    """Return whether a module is an nn.Sequential that does nothing but run its parts one after the other."""
+    has_hooks = module._forward_hooks or module._forward_pre_hooks or _has_global_hooks()
+    return type(module) is nn.Sequential and not has_hooks and "forward" not in vars(module)
+
+
 def _has_global_hooks() -> bool:
     """Return whether functions run before or after the forward of every module."""
     return bool(nn.modules.module._global_forward_hooks or nn.modules.module._global_forward_pre_hooks)

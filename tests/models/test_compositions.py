@@ -205,3 +205,47 @@ def test_states_are_nested_as_the_user_does(kind):
     ds = lk.lyapunov_spectrum(system, inputs)
     for name in ("lyapunov_exponent", "log_growth"):
         torch.testing.assert_close(torch.from_numpy(ds[name].values), torch.from_numpy(expected[name].values))
+
+
+class _Block(nn.Module):
+    """What many stacks are made of: a recurrent module, and something behind it."""
+
+    def __init__(self, n_inputs, n_units, behind, *, adds=False):
+        super().__init__()
+        self.rnn, self.behind, self.adds = nn.GRU(n_inputs, n_units, batch_first=True), behind, adds
+
+    def forward(self, x):
+        y = self.behind(self.rnn(x)[0])
+        return x + y if self.adds else y
+
+
+@pytest.mark.parametrize("gather", [lambda *blocks: nn.Sequential(*blocks), lambda *blocks: lk.Composition(blocks)])
+def test_what_blocks_do_behind_their_recurrent_modules_is_between_them(gather):
+    torch.manual_seed(3)
+    blocks = [_Block(3, 4, nn.LayerNorm(4)), _Block(4, 5, nn.Tanh())]
+    inputs = torch.randn(1, 30, 3)
+    got = lk.lyapunov_spectrum(gather(*blocks), inputs).lyapunov_exponent.values[0]
+    parts = [part for block in blocks for part in (block.rnn, block.behind)]
+    expected = _autograd_exponents(
+        lambda state, x: _step(parts, state, x.reshape(1, 1, -1))[0], torch.zeros(9), list(inputs[0]), 9
+    )
+    torch.testing.assert_close(torch.from_numpy(got), expected, rtol=0, atol=1e-8)
+
+
+def test_what_blocks_do_by_code_of_their_own_is_refused():
+    blocks = [_Block(3, 4, nn.Tanh()), _Block(4, 4, nn.Tanh(), adds=True)]
+    with pytest.raises(ValueError, match="it cannot be verified what _Block makes of its inputs"):
+        lk.from_module(nn.Sequential(*blocks))
+
+
+def test_hooks_and_a_forward_put_into_a_sequential_are_seen():
+    hooked = nn.Sequential(nn.GRU(3, 4))
+    hooked.register_forward_pre_hook(lambda module, arguments: (2 * arguments[0],))
+    with pytest.warns(lk.ReliabilityWarning, match="Sequential does something to its inputs"):
+        lk.from_module(hooked)
+    with pytest.raises(ValueError, match="it cannot be verified what Sequential makes of its inputs"):
+        lk.Composition([hooked, nn.GRU(4, 4)])
+    patched = nn.Sequential(nn.GRU(3, 4), nn.Dropout(0.5), nn.GRU(4, 2))
+    patched.forward = lambda x: patched[2](2 * patched[0](x)[0])
+    with pytest.raises(ValueError, match="it cannot be verified that they are one system"):
+        lk.from_module(patched)
