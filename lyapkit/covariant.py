@@ -34,7 +34,7 @@ from lyapkit.subspace_angles import checked_subspaces
 from lyapkit.systems import System
 from lyapkit.tangent import DivergenceError, DivergenceWarning
 from lyapkit.tangent.covariant import covariant_directions
-from lyapkit.tangent.covariant_ways import random_frame
+from lyapkit.tangent.covariant_forward import random_frame
 from lyapkit.tangent.losses import about_divergence
 
 COVARIANT = {torch.float64: 1e-8, torch.float32: 1e-3}  # largest residual that is not worth a warning

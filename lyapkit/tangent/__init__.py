@@ -4,7 +4,8 @@ from lyapkit.tangent.course import MOST_STEPS_AT_ONCE
 from lyapkit.tangent.losses import DivergenceError, DivergenceWarning, LostDirectionWarning
 from lyapkit.tangent.pacing import N_INTERVALS
 from lyapkit.tangent.plain_growth import SelfCheckError
-from lyapkit.tangent.variational_term import DEFAULT_ACCURACY, VariationalTerm, propagate
+from lyapkit.tangent.runs import DEFAULT_ACCURACY, propagate
+from lyapkit.tangent.variational_term import VariationalTerm
 
 __all__ = [
     "DEFAULT_ACCURACY",

@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from lyapkit.systems.system import System
-from lyapkit.tangent.covariant_ways import Backward, Forward, random_frame
+from lyapkit.tangent.covariant_backward import Backward
+from lyapkit.tangent.covariant_forward import Forward, random_frame
 
 
 @dataclass
