@@ -2,6 +2,7 @@ import os
 import sys
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin stop tests that run side by side
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's and SciPy's: the same, and PyTorch's are counted below
 import matplotlib
 import matplotlib.pyplot
 import pytest
