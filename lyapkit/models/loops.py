@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import warnings
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from lyapkit.arguments import ReliabilityWarning
-from lyapkit.models.recording import Call, check_weights, is_given, possible_inputs, recorded_calls
+from lyapkit.models.recording import (
+    SCALES,
+    Call,
+    are_given,
+    check_weights,
+    is_cell,
+    possible_inputs,
+    recorded_calls,
+)
 
 _ADVICE = "give the whole step as a cell of your own, forward(input, state) -> state, with state_size="
 
@@ -27,7 +36,8 @@ def check_loop(model: nn.Module, name: str) -> None:
     Warns
     -----
     ReliabilityWarning
-        If the recurrent module gets something else than the model does, or if that could not be found out.
+        If the recurrent module gets something else than the model does, or if that could not be found out; or if it
+        starts from a state that is not zero.
 
     Raises
     ------
@@ -38,14 +48,13 @@ def check_loop(model: nn.Module, name: str) -> None:
     if type(model).forward is nn.Module.forward:
         return
     recurrent = model.get_submodule(name)
-    is_cell = hasattr(recurrent, "weight_hh") or "Cell" in type(recurrent).__name__
     recorded: list[Call] = []
     for inputs in possible_inputs(model, [name]):
-        recorded = _calls(model, name, inputs, moved=False)
+        recorded = _calls(model, name, inputs)
         if recorded:
             break
     if not recorded:
-        if is_cell:
+        if is_cell(recurrent):
             raise ValueError(
                 f"{type(model).__name__} could not be run on random inputs, so what its loop over time does with the "
                 f"states of {name} is not known: if it does nothing, pass {name} itself; else {_ADVICE}"
@@ -53,24 +62,33 @@ def check_loop(model: nn.Module, name: str) -> None:
         say_what_is_driven(f"{type(model).__name__} could not be run on random inputs", name, recurrent.input_size)
         return
     check_weights(model, recorded)
-    if not is_given(recorded[0].given, inputs):
-        reason = f"{type(model).__name__} does something to its inputs before {name} gets them"
-        say_what_is_driven(reason, name, recurrent.input_size)
-    moved = _calls(model, name, inputs, moved=True)
-    for call, previous in zip(recorded[1:], recorded[:-1], strict=True):
-        if call.before is None or not torch.equal(call.before, previous.after):
-            if call.before is None and not is_cell:
+    for scale in SCALES if inputs.is_floating_point() else SCALES[:1]:
+        calls = recorded if scale == 1 else _calls(model, name, scale * inputs)
+        for previous, call in pairwise(calls):
+            if call.before is None and not is_cell(recurrent):
                 continue  # a new sequence
-            raise ValueError(
-                f"{type(model).__name__} changes the states of {name} between its steps, or does not hand them on: "
-                f"{_ADVICE}"
-            )
+            if call.before is None or not torch.equal(call.before, previous.after):
+                raise ValueError(
+                    f"{type(model).__name__} changes the states of {name} between its steps, or does not hand them "
+                    f"on: {_ADVICE}"
+                )
+    moved = _calls(model, name, inputs, moved=True)
     for call, again in zip(recorded[1:], moved[1:], strict=True):
         if not torch.equal(call.given, again.given):
             raise ValueError(
                 f"{type(model).__name__} feeds what {name} returns back into its next inputs, so that they do not "
                 f"drive it from outside: {_ADVICE}"
             )
+    if not are_given(recurrent, recorded, inputs):
+        reason = f"{type(model).__name__} does something to its inputs before {name} gets them"
+        say_what_is_driven(reason, name, recurrent.input_size)
+    if recorded[0].before is not None and bool(recorded[0].before.any()):
+        warnings.warn(
+            f"{type(model).__name__} starts {name} from a state that is not zero: the system starts from zeros, or "
+            "from initial_state= where it is run",
+            ReliabilityWarning,
+            stacklevel=4,
+        )
 
 
 def say_what_is_driven(reason: str, name: str, n_inputs: int, parts: str = "") -> None:
@@ -84,7 +102,7 @@ def say_what_is_driven(reason: str, name: str, n_inputs: int, parts: str = "") -
     )
 
 
-def _calls(model: nn.Module, name: str, inputs: Tensor, moved: bool) -> list[Call]:
+def _calls(model: nn.Module, name: str, inputs: Tensor, *, moved: bool = False) -> list[Call]:
     """Return the calls of a recurrent module, none if the model cannot be run."""
     try:
         return [call for call in recorded_calls(model, [name], inputs, moved=moved) if call.name == name]

@@ -77,7 +77,7 @@ def computed_weights(module: nn.Module) -> dict[str, Tensor]:
     Raises
     ------
     ValueError
-        If an nn.RNN, nn.GRU or nn.LSTM computes with other tensors than its parameters.
+        If an nn.RNN, nn.GRU or nn.LSTM computes with other tensors than its parameters, or a parametrisation is random.
     """
     _check_own_weights(module)
     if is_quantized(module):
@@ -95,7 +95,13 @@ def computed_weights(module: nn.Module) -> dict[str, Tensor]:
         weights = {name: weight for name, weight in weights.items() if PARAMETER.match(name)}
         if parametrize.is_parametrized(module):
             computed = copy.deepcopy(module.parametrizations).eval()  # not the module, which keeps what it computed
-            weights |= {name: computed[name]() for name in computed}
+            for name, compute in computed.items():
+                weights[name] = compute()
+                if not torch.equal(weights[name], compute()):
+                    raise ValueError(
+                        f"the parametrization of {name} in {type(module).__name__} gives other weights each time "
+                        "(random numbers?): set the weights that are meant, and remove it"
+                    )
         for hook in hooks:
             if isinstance(hook, BasePruningMethod):
                 weights[hook._tensor_name] = hook.apply_mask(module)

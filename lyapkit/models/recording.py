@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from lyapkit.models.pytorch_modules import computed_weights, is_plain
 
 N_STEPS = 33
+SCALES = (1.0, 20.0)  # of inputs: large ones meet what clips
+_OF_CELLS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,9 @@ def recorded_calls(model: nn.Module, recurrent: Sequence[str], inputs: Tensor, *
             if name in recurrent:
                 before = _flat(given[1]) if len(given) > 1 and given[1] is not None else None
                 after = _flat(output[1] if isinstance(module, nn.RNNBase) else output)
-                held = {leaf: getattr(module, leaf, None) for leaf in getattr(module, "_flat_weights_names", ())}
-                weights = {leaf: weight.detach().clone() for leaf, weight in held.items() if weight is not None}
+                leaves = _OF_CELLS if is_cell(module) else getattr(module, "_flat_weights_names", ())
+                held = {leaf: getattr(module, leaf, None) for leaf in leaves}
+                weights = {leaf: w.detach().clone() for leaf, w in held.items() if isinstance(w, Tensor)}
                 calls.append(Call(name, given[0].detach().clone(), first.detach().clone(), before, after, weights))
             elif given and isinstance(given[0], Tensor) and isinstance(first, Tensor):
                 calls.append(Call(name, given[0].detach().clone(), first.detach().clone()))
@@ -106,23 +109,57 @@ def possible_inputs(model: nn.Module, recurrent: Sequence[str]) -> Iterator[Tens
 
 def check_weights(model: nn.Module, calls: Sequence[Call]) -> None:
     """Raise a ValueError if a model gives a recurrent module other weights, when it is run, than that module holds."""
+    held: dict[str, dict[str, Tensor]] = {}
     for call in calls:
         module = model.get_submodule(call.name)
         if not call.weights or not is_plain(module):
             continue
-        own = computed_weights(module)
+        if call.name not in held:  # in float64, as they were when it was run
+            held[call.name] = computed_weights(copy.deepcopy(module).eval().to(torch.float64))
         for name, weight in call.weights.items():
-            if not torch.allclose(weight, own[name].to(weight), rtol=1e-12, atol=0):
+            if not torch.allclose(weight, held[call.name][name].to(weight), rtol=1e-9, atol=1e-12):
                 raise ValueError(
                     f"{type(model).__name__} changes {name} of {call.name} when it is run (weight drop?): run it once "
                     "in eval mode, and if it still changes, give it without what does so"
                 )
 
 
-def is_given(received: Tensor, inputs: Tensor) -> bool:
-    """Whether what a recurrent module received are the model's inputs, of all steps or of the first."""
-    layouts = (inputs, inputs.transpose(0, 1), inputs[:, 0], inputs[0], inputs[:, :1], inputs.transpose(0, 1)[:1])
-    return any(torch.equal(received, layout) for layout in layouts)
+def is_cell(module: nn.Module) -> bool:
+    """Whether a recurrent module makes one step, so that the loop over time is its user's."""
+    return not hasattr(module, "batch_first")
+
+
+def are_given(module: nn.Module, calls: Sequence[Call], inputs: Tensor) -> bool:
+    """Whether what a recurrent module receives, call by call, are the model's inputs, from the first step on."""
+    layouts = [inputs, inputs.transpose(0, 1)]
+    layouts += [one for layout in layouts for one in layout]  # of models that take trajectories one by one
+    return all(
+        any(
+            sequence.shape[-2] <= layout.shape[-2] and _is_same(sequence, layout.narrow(-2, 0, sequence.shape[-2]))
+            for layout in layouts
+            if layout.ndim == sequence.ndim
+        )
+        for sequence in _sequences(module, calls)
+    )
+
+
+def _sequences(module: nn.Module, calls: Sequence[Call]) -> list[Tensor]:
+    """Return what a recurrent module was given, (…, time, feature), of every sequence that starts without a state."""
+    sequences: list[list[Tensor]] = []
+    for call in calls:
+        given = call.given
+        if is_cell(module):
+            given = given[..., None, :]
+        elif given.ndim == 3 and not module.batch_first:
+            given = given.transpose(0, 1)
+        if not sequences or (call.before is None and not is_cell(module)):
+            sequences.append([])
+        sequences[-1].append(given)
+    return [torch.cat(parts, dim=-2) for parts in sequences]
+
+
+def _is_same(one: Tensor, other: Tensor) -> bool:
+    return one.dtype == other.dtype and torch.equal(one, other)
 
 
 def _moved(output: object) -> object:

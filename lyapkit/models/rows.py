@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from lyapkit.models.compositions import Composition
 from lyapkit.models.loops import say_what_is_driven
-from lyapkit.models.recording import Call, check_weights, is_given, possible_inputs, recorded_calls
+from lyapkit.models.recording import SCALES, Call, are_given, check_weights, possible_inputs, recorded_calls
 
-SCALES = (1.0, 20.0)  # of inputs: large ones meet what clips
 TOLERANCE = 1e-9
 _WAYS_OUT = (
     "Pass one of them; or those in a row, with what lies between them, as nn.Sequential or lyapkit.Composition; or the "
@@ -54,7 +53,7 @@ def row_of(model: nn.Module, names: Sequence[str]) -> Composition:
             f"{type(model).__name__} contains several recurrent modules, {', '.join(names)}, and it cannot be verified "
             f"that they are one system, each driven by the one before it: {error}. {_WAYS_OUT}"
         ) from error
-    if not is_given(run.first.given, run.inputs):
+    if not run.is_driven():
         reason = f"{type(model).__name__} does something to its inputs before {run.order[0]} gets them"
         say_what_is_driven(reason, run.order[0], composition.input_size, parts=f"{', '.join(run.order)} in a row")
     return composition
@@ -104,10 +103,10 @@ class _Run:
         if idle := [name for name in names if name not in self.order]:
             raise ValueError(f"its forward does not use {', '.join(idle)}")
 
-    @property
-    def first(self) -> Call:
-        """The first call of a recurrent module."""
-        return next(call for call in self.calls if call.name == self.order[0])
+    def is_driven(self) -> bool:
+        """Return whether the first recurrent module is given what the model is."""
+        first = self.order[0]
+        return are_given(self.model.get_submodule(first), [c for c in self.calls if c.name == first], self.inputs)
 
     def row(self) -> list[str]:
         """Return the recurrent modules and the submodules between them, by name."""

@@ -169,6 +169,10 @@ class Loop(nn.Module):
             if self.kind == "feedback":
                 input = input + state[:, :N_INPUTS]
             state = self.cell(input, state)
+            if self.kind == "twice":
+                state = self.cell(input, state)
+            if self.kind == "clip":
+                state = state.clamp(-0.9, 0.9)
             if self.kind == "norm":
                 state = self.norm(state)
             if self.kind == "leak":
@@ -180,11 +184,56 @@ def test_a_loop_that_does_something_to_the_states_is_refused():
     assert lk.from_module(Loop("plain")).state_size == H
     for kind, message in {
         "norm": "changes the states of cell between its steps",
+        "clip": "changes the states of cell between its steps",
         "leak": "changes the states of cell between its steps",
         "feedback": "feeds what cell returns back into its next inputs",
     }.items():
         with pytest.raises(ValueError, match=message):
             lk.from_module(Loop(kind))
+
+
+def test_a_loop_that_does_something_to_the_inputs_or_starts_elsewhere_says_so():
+    class EverySecond(Loop):
+        def forward(self, inputs):
+            return super().forward(torch.cat([inputs[:, :1], inputs[:, 1::2]], 1))
+
+    for model in (Loop("twice"), EverySecond("plain")):
+        with pytest.warns(lk.ReliabilityWarning, match="does something to its inputs before cell gets them"):
+            lk.from_module(model)
+
+    class Started(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru = nn.GRU(N_INPUTS, H, batch_first=True)
+
+        def forward(self, inputs):
+            return self.gru(inputs, torch.full((1, len(inputs), H), 0.5, dtype=inputs.dtype))
+
+    with pytest.warns(lk.ReliabilityWarning, match="starts gru from a state that is not zero"):
+        lk.from_module(Started())
+
+
+def test_inputs_may_come_in_any_layout():
+    """In pieces that hand their state on, trajectory by trajectory, time first, and without the last step."""
+
+    class Pieces(nn.Module):
+        def __init__(self, kind):
+            super().__init__()
+            self.kind = kind
+            self.gru = nn.GRU(N_INPUTS, H, batch_first=kind != "time first")
+
+        def forward(self, inputs):
+            if self.kind == "one by one":
+                return torch.stack([self.gru(one)[0] for one in inputs])
+            if self.kind == "time first":
+                return self.gru(inputs.transpose(0, 1))[0]
+            state = None
+            for piece in inputs[:, :-1].split(8, 1):
+                state = self.gru(piece, state)[1]
+            return state
+
+    for kind in ("one by one", "time first", "pieces"):
+        assert lk.from_module(Pieces(kind)).state_size == H  # a warning would be an error
 
 
 class Strange(Loop):
@@ -317,6 +366,44 @@ def test_weights_that_a_model_changes_when_it_is_run_are_refused():
         lk.from_module(model)
     model.eval()(torch.zeros(1, 2, N_INPUTS))
     np.testing.assert_array_equal(_exponents(model), _exponents(model.gru))
+
+
+class _OtherWeights(nn.Module):
+    """A loop that calls its cell with other weights than it holds."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(N_INPUTS, H)
+
+    def forward(self, inputs):
+        weights = {name: 2 * weight for name, weight in self.cell.named_parameters()}
+        state = inputs.new_zeros(len(inputs), H)
+        for input in inputs.unbind(1):
+            state = torch.func.functional_call(self.cell, weights, (input, state))
+        return state
+
+
+def test_other_weights_of_a_cell_are_refused():
+    with pytest.raises(ValueError, match="_OtherWeights changes weight_ih of cell when it is run"):
+        lk.from_module(_OtherWeights())
+
+
+@pytest.mark.parametrize("norm", [parametrizations.weight_norm, parametrizations.spectral_norm])
+def test_weights_computed_in_float32_are_those_of_the_model(norm):
+    model = _OnlyRecurrent().float().train()
+    norm(model.gru, "weight_hh_l0")
+    assert lk.from_module(model).state_size == H
+
+
+def test_a_random_parametrization_is_refused():
+    class Random(nn.Module):
+        def forward(self, weight):
+            return weight * torch.rand(())
+
+    module = nn.GRU(N_INPUTS, H)
+    parametrize.register_parametrization(module, "weight_hh_l0", Random())
+    with pytest.raises(ValueError, match="weight_hh_l0 in ParametrizedGRU gives other weights each time"):
+        lk.from_module(module)
 
 
 def test_weights_that_were_replaced_behind_the_parameters_are_refused():
