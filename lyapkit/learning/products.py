@@ -32,16 +32,21 @@ def ggn_product(objective: Objective, vector: Tensor) -> Tensor:
 def _product(objective: Objective, vector: Tensor, curved: bool) -> Tensor:
     tangents = objective.split(vector)
     product = torch.zeros_like(vector)
-    of_all = None
+    of_all, is_pushed = None, False
     if objective.penalized or not objective.is_samplewise:  # the way back of one sample needs the tangents of all
-        moved = [objective.linearization(samples).push(tangents) for samples in objective.batches]
+        moved = []
+        for samples in objective.batches:
+            network = objective.linearization(samples)
+            moved.append(network.push(tangents))
         of_all, direct = objective.curvature(torch.cat(moved), tangents)
         for name, part in objective.split(product).items():
             if name in direct:
                 part += direct[name]
+        is_pushed = len(objective.batches) == 1
     for samples in objective.batches:
-        network = objective.linearization(samples)
-        moved = network.push(tangents)
+        if not is_pushed:
+            network = objective.linearization(samples)
+            moved = network.push(tangents)
         of_outputs = objective.output_curvature(moved, samples) if of_all is None else of_all[samples]
         product += objective.flat(network.pull(of_outputs, curved=curved))
     return product
