@@ -15,7 +15,7 @@ def _dense(network, loss, parameters="recurrent"):
     model, inputs, targets, function = problem(network, loss)
     names = dict(model.named_parameters()) if parameters == "all" else model.recurrent_parameters
     of_vector, vector = loss_of(model, inputs, targets, function, list(names))
-    hessian = torch.autograd.functional.hessian(of_vector, vector)
+    hessian = torch.autograd.functional.hessian(of_vector, vector, vectorize=True)
     return (model, inputs, targets, function), hessian.numpy()
 
 
@@ -25,14 +25,23 @@ def test_hessian_eigenvalues(network, loss):
     arguments, hessian = _dense(network, loss, "all")
     expected = np.linalg.eigvalsh(hessian)
     by_magnitude = expected[np.argsort(-np.abs(expected))]
-    options = {"parameters": "all", "tolerance": 1e-10, "eigenvectors": True}
-    ds = lk.hessian_eigenvalues(*arguments, 5, **options)
+    ds = lk.hessian_eigenvalues(*arguments, 5, parameters="all", tolerance=1e-10, eigenvectors=True)
     scale = np.abs(expected).max()
     np.testing.assert_allclose(ds.hessian_eigenvalue, by_magnitude[:5], atol=1e-10 * scale)
     assert ds.converged.all()
     for value, vector in zip(ds.hessian_eigenvalue.values, ds.eigenvector.values, strict=True):
         np.testing.assert_allclose(hessian @ vector, value * vector, atol=1e-9 * scale)
         assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("network", ["linear", "B", "RNN"])
+def test_hessian_eigenvalues_at_either_end(network, loss):
+    """Of some networks, by hand and by autograd: the matrix is that of the test above, whichever end is asked for."""
+    arguments, hessian = _dense(network, loss, "all")
+    expected = np.linalg.eigvalsh(hessian)
+    options = {"parameters": "all", "tolerance": 1e-10}
+    scale = np.abs(expected).max()
     largest = lk.hessian_eigenvalues(*arguments, 3, which="largest", **options)
     np.testing.assert_allclose(largest.hessian_eigenvalue, expected[::-1][:3], atol=1e-10 * scale)
     smallest = lk.hessian_eigenvalues(*arguments, 3, which="smallest", **options)
@@ -62,7 +71,7 @@ def test_ggn_eigenvalues(network, loss, parameters, batch_size):
         values = {name: part.view(shape) for name, part, shape in zip(names, parts, shapes, strict=True)}
         return torch.func.functional_call(model, values, (inputs,)).reshape(-1)
 
-    jacobian = torch.autograd.functional.jacobian(outputs, vector)
+    jacobian = torch.autograd.functional.jacobian(outputs, vector, vectorize=True)
     at = outputs(vector).detach()
     of_outputs = torch.autograd.functional.hessian(lambda o: function(o.view(len(inputs), -1), targets), at)
     expected = np.linalg.eigvalsh((jacobian.mT @ of_outputs @ jacobian).numpy())[::-1]

@@ -16,12 +16,12 @@ def _matrices(network, loss, parameters):
     model, inputs, targets, function = problem(network, loss)
     objective = Objective(model, inputs, targets, function, parameters=parameters)
     of_vector, vector = loss_of(model, inputs, targets, function, list(objective.block))
-    hessian = torch.autograd.functional.hessian(of_vector, vector)
+    hessian = torch.autograd.functional.hessian(of_vector, vector, vectorize=True)
 
     def outputs(vector):
         return torch.func.functional_call(model, objective.split(vector), (inputs,)).reshape(-1)
 
-    jacobian = torch.autograd.functional.jacobian(outputs, vector)
+    jacobian = torch.autograd.functional.jacobian(outputs, vector, vectorize=True)
     flat = objective.outputs.reshape(-1)
     of_outputs = torch.autograd.functional.hessian(lambda o: function(o.view_as(objective.outputs), targets), flat)
     return objective, hessian, jacobian.mT @ of_outputs @ jacobian, jacobian
