@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lyapkit.compiled import adaptive_kernel, kernels
+from lyapkit.compiled import adaptive_kernel
+from lyapkit.compiled.fixed_steps import ADAPTIVE, MAP, RUNGE_KUTTA
 from lyapkit.compiled.machine_code import MachineCode
 from lyapkit.systems import Flow, Map, System
 from lyapkit.systems.tracing import Program, Untraceable
@@ -48,7 +49,7 @@ class Compilation:
     function : Traceable
         The map, the cell, or the field, itself.
     kind : int
-        `kernels.MAP`, `kernels.RUNGE_KUTTA` or `kernels.ADAPTIVE`.
+        `MAP`, `RUNGE_KUTTA` or `ADAPTIVE`.
     time_step : float
         Of the flow.
     method : ndarray
@@ -68,7 +69,7 @@ class Compilation:
     @property
     def is_adaptive(self) -> bool:
         """Whether steps are of adapted length."""
-        return self.kind == kernels.ADAPTIVE
+        return self.kind == ADAPTIVE
 
 
 @torch.no_grad()
@@ -103,10 +104,10 @@ def compilation(system: System, state: Tensor, input: Tensor | None, n_tangents:
     difference = disagreement(program, function, state, input)
     if difference is not None:
         raise NotCompiledError(f"{_role(function)}, written down as arithmetic, gives other numbers: {difference}")
-    kind = kernels.RUNGE_KUTTA if isinstance(system, Flow) else kernels.MAP
+    kind = RUNGE_KUTTA if isinstance(system, Flow) else MAP
     method, room = np.empty(0), 0
     if isinstance(system, Flow) and system.adaptive is not None:
-        kind, method = kernels.ADAPTIVE, adaptive_kernel.method_of(system.adaptive, system.state_size)
+        kind, method = ADAPTIVE, adaptive_kernel.method_of(system.adaptive, system.state_size)
         n_probes = int(method[0])
         room = adaptive_kernel.room(system.state_size, n_tangents, n_probes)
         n_tangents += n_probes

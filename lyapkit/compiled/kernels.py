@@ -14,12 +14,13 @@ from collections.abc import Callable
 import numpy as np
 from llvmlite import ir
 
+from lyapkit.compiled import adaptive_kernel, fixed_steps
+from lyapkit.compiled.fixed_steps import step
+from lyapkit.compiled.frames import condition_of, orthonormalize, strain_of
 from lyapkit.compiled.processor import address_of
 from lyapkit.compiled.translation import Doubles, Longs, Push, translated
 
-MAP, RUNGE_KUTTA, ADAPTIVE = 0, 1, 2
 ARRIVED, NEEDS_CARE, OVERLONG = 0, 1, 2
-CANCELLED = 0.1  # as in tangent.factorizations
 RESERVE = 0.95  # as in tangent.pacing
 WIDE = 100  # entries of a frame from which it is worth while to compile for vector registers, which takes a second
 WATCHED = 4  # of so many steps one is looked at for the error that its length makes
@@ -34,110 +35,6 @@ def copy(target: Doubles, source: Doubles, count: int) -> None:
     """Copy an array."""
     for i in range(count):
         target[i] = source[i]
-
-
-def move(target: Doubles, origin: Doubles, time: float, slope: Doubles, count: int) -> None:
-    """Go from an origin along a slope."""
-    for i in range(count):
-        target[i] = origin[i] + time * slope[i]
-
-
-def average(target: Doubles, origin: Doubles, h: float, slopes: Doubles, count: int) -> None:
-    """Go a Runge–Kutta step along its four slopes."""
-    for i in range(count):
-        inner = slopes[count + i] + slopes[2 * count + i]
-        target[i] = origin[i] + h / 6 * (slopes[i] + 2 * inner + slopes[3 * count + i])
-
-
-def runge_kutta(
-    push: Push,
-    h: float,
-    n: int,
-    size: int,
-    state: Doubles,
-    frame: Doubles,
-    input: Doubles,
-    parameters: Doubles,
-    new_state: Doubles,
-    new_frame: Doubles,
-    stages: Doubles,
-    slopes: Doubles,
-) -> None:
-    """Do a step of the classical fourth-order method; `slopes` keeps the frame's derivatives at the four stages."""
-    push(state, input, parameters, frame, stages, slopes)
-    for stage in range(1, 4):
-        part = h if stage == 3 else h / 2
-        move(new_state, state, part, stages[(stage - 1) * n :], n)
-        move(new_frame, frame, part, slopes[(stage - 1) * size :], size)
-        push(new_state, input, parameters, new_frame, stages[stage * n :], slopes[stage * size :])
-    average(new_state, state, h, stages, n)
-    average(new_frame, frame, h, slopes, size)
-
-
-def step(
-    push: Push,
-    kind: int,
-    h: float,
-    n: int,
-    k: int,
-    state: Doubles,
-    frame: Doubles,
-    input: Doubles,
-    parameters: Doubles,
-    new_state: Doubles,
-    new_frame: Doubles,
-    room: Doubles,
-    method: Doubles,
-) -> None:
-    """Do a step of a map, or one of fixed length of a flow; `adaptive_kernel` has another one."""
-    if kind == MAP:
-        push(state, input, parameters, frame, new_state, new_frame)
-    else:
-        runge_kutta(push, h, n, n * k, state, frame, input, parameters, new_state, new_frame, room, room[4 * n :])
-
-
-def orthonormalize(frame: Doubles, n: int, k: int, n_alive: int, diagonal: Doubles) -> None:
-    """Orthonormalise the first `n_alive` of k columns (n, k), in place, by Gram–Schmidt; the diagonal of R."""
-    for j in range(n_alive):
-        square = 0.0
-        for i in range(n):
-            square += frame[i * k + j] ** 2
-        length = math.sqrt(square)
-        diagonal[j] = length
-        inverse = 1.0 / length
-        for c in range(j + 1, n_alive):
-            diagonal[c] = 0.0
-        for i in range(n):
-            own = frame[i * k + j] * inverse
-            frame[i * k + j] = own
-            for c in range(j + 1, n_alive):
-                diagonal[c] += own * frame[i * k + c]
-        for i in range(n):
-            own = frame[i * k + j]
-            for c in range(j + 1, n_alive):
-                frame[i * k + c] -= own * diagonal[c]
-
-
-def condition_of(frame: Doubles, n: int, k: int, n_alive: int, diagonal: Doubles, lengths: Doubles) -> float:
-    """Orthonormalise a frame; the worst ratio of a column's length to what is left of it, infinite if none is."""
-    for c in range(n_alive):
-        lengths[c] = 0.0
-    for i in range(n):
-        for c in range(n_alive):
-            lengths[c] += frame[i * k + c] ** 2
-    longest = 0.0
-    for c in range(n_alive):
-        longest = max(longest, lengths[c])
-    longest = CANCELLED * math.sqrt(longest)
-    orthonormalize(frame, n, k, n_alive, diagonal)
-    condition = 1.0
-    for c in range(n_alive):
-        left = diagonal[c]
-        ratio = max(math.sqrt(lengths[c]), longest) / left
-        if not (left > 0.0 and left < math.inf and ratio < math.inf):
-            return math.inf
-        condition = max(condition, ratio)
-    return condition
 
 
 def uniform(seeds: Longs, b: int) -> float:
@@ -201,22 +98,6 @@ def watch(
     seen[0], seen[1] = n_seen, total
 
 
-def strain_of(
-    frame: Doubles, state: Doubles, n: int, n_alive: int, grown: Doubles, condition: float, worst: float, span: float
-) -> float:
-    """Return by how much a factorisation came too late, infinite where states are not finite; `grown` become logs."""
-    total = 0.0
-    for i in range(n):
-        total += abs(state[i])
-    if not (condition < math.inf and total < math.inf):
-        return math.inf
-    strain = math.log(condition) / worst
-    for c in range(n_alive):
-        grown[c] = math.log(grown[c])
-        strain = max(strain, abs(grown[c]) / span)
-    return strain
-
-
 def advance(
     push: Push,
     kind: int,
@@ -254,7 +135,7 @@ def advance(
     Parameters
     ----------
     push, kind, h, parameters
-        The machine code; `MAP`, `RUNGE_KUTTA` or `ADAPTIVE`, with the time that a step takes; constants.
+        The machine code; which of the kinds in `fixed_steps` it is, with the time that a step takes; constants.
     inputs, input_of_trajectory, input_of_step
         Inputs, and how far it is from those of one trajectory, and one step, to the next.
     is_fixed
@@ -395,7 +276,6 @@ def follow(
             copy(orbit[(time - n_left_out) * n :], state, n)
 
 
-_STEPS = (move, average, runge_kutta, step)
 _KERNELS = {
     advance: (copy, orthonormalize, condition_of, uniform, watch, strain_of),
     follow: (copy,),
@@ -406,11 +286,7 @@ _KERNELS = {
 def compiled(kernel: Callable[..., None], vectorizes: bool = False, is_adaptive: bool = False) -> Callable[..., None]:
     """Return `advance` or `follow` as machine code, made at the first call; it lets other threads run."""
     module = ir.Module(name="kernels")
-    steps = _STEPS
-    if is_adaptive:
-        from lyapkit.compiled import adaptive_kernel
-
-        steps = adaptive_kernel.STEPS
+    steps = adaptive_kernel.STEPS if is_adaptive else fixed_steps.STEPS
     kinds = translated(module, [*steps, *_KERNELS[kernel], kernel])
     of_ctypes = {"int": ctypes.c_int64, "Push": ctypes.c_int64, "float": ctypes.c_double}
     signature = ctypes.CFUNCTYPE(None, *(of_ctypes.get(kind, ctypes.c_void_p) for kind in kinds))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lyapkit.compiled import kernels
 from lyapkit.compiled.compilation import Compilation
+from lyapkit.compiled.fixed_steps import RUNGE_KUTTA
 from lyapkit.tangent.bundle import Bundle
 from lyapkit.tangent.course import Course
 from lyapkit.tangent.pacing import FIRST_REACH, AdaptivePace
@@ -56,7 +57,7 @@ class CompiledPropagation(Propagation):
         super().__init__(course, everyone, accuracy)
         self.compilation = compilation
         n_trajectories, k, n = everyone.frame.shape
-        per_trajectory = -(-MOST_SAMPLES // n_trajectories) if compilation.kind == kernels.RUNGE_KUTTA else 0
+        per_trajectory = -(-MOST_SAMPLES // n_trajectories) if compilation.kind == RUNGE_KUTTA else 0
         watched = n_steps // kernels.WATCHED
         period = max(FIRST_PERIOD // kernels.WATCHED, -(-watched // per_trajectory)) if per_trajectory else 1
         self.n_samples = min(per_trajectory, watched // period)
