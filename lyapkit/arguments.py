@@ -50,9 +50,34 @@ def check_on_divergence(on_divergence: str) -> None:
 def available_device(device: str | torch.device) -> torch.device:
     """Return a device, or say that it is not there."""
     try:
-        return torch.empty(0, device=device).device
+        found = torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {str(device)!r} is not available here: {str(error).splitlines()[0]}") from error
+    if found.type == "meta":
+        raise ValueError("device 'meta' holds no values, so nothing can be computed on it: give cpu or cuda")
+    return found
+
+
+def as_array(given: Array, what: str = "inputs") -> np.ndarray:
+    """Return what a caller gave, of whatever kind, as an array.
+
+    Raises
+    ------
+    ValueError
+        If values are masked, which NumPy would forget, or a tensor is sparse or has no values.
+    """
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+        raise ValueError(
+            f"{what} are a masked array, {np.ma.count_masked(given)} values of which are masked: fill in missing "
+            "values; of padded sequences give the lengths"
+        )
+    if not isinstance(given, Tensor):
+        return np.asarray(given)
+    if given.layout != torch.strided or given.is_meta or given.is_quantized:
+        kind = "meta" if given.is_meta else "quantised" if given.is_quantized else "sparse"
+        raise ValueError(f"{what} are a {kind} tensor, expected dense numbers")
+    tensor = given.detach().cpu().resolve_conj().resolve_neg()
+    return (tensor.float() if tensor.is_floating_point() and tensor.dtype.itemsize < 4 else tensor).numpy()
 
 
 def checked_inputs(
@@ -96,7 +121,7 @@ def checked_inputs(
         if set(inputs.dims) != set(INPUT_DIMS):
             raise ValueError(f"inputs have dimensions {inputs.dims}, expected {INPUT_DIMS}")
         inputs = inputs.transpose(*INPUT_DIMS).values
-    values = inputs.detach().cpu().numpy() if isinstance(inputs, Tensor) else np.asarray(inputs)
+    values = as_array(inputs)
     if values.dtype.kind not in "fiub":
         raise ValueError(f"inputs hold {values.dtype}, expected numbers")
     if values.ndim == 2 and system.n_tokens is not None:
@@ -174,7 +199,7 @@ def as_sequences(images: Array, order: Literal["rows", "pixels"]) -> np.ndarray:
     """
     if order not in ("rows", "pixels"):
         raise ValueError(f"order must be 'rows' or 'pixels', got {order!r}")
-    values = images.detach().cpu().numpy() if isinstance(images, Tensor) else np.asarray(images)
+    values = as_array(images, "images")
     if values.ndim == 4:
         first, last = (values.shape[axis] in CHANNELS for axis in (1, 3))
         if first == last:
@@ -258,7 +283,7 @@ def checked_lengths(
     if isinstance(inputs, list | tuple) and not (inputs and all(np.isscalar(entry) for entry in inputs)):
         if lengths is not None:
             raise ValueError("sequences in a list have lengths of their own: give padded sequences, or no lengths=")
-        rows = [entry.detach().cpu().numpy() if isinstance(entry, Tensor) else np.asarray(entry) for entry in inputs]
+        rows = [as_array(entry) for entry in inputs]
         if not rows:
             raise ValueError("inputs are empty: a list of no sequences")
         given = np.array([len(row) if row.ndim else 0 for row in rows])
@@ -271,7 +296,7 @@ def checked_lengths(
         if inputs is None:
             raise ValueError("lengths= is for padded inputs, and there are none")
         values = inputs.transpose("trajectory", "time", ...).values if isinstance(inputs, xr.DataArray) else inputs
-        values = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+        values = as_array(values)
         given = np.asarray(lengths)
         if given.ndim != 1 or (given.dtype.kind not in "iu" and not (given == np.round(given)).all()):
             raise ValueError(f"lengths must be whole numbers, one for each trajectory, got {lengths!r}")

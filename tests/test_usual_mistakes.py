@@ -33,6 +33,9 @@ MISTAKES = {  # command: exit code, what the message says
     SPECTRUM + "--plot o.gif": (2, "expected .png, .pdf or .svg"),
     SPECTRUM + "--output no/such/o.nc": (2, "does not exist"),
     SPECTRUM + "--output lstm.pt": (2, "choose another name"),
+    SPECTRUM + "--device meta": (2, "device 'meta' holds no values"),
+    SPECTRUM + "--reorthonormalize ²": (2, "reorthonormalize must be 'adaptive' or a number of steps"),
+    SPECTRUM + "-k x": (2, "-k or --n-exponents must be a whole number, got 'x'"),
     SPECTRUM + "--dtype float16": (2, "dtype must be 'float64' or 'float32'"),
     "spectrum lstm.pt --input x.npy": (2, "there is no option --input: did you mean --inputs?"),
     "spectrum lstm.pt -z": (2, "there is no option -z: `lyapkit spectrum --help` lists what there is"),
@@ -103,3 +106,19 @@ def test_options_are_called_as_in_the_shell():
     }
     for text, expected in said.items():
         assert in_words_of_the_shell(text) == expected
+
+
+def test_masked_values_are_not_forgotten():
+    inputs = np.ma.masked_greater(np.random.default_rng(0).normal(size=(1, 20, 3)), 1)
+    for given in (inputs, [inputs[0], inputs[0, :10]]):
+        with pytest.raises(ValueError, match=r"inputs are a masked array, .* fill in missing values"):
+            lk.lyapunov_spectrum(nn.GRU(3, 4), given)
+
+
+def test_tensors_of_any_kind_are_inputs():
+    inputs = torch.randn(1, 20, 3, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    expected = lk.lyapunov_spectrum(module := nn.GRU(3, 4), inputs.double()).lyapunov_exponent
+    got = lk.lyapunov_spectrum(module, inputs).lyapunov_exponent
+    np.testing.assert_array_equal(got, expected)
+    with pytest.raises(ValueError, match="inputs are a sparse tensor, expected dense numbers"):
+        lk.lyapunov_spectrum(module, inputs.double().to_sparse())

@@ -132,7 +132,7 @@ def spectrum(
         "lengths": steps_that_count(lengths),
         "n_transient": n_transient,
         "n_exponents": n_exponents,
-        "reorthonormalize": int(reorthonormalize) if reorthonormalize.isdigit() else reorthonormalize,
+        "reorthonormalize": int(reorthonormalize) if reorthonormalize.isdecimal() else reorthonormalize,
         "initial_frame": initial_frame,
         "dtype": dtype,
         "device": device,

@@ -41,6 +41,7 @@ def _missing(error: Any, command: str, name: str) -> str:
 
 def _no_number(error: Any, command: str, name: str, kind: str) -> str:
     given = error.__cause__.errors()[0]["input"]
+    name = name.replace("' / '", " or ")
     return f"{name} must be {'a whole' if kind == 'integer' else 'a'} number, got {given!r}"
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import csv
 import itertools
+import warnings
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from lyapkit.arguments import ReliabilityWarning
 from lyapkit.files.index_columns import index_column, rows_by
 from lyapkit.files.limits import check_size
 
 _SEVERAL = (
     "several sequences need a header with a column 'trajectory', a number for each, and may then differ in length"
 )
+
+GAP = 1.5  # times the usual step of a column `time`, from which on a row seems to be missing
 
 
 def csv_rows(path: Path) -> np.ndarray:
@@ -41,6 +45,11 @@ def csv_sequences(path: Path) -> np.ndarray | list[np.ndarray]:
     ------
     ValueError
         If it is no table of numbers, its times do not increase, or a column is an index and not called so.
+
+    Warns
+    -----
+    ReliabilityWarning
+        If its times leave something out.
     """
     header, values = _table(path)
     names = [] if header is None else [name.lower() for name in header]
@@ -55,6 +64,8 @@ def csv_sequences(path: Path) -> np.ndarray | list[np.ndarray]:
             "its first row counts the columns, as pandas writes it where they have no names: leave it out, or name them"
         )
     owners = values[:, names.index("trajectory")] if "trajectory" in names else np.zeros(len(values))
+    if not np.isfinite(owners).all():
+        raise ValueError(f"its row {int(np.argmin(np.isfinite(owners))) + 1} is of no trajectory: {_SEVERAL}")
     is_feature = np.array([name not in ("trajectory", "time") for name in names] or [True] * values.shape[1])
     features = None if header is None else [name for name, is_one in zip(header, is_feature, strict=True) if is_one]
     if index := index_column(features, values[:, is_feature], owners):
@@ -71,10 +82,25 @@ def csv_sequences(path: Path) -> np.ndarray | list[np.ndarray]:
                 row = int(np.argmin(steps > 0)) + 2
                 known = f" of trajectory {owners[rows[0]]:g}" if "trajectory" in names else f": {_SEVERAL}"
                 raise ValueError(f"its time does not increase at row {row}{known}")
+            _warn_of_gaps(path, own[:, names.index("time")], rows)
         trajectories.append(own[:, is_feature])
     if trajectories[0].shape[1] == 0:
         raise ValueError("it has no column that is a feature")
     return np.stack(trajectories) if len({len(own) for own in trajectories}) == 1 else trajectories
+
+
+def _warn_of_gaps(path: Path, times: np.ndarray, rows: np.ndarray) -> None:
+    """Say that rows seem to be missing, where one comes later than the others do."""
+    steps = np.diff(times)
+    usual = float(np.median(steps)) if len(steps) else np.inf
+    if (steps > GAP * usual).any():
+        row = int(np.argmax(steps > GAP * usual)) + 1
+        warnings.warn(
+            f"{path}: its row {rows[row] + 1} comes {steps[row - 1]:g} after the one before it, where {usual:g} is "
+            "usual: each row is taken for the next time step; fill in rows that are missing",
+            ReliabilityWarning,
+            stacklevel=5,
+        )
 
 
 def _counts_columns(values: np.ndarray) -> bool:

@@ -36,7 +36,7 @@ _TRAINING = re.compile(
 _COUNTER = re.compile(r"(.*\.)?(n_averaged|num_batches_tracked|num_updates|step|epoch|global_step|version)")
 _ODD_NAMES = re.compile(
     r"weight_(ih|hh|hr)|bias_(ih|hh)|(^|[._])(w|b|weight|bias)_?(ih|hh|ci|cf|co|ch|mh|mi|mih|mhh)(?![a-z])|"
-    r"(^|[._])lora|peephole",
+    r"(^|[._])(lora|adapters?|delta)(?![a-z])|peephole",
     re.IGNORECASE,
 )
 
@@ -251,7 +251,8 @@ def _role(name: str, tensors: Sequence[Tensor], sizes: Sizes, is_cell: bool) -> 
         return READS, True
     takes_states = any(len(shape) == 2 and shape[1] == sizes.outputs for shape in shapes)
     is_square = (sizes.outputs, sizes.outputs) in [tuple(shape[:2]) for shape in shapes]  # it may act on them
-    is_sure = (takes_states and not is_square) or is_back or (is_front and sizes.inputs in widths)
+    is_of_gates = any(shape[0] in (3 * sizes.units, 4 * sizes.units) for shape in shapes)  # be added to weights
+    is_sure = (takes_states and not is_square and not is_of_gates) or is_back or (is_front and sizes.inputs in widths)
     return (READS if takes_states else "something before or after the recurrent module"), is_sure
 
 

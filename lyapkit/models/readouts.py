@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from lyapkit.files.errors import listed
+from lyapkit.files.errors import CheckpointWarning, listed
 from lyapkit.models.account import GIVES, Account, may_be_another_readout
 from lyapkit.models.recognition import with_dot
+
+MOST = 32  # parts of a sequence that are looked for: a number in a name may be any
 
 
 def find_readout(tensors: Mapping[str, Tensor], account: Account, size: int, wanted: str | None) -> nn.Linear:
@@ -20,6 +23,11 @@ def find_readout(tensors: Mapping[str, Tensor], account: Account, size: int, wan
     ------
     ValueError
         If there is none, or several and none is asked for, or it has another shape.
+
+    Warns
+    -----
+    CheckpointWarning
+        If it is not the first part of a sequence, and those before it have no tensors.
     """
     places = [*account.elsewhere, *account.unexplained]
     found = {
@@ -37,6 +45,7 @@ def find_readout(tensors: Mapping[str, Tensor], account: Account, size: int, wan
             else f"there is no readout: no linear layer takes the network's {size} features"
         )
     chosen = next(iter(found)) if wanted is None else wanted
+    _warn_of_what_has_no_tensors(tensors, chosen)
     weight, bias = found[chosen], tensors.get(f"{chosen}bias")
     dtype = weight.dtype if weight.dtype.itemsize >= 4 else None
     readout = nn.Linear(size, len(weight), bias=bias is not None, dtype=dtype)
@@ -61,3 +70,18 @@ def find_readout(tensors: Mapping[str, Tensor], account: Account, size: int, wan
         del account.elsewhere[name]
     account.doubtful = []
     return readout
+
+
+def _warn_of_what_has_no_tensors(tensors: Mapping[str, Tensor], chosen: str) -> None:
+    """Say that parts of an nn.Sequential before its linear layer left nothing in the file, if there are any."""
+    sequence, _, number = chosen.removesuffix(".").rpartition(".")
+    n_before = min(int(number), MOST) if number.isdecimal() else 0
+    before = [f"{sequence}.{index}.".lstrip(".") for index in range(n_before)]
+    silent = [prefix for prefix in before if not any(name.startswith(prefix) for name in tensors)]
+    if silent:
+        warnings.warn(
+            f"before the readout {chosen!r} lies {listed(silent)}, which has no tensors: it is taken for dropout; if "
+            "it is an activation function, give the code of the module by module= or --module",
+            CheckpointWarning,
+            stacklevel=6,
+        )

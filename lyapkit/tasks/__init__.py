@@ -52,7 +52,7 @@ def task(name: str, *, downsample: int = 1) -> Task:
             raise ValueError(f"{name} has no pixels to downsample: make its arrays smaller")
         return read_arrays(name)
     base, _, factor = name.partition("/")
-    if factor.isdigit() and downsample == 1:
+    if factor.isdecimal() and downsample == 1:
         downsample = int(factor)
     elif factor:
         raise ValueError(f"{name!r} and downsample={downsample} do not go together")

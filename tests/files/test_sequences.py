@@ -66,6 +66,7 @@ def test_damaged_files(tmp_path, suffix, damage):
         ("1,2\n3,4\n\n5,6\n", "line 3 is empty, and more follows: several sequences need a header with a column"),
         ("time,a\n0,1\n1,2\n0,3\n1,4\n", "time does not increase at row 3: several sequences need a header"),
         ("trajectory,time,a\n0,0,1\n0,1,2\n1,5,3\n1,4,4\n", "time does not increase at row 2 of trajectory 1"),
+        ("trajectory,a\n0,1\nnan,2\nnan,3\n", "row 2 is of no trajectory"),
         ("trajectory,Trajectory,a\n0,1,1\n", "several columns called trajectory"),
         ("trajectory,time\n0,1\n0,2\n", "no column that is a feature"),
         ("1;2\n3;4\n", "not a readable"),
@@ -80,6 +81,16 @@ def test_bad_csv(tmp_path, text, message):
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
         lk.read_inputs(tmp_path / "a.csv")
+
+
+def test_times_that_leave_something_out_are_said(tmp_path):
+    (tmp_path / "a.csv").write_text(
+        "trajectory,time,a\n7,0,0.3\n7,1,0.1\n7,2,0.2\n7,3,0.6\n8,0,0.3\n8,4,0.7\n8,5,0.5\n8,6,0.1\n"
+    )
+    with pytest.warns(lk.ReliabilityWarning, match="row 6 comes 4 after the one before it, where 1 is usual"):
+        assert lk.read_inputs(tmp_path / "a.csv").shape == (2, 4, 1)
+    (tmp_path / "a.csv").write_text("time,a\n0,0.3\n0.11,0.1\n0.2,0.2\n0.31,0.3\n")
+    assert lk.read_inputs(tmp_path / "a.csv").shape == (1, 4, 1)  # a warning would be an error
 
 
 WAYS_OUT = "leave it out, or call it in a header 'trajectory' .* 'time' .* or 'feature …' if it is an input"

@@ -32,6 +32,8 @@ SIBLINGS = {
     "multiplicative": CELL | {"cell.weight_mih": torch.ones(H, N_INPUTS), "cell.weight_mhh": torch.ones(H, H)},
     "multiplicative, linear layers": CELL | {"wmx.weight": torch.ones(H, N_INPUTS), "wmh.weight": torch.ones(H, H)},
     "LoRA": STACK | {"rnn.lora_A": torch.ones(2, H), "rnn.lora_B": torch.ones(4 * H, 2)},
+    "adapters of another name": STACK | {"adapters.hh.A": torch.ones(2, H), "adapters.hh.B": torch.ones(4 * H, 2)},
+    "what is added to weights": STACK | {"delta.weight": torch.ones(4 * H, H)},
     "LoRA elsewhere": STACK | {"adapters.lora_A.weight": torch.ones(2, H)},
     "a mask of the connections": STACK | {"mask": torch.ones(H, H)},
     "a mask beside the weights": STACK | {"rnn.weight_hh_l0_mask": torch.ones(4 * H, H)},
@@ -87,6 +89,13 @@ def test_what_only_its_place_speaks_for_is_warned_of(tmp_path):
     with pytest.warns(lk.CheckpointWarning, match=r"attention are taken to act before .* 'rnn\.' or after it"):
         lk.load_system(tmp_path / "m.pt")
     assert lk.load_system(tmp_path / "m.pt", ignore=["attention.*"]).state_size == 4 * H
+
+
+@pytest.mark.parametrize("shapes", [{"down.weight": (2, H), "up.weight": (4 * H, 2)}, {"low_rank.weight": (4 * H, H)}])
+def test_what_may_be_added_to_weights_is_warned_of(tmp_path, shapes):
+    torch.save(STACK | {name: torch.ones(shape) for name, shape in shapes.items()}, tmp_path / "m.pt")
+    with pytest.warns(lk.CheckpointWarning, match=r"(up|low_rank) are taken to act before the recurrent module"):
+        lk.load_system(tmp_path / "m.pt")
 
 
 @pytest.mark.parametrize("state", [CELL | {"proj.weight": torch.eye(H)}, STACK | _norm("output_norm")])
@@ -161,6 +170,15 @@ def test_what_may_act_on_the_outputs_is_refused(tmp_path, beside, odd):
     torch.save(state, tmp_path / "m.pt")
     with pytest.raises(lk.CheckpointError, match=rf"'{odd}.weight'.*may precede or follow the readout 'head.0.'"):
         lk.load_network(tmp_path / "m.pt", readout="head.0")
+
+
+@pytest.mark.parametrize("behind", [nn.ReLU(), nn.Dropout(0.1)])
+def test_what_has_no_parameters_before_a_readout_is_said(tmp_path, behind):
+    """Both leave the same file."""
+    head = nn.Sequential(behind, nn.Linear(H, 2))
+    torch.save(nn.ModuleDict({"rnn": nn.GRU(N_INPUTS, H), "head": head}).state_dict(), tmp_path / "m.pt")
+    with pytest.warns(lk.CheckpointWarning, match=r"before the readout 'head.1.' lies 'head.0.', which has no tensors"):
+        assert lk.load_network(tmp_path / "m.pt").readout.out_features == 2
 
 
 def test_a_head_for_another_task_is_none_of_the_readout(tmp_path):
