@@ -73,8 +73,9 @@ def as_array(given: Array, what: str = "inputs") -> np.ndarray:
         )
     if not isinstance(given, Tensor):
         return np.asarray(given)
-    if given.layout != torch.strided or given.is_meta or given.is_quantized:
-        kind = "meta" if given.is_meta else "quantised" if given.is_quantized else "sparse"
+    if given.is_nested or given.layout != torch.strided or given.is_meta or given.is_quantized:
+        kinds = {"nested": given.is_nested, "meta": given.is_meta, "quantised": given.is_quantized, "sparse": True}
+        kind = next(name for name, is_one in kinds.items() if is_one)
         raise ValueError(f"{what} are a {kind} tensor, expected dense numbers")
     tensor = given.detach().cpu().resolve_conj().resolve_neg()
     return (tensor.float() if tensor.is_floating_point() and tensor.dtype.itemsize < 4 else tensor).numpy()

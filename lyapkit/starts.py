@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lyapkit.arguments import Array, available_device, is_constant
+from lyapkit.arguments import Array, as_array, available_device, is_constant
 from lyapkit.systems import System
 
 
@@ -41,7 +41,11 @@ def start_states(
     generator: torch.Generator,
 ) -> Tensor:
     """Return the initial states (B, N), B agreed upon by everything that says how many trajectories there are."""
-    given = None if initial_state is None else torch.as_tensor(np.asarray(initial_state, dtype=np.float64))
+    given = (
+        None
+        if initial_state is None
+        else torch.from_numpy(as_array(initial_state, "initial states").astype(np.float64))
+    )
     offered = {
         "inputs": None if inputs is None else len(inputs),
         "initial_state": len(given) if given is not None and given.ndim == 2 else None,

@@ -113,6 +113,13 @@ def test_masked_values_are_not_forgotten():
     for given in (inputs, [inputs[0], inputs[0, :10]]):
         with pytest.raises(ValueError, match=r"inputs are a masked array, .* fill in missing values"):
             lk.lyapunov_spectrum(nn.GRU(3, 4), given)
+    with pytest.raises(ValueError, match="initial states are a masked array"):
+        lk.lyapunov_spectrum(nn.GRU(3, 4), inputs.data, initial_state=np.ma.masked_array(np.zeros(4), [1, 0, 0, 0]))
+    network, targets = lk.RecurrentNetwork(nn.GRU(3, 4), nn.Linear(4, 2)), np.array([0])
+    with pytest.raises(ValueError, match="values are a masked array"):
+        lk.gradient_norms(network, inputs, targets, torch.nn.functional.cross_entropy)
+    with pytest.raises(ValueError, match="inputs are a masked array"):
+        lk.ArrayTask(inputs, targets, inputs, targets)
 
 
 def test_tensors_of_any_kind_are_inputs():

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lyapkit.arguments import Array, available_device, checked_inputs
+from lyapkit.arguments import Array, as_array, available_device, checked_inputs
 from lyapkit.learning.linearization import Linearization, is_by_hand, linearize
 from lyapkit.losses import Loss, checked_loss, named_loss
 from lyapkit.memory import available_memory
@@ -289,7 +288,7 @@ class Objective:
 
 def as_tensor(values: Array) -> Tensor:
     """Return an array as a tensor."""
-    return values if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
+    return values if isinstance(values, Tensor) else torch.as_tensor(as_array(values, "values"))
 
 
 def _checked_lengths(lengths: Array | None, inputs: Tensor) -> Tensor | None:

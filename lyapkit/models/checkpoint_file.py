@@ -122,6 +122,13 @@ class CheckpointFile:
             warn_of_lost_ties(self.path, self.found.tensors, stored, tied)
         used = [*account.recurrent, *account.readout]
         warn_of_wild_values(self.path, {name: self.found.tensors[name] for name in used})
+        if not module.own and (said := module.contradiction(network)):
+            warnings.warn(
+                f"{self.path}: {module.prefix!r} was taken for {network} by its tensors, but {said}: if it computes "
+                "something else, give the module with its own code to from_module",
+                CheckpointWarning,
+                stacklevel=4,
+            )
         if account.doubtful:
             warnings.warn(
                 f"{self.path}: {', '.join(account.doubtful)} are taken to act before the recurrent module "

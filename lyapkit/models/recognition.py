@@ -19,6 +19,11 @@ from lyapkit.models.ties import tie
 _RECURRENT = re.compile(
     r"^(?P<prefix>(?:.*\.)?)(?P<name>(?:weight_(?:ih|hh|hr)|bias_(?:ih|hh))(?:_l(?:0|[1-9]\d*))?(?:_reverse)?)$"
 )
+_KINDS = {"lstm": "LSTM", "gru": "GRU"}  # that a name may say
+_OTHERS = re.compile(  # what a name may say that PyTorch's modules have not
+    r"zoneout|leaky|peephole|coupled|cifg|ind_?rnn|ctrnn|clockwork|highway|residual|layer_?norm|(?<![a-z])(ln|hard)_",
+    re.IGNORECASE,
+)
 _PARTS = ("recurrent.", "readout.", extra_state.NAME)  # of a RecurrentNetwork
 
 
@@ -50,6 +55,14 @@ class Module:
     def is_cell(self) -> bool:
         """Whether it is a cell of PyTorch's, whose user wrote the loop over time."""
         return not self.own and not any(re.search(r"_l\d+(_reverse)?$", name) for name in self.parameters)
+
+    def contradiction(self, network: Recurrent | Network) -> str | None:
+        """Return what the module's name says and its tensors do not, if anything."""
+        said = [kind for word, kind in _KINDS.items() if word in self.prefix.lower()]
+        if isinstance(network, Recurrent) and len(said) == 1 and said[0] not in str(network):
+            return f"its name says {said[0]}"
+        other = _OTHERS.search(self.prefix)
+        return f"its name says {other.group()!r}, and PyTorch's modules have no such thing" if other else None
 
     def network(
         self, nonlinearity: str | None, source: Mapping[str, str] | None = None, *, needs_readout: bool = False

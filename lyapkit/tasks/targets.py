@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from lyapkit.arguments import as_array
 from lyapkit.tasks.task import IGNORED
 
 Kind = Literal["classification", "regression"]
@@ -158,7 +159,7 @@ def checked_sequences(inputs: np.ndarray, name: str) -> np.ndarray:
 
 def _numbers(array: np.ndarray, name: str) -> np.ndarray:
     """Return an array of finite numbers."""
-    array = np.asarray(array)
+    array = as_array(array, name)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} must be numbers, got an array of {array.dtype}")
     if not np.isfinite(array).all():

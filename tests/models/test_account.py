@@ -91,6 +91,24 @@ def test_what_only_its_place_speaks_for_is_warned_of(tmp_path):
     assert lk.load_system(tmp_path / "m.pt", ignore=["attention.*"]).state_size == 4 * H
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "said"),
+    [
+        ("coupled_lstm.cell.", nn.GRUCell, "its name says LSTM"),  # gates of which two are one have as many rows
+        ("gru.", nn.LSTM, "its name says GRU"),
+        ("zoneout.cell.", nn.LSTMCell, "says 'zoneout', and PyTorch's modules have no such thing"),
+        ("encoder.ln_lstm.", nn.LSTM, "says 'ln_'"),
+    ],
+)
+def test_names_that_say_something_else_are_warned_of(tmp_path, name, kind, said):
+    torch.save({name + own: tensor for own, tensor in kind(N_INPUTS, H).state_dict().items()}, tmp_path / "m.pt")
+    with pytest.warns(lk.CheckpointWarning, match=rf"'{name}' was taken for .* by its tensors, but .*{said}"):
+        lk.load_system(tmp_path / "m.pt")
+    ordinary = {f"model.lstm.{own}": tensor for own, tensor in nn.LSTM(N_INPUTS, H).state_dict().items()}
+    torch.save(ordinary, tmp_path / "m.pt")
+    lk.load_system(tmp_path / "m.pt")  # a warning would be an error
+
+
 @pytest.mark.parametrize("shapes", [{"down.weight": (2, H), "up.weight": (4 * H, 2)}, {"low_rank.weight": (4 * H, H)}])
 def test_what_may_be_added_to_weights_is_warned_of(tmp_path, shapes):
     torch.save(STACK | {name: torch.ones(shape) for name, shape in shapes.items()}, tmp_path / "m.pt")
