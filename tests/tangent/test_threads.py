@@ -18,10 +18,23 @@ def threads(request):
     torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize(("n", "n_steps"), [(150, 200), (256, 130), pytest.param(400, 100, marks=pytest.mark.slow)])
-def test_one_thread_and_several(threads, n, n_steps):
+# LAPACK's threads spin, so more of them than cores take a minute: those are slow tests
+@pytest.mark.parametrize(
+    ("threads", "n_trajectories", "n", "n_steps"),
+    [
+        (2, 3, 150, 200),
+        (4, 3, 150, 200),
+        (2, 3, 256, 130),
+        (2, 1, 256, 130),  # fewer than threads: LAPACK has all of them
+        pytest.param(4, 3, 256, 130, marks=pytest.mark.slow),
+        pytest.param(2, 3, 400, 100, marks=pytest.mark.slow),
+        pytest.param(4, 3, 400, 100, marks=pytest.mark.slow),
+    ],
+    indirect=["threads"],
+)
+def test_one_thread_and_several(threads, n_trajectories, n, n_steps):
     system = RandomNetwork(n, 1.2)
-    start = system.initial_state(3, torch.Generator().manual_seed(0))
+    start = system.initial_state(n_trajectories, torch.Generator().manual_seed(0))
     options = {"initial_state": start, "n_steps": n_steps, "n_transient": 5, "accuracy": 1e-12}
     several = lk.lyapunov_spectrum(system, **options)
     every = lk.lyapunov_spectrum(system, reorthonormalize=1, **options)
@@ -37,15 +50,18 @@ def test_one_thread_and_several(threads, n, n_steps):
         )
 
 
-def test_lstm_of_128_units(threads):
+@pytest.mark.parametrize(
+    ("threads", "n_trajectories"), [(2, 2), (2, 1), pytest.param(4, 2, marks=pytest.mark.slow)], indirect=["threads"]
+)
+def test_lstm_of_128_units(threads, n_trajectories):
     """What crashed, or was wrong, with PyTorch's LU of batches. The sum is log|det| of the Jacobians, one by one."""
     module = nn.LSTM(4, 128, batch_first=True)
-    inputs = torch.randn(2, 40, 4)
+    inputs = torch.randn(n_trajectories, 40, 4)
     system = lk.from_module(module)
     ds = lk.lyapunov_spectrum(system, inputs)
-    state, total = torch.zeros(2, 256), torch.zeros(2)
+    state, total = torch.zeros(n_trajectories, 256), torch.zeros(n_trajectories)
     for input in inputs.unbind(1):
-        state, pushed = system.push(state, input, torch.eye(256).expand(2, -1, -1))
+        state, pushed = system.push(state, input, torch.eye(256).expand(n_trajectories, -1, -1))
         total += torch.stack([torch.linalg.slogdet(matrix)[1] for matrix in pushed])
     np.testing.assert_allclose(ds.lyapunov_exponent.sum("exponent") * 40, total, rtol=1e-10)
 
