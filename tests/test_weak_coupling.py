@@ -27,11 +27,11 @@ def _model(name="identity", coupling=0.01, kind="linear", **options):
 
 def _jacobians(model, trajectory, inputs=INPUTS):
     """Of the module's own step, by autograd, (T, N, N)."""
-    state, jacobians = torch.zeros(1, N), []
-    for x in torch.from_numpy(inputs[trajectory]):
-        jacobians.append(torch.autograd.functional.jacobian(lambda h, x=x: model.step(h[None], x[None])[0], state[0]))
-        state = model.step(state, x[None]).detach()
-    return torch.stack(jacobians).numpy()
+    steps, states = torch.from_numpy(inputs[trajectory]), [torch.zeros(1, N)]
+    for x in steps[:-1]:
+        states.append(model.step(states[-1], x[None]).detach())
+    of_step = torch.func.jacrev(lambda h, x: model.step(h[None], x[None])[0])
+    return torch.func.vmap(of_step)(torch.cat(states), steps).detach().numpy()
 
 
 def _largest(ds, name, trajectory=slice(None)):
