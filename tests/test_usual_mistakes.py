@@ -44,6 +44,8 @@ MISTAKES = {  # command: exit code, what the message says
     "spectrum": (2, "give CHECKPOINTS, the networks: safetensors"),
     "gradients lstm.pt --inputs x.npy": (2, "give --targets, one target per sample"),
     SPECTRUM + "--steps ten": (2, "--steps must be a whole number, got 'ten'"),
+    "train digits -n 4 --iterations 1 --resume -q": (2, "resume goes on with a run in a folder, and none is given"),
+    "train digits -n 4 --iterations 1 --checkpoint 1 -q": (2, "checkpoints are kept in a folder, and none is given"),
     "train digits --radius wide": (2, "--radius must be a number, got 'wide'"),
     SPECTRUM + "--transient": (2, "--transient needs a value"),
     SPECTRUM + "--quiet=yes": (2, "--quiet takes no value"),

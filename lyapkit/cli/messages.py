@@ -23,6 +23,7 @@ _OPTIONS = {
     "embedding": "--embedding",
     "readout": "--readout",
     "lengths": "--lengths",
+    "folder": "--folder",
     "dtype": "--dtype",
     "device": "--device",
 }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lyapkit.arguments import ReliabilityWarning
 from lyapkit.models.loops import check_loop
 from lyapkit.models.pytorch_modules import (
     computed_weights,
@@ -300,13 +302,17 @@ def _checked(system: _OwnCode, *, must_run: bool = False) -> _OwnCode:
     state, direction = torch.randn(2, 3, exact.state_size, generator=generator, dtype=torch.float64)
     input = torch.randn(3, exact.input_size, generator=generator, dtype=torch.float64)
     name = type(system.module).__name__
+    before, failure = _kept(exact.module), None
     try:
         ahead, behind = (exact.step(state + sign * _DIFFERENCE * direction, input) for sign in (1, -1))
         alone = exact.step(state[:1], input[:1])
         together, pushed = exact.push(state, input, direction[:, None])
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:
-        if must_run:
-            raise ValueError(f"{name} cannot be run or differentiated: {' '.join(str(error).split())}") from error
+        failure = error
+    _check_memory(name, before, _kept(exact.module))
+    if failure is not None and must_run:
+        raise ValueError(f"{name} cannot be run or differentiated: {' '.join(str(failure).split())}") from failure
+    if failure is not None:
         return system  # a cell of the user's may want other inputs; it is asked again when it is used
     if not torch.allclose(together[:1], alone, rtol=1e-9, atol=1e-9):
         raise ValueError(f"{name} gives a trajectory other states in a batch than alone")
@@ -317,3 +323,40 @@ def _checked(system: _OwnCode, *, must_run: bool = False) -> _OwnCode:
             "or use NumPy?); give a lyapkit.System with a push of your own"
         )
     return system
+
+
+def _kept(module: nn.Module) -> dict[str, Any]:
+    """Return what a module holds from one call to the next: its buffers and parameters, and attributes that count."""
+    tensors = {name: kept.clone() for name, kept in module.state_dict().items() if isinstance(kept, Tensor)}
+    numbers = {
+        f"{place}.{name}".lstrip("."): kept
+        for place, part in module.named_modules()
+        for name, kept in vars(part).items()
+        if isinstance(kept, int | float)
+    }
+    return tensors | numbers
+
+
+def _check_memory(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Raise a ValueError if calls of a module changed its buffers, and warn if they changed numbers that it holds."""
+    for kept, value in after.items():
+        if kept in before and _is_same(value, before[kept]):
+            continue
+        if isinstance(value, Tensor):
+            raise ValueError(
+                f"{name} changes its {kept!r} whenever it is called: what evolves from step to step must be in the "
+                "state that it is given and returns"
+            )
+        warnings.warn(
+            f"{name} changes its attribute {kept!r} whenever it is called, and it is called more often than there are "
+            "steps: if a step depends on that, the exponents are wrong, and it must be a part of the state",
+            ReliabilityWarning,
+            stacklevel=4,
+        )
+
+
+def _is_same(value: Tensor | float, other: Tensor | float) -> bool:
+    """Whether two tensors or two numbers are the same; NaN is NaN."""
+    if isinstance(value, Tensor) and isinstance(other, Tensor):
+        return value.shape == other.shape and bool(((value == other) | (value != value) & (other != other)).all())
+    return bool(value == other or (value != value and other != other))

@@ -183,6 +183,9 @@ def train(
     wanted = {whole("checkpoints", iteration, 0) for iteration in checkpoints}
     time_budget = None if time_budget is None else real("time_budget", time_budget)
     threads = None if threads is None else whole("threads", threads, 1)
+    if folder is None and (resume or wanted):
+        what = "resume goes on with a run" if resume else "checkpoints are kept"
+        raise ValueError(f"{what} in a folder, and none is given: give folder=")
     with contextlib.ExitStack() as stack:
         kept_in = None if folder is None else RunFolder(Path(folder))
         if kept_in is not None:

@@ -395,6 +395,29 @@ def test_weights_computed_in_float32_are_those_of_the_model(norm):
     assert lk.from_module(model).state_size == H
 
 
+class _Remembering(nn.Module):
+    """A cell that changes in time by itself, in a buffer or in a number."""
+
+    def __init__(self, *, in_buffer):
+        super().__init__()
+        self.cell, self.in_buffer, self.n_calls = nn.GRUCell(N_INPUTS, H), in_buffer, 0
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, input, state):
+        if self.in_buffer:
+            self.count += 1
+        else:
+            self.n_calls += 1
+        return self.cell(input, state) * (0.5 if max(self.count, self.n_calls) > 50 else 1)
+
+
+def test_what_a_cell_keeps_from_call_to_call_is_seen():
+    with pytest.raises(ValueError, match="_Remembering changes its 'count' whenever it is called"):
+        lk.from_module(_Remembering(in_buffer=True), state_size=H, input_size=N_INPUTS)
+    with pytest.warns(lk.ReliabilityWarning, match="_Remembering changes its attribute 'n_calls' whenever"):
+        lk.from_module(_Remembering(in_buffer=False), state_size=H, input_size=N_INPUTS)
+
+
 def test_a_random_parametrization_is_refused():
     class Random(nn.Module):
         def forward(self, weight):

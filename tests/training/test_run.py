@@ -389,7 +389,7 @@ def test_numbers_of_numpy_and_torch_are_numbers(change, tmp_path):
     }
     options = OPTIONS | {"folder": tmp_path}
     result = train(_networks(), AddingTask(20), np.int64(10), **options | change)
-    _same(result, train(_networks(), AddingTask(20), 10, **OPTIONS | plain))
+    _same(result, train(_networks(), AddingTask(20), 10, **OPTIONS | plain, folder=tmp_path / "plain"))
     train(_networks(), AddingTask(20), 10, **options | plain, resume=True)  # the same configuration
 
 
