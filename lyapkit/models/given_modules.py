@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from lyapkit.models.network import Network, RecurrentNetwork
 TOLERANCE = 1e-9  # of outputs, relative to the largest
 AT_ONCE = 256  # samples
 SHORT = 8  # steps that not even a chaotic network takes rounding errors far in
+FEW = 4  # samples of which gradients are compared
 _ADVICE = "give lyapkit.RecurrentNetwork(recurrent, readout), or a subclass of lyapkit.Network with your own step"
 
 
@@ -24,7 +25,7 @@ def as_network(model: nn.Module | str | Path, inputs: Tensor, lengths: Tensor | 
 
     The network shares the model's parameters; the model, and the modes that its modules are in, are left as they are.
     That the network is the model is checked: outputs of both are compared on all samples, in float64 and eval mode,
-    with the model's parameters and with others close to them.
+    with the model's parameters and with others close to them; and gradients of the outputs, on a few samples.
 
     Parameters
     ----------
@@ -133,6 +134,10 @@ def _compared(
             for index, given in enumerate(samples):
                 if reason := _difference(copied, network, *given, is_short=index == 0):
                     return False, reason
+        if reason := _difference_of_gradients(
+            copied, network, *(part if part is None else part[:FEW] for part in samples[0])
+        ):
+            return False, reason
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
         return False, " ".join(str(error).split())
     return network.every_step, ""
@@ -159,6 +164,47 @@ def _difference(model: nn.Module, network: Network, inputs: Tensor, lengths: Ten
             return ""
         reason = f"outputs differ by up to {float(difference.max()):.2g}"
     return reason
+
+
+@torch.enable_grad()
+def _difference_of_gradients(model: nn.Module, network: Network, inputs: Tensor, lengths: Tensor | None) -> str:
+    """Return in what gradients differ: of a model that detaches states, for instance, or scales its gradients."""
+    parameters = dict(model.named_parameters())
+    trained = {name: value for name, value in parameters.items() if value.requires_grad}
+    if not trained:
+        return ""
+    expected = Network.forward(network, inputs, lengths)
+    weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    if network.every_step and lengths is not None:
+        weights *= (torch.arange(inputs.shape[1]) < lengths.cpu()[:, None])[:, :, None]
+    weights = weights.to(expected)
+    theirs = _gradients(expected, weights, trained)
+    for outputs in _outputs_of(model, inputs, lengths):
+        if outputs.shape != expected.shape or not bool(_is_close(outputs, expected)):
+            continue  # another layout of the inputs
+        ours = _gradients(outputs, weights, trained)
+        wrong = [name for name in trained if not bool(_is_close(ours[name], theirs[name]))]
+        return (
+            ""
+            if not wrong
+            else (
+                f"outputs are the same, but not their gradients with respect to {', '.join(wrong)}: what it does not "
+                "train, behind detach() or torch.no_grad() for instance, is to be frozen, by requires_grad_(False)"
+            )
+        )
+    return ""
+
+
+def _gradients(outputs: Tensor, weights: Tensor, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    if not outputs.requires_grad:
+        return {name: torch.zeros_like(value) for name, value in parameters.items()}
+    leaves = list(parameters.values())
+    found = torch.autograd.grad(outputs, leaves, weights, allow_unused=True, materialize_grads=True)
+    return dict(zip(parameters, found, strict=True))
+
+
+def _is_close(one: Tensor, other: Tensor) -> Tensor:
+    return (one - other).abs().max() <= 1e-6 * torch.maximum(one.abs().max(), other.abs().max())
 
 
 def _outputs_of(model: nn.Module, inputs: Tensor, lengths: Tensor | None) -> Iterator[Tensor]:

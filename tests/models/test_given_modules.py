@@ -46,6 +46,8 @@ class Module(nn.Module):
         self.start = nn.Parameter(torch.zeros(1, 1, 6)) if kind == "start" else None
         if kind == "frozen scale":
             self.extra = nn.Parameter(torch.ones(1), requires_grad=False)
+        if kind == "detached, frozen":
+            self.rnn.requires_grad_(False)
         if kind == "zero readout, relu":
             nn.init.zeros_(self.out.weight)
 
@@ -59,7 +61,12 @@ class Module(nn.Module):
         outputs, last = self.rnn(given, start)
         if self.kind == "every step":
             return self.out(outputs), last
-        h = last[-1]
+        h = last[-1].detach() if self.kind in ("detached", "detached, frozen") else last[-1]
+        if self.kind == "truncated":
+            middle = self.rnn(inputs[:, :4])[1].detach()
+            h = self.rnn(inputs[:, 4:], middle)[1][-1]
+        if self.kind == "half a gradient":
+            h = 0.5 * h + 0.5 * h.detach()
         if self.kind == "zero readout, relu":
             h = torch.relu(h)
         outputs = self.out(self.norm(h))
@@ -67,7 +74,8 @@ class Module(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("kind", "lengths"), [("plain", None), ("head", None), ("every step", None), ("packed", LENGTHS)]
+    ("kind", "lengths"),
+    [("plain", None), ("head", None), ("every step", None), ("packed", LENGTHS), ("detached, frozen", None)],
 )
 def test_taken(kind, lengths):
     model, inputs = Module(kind).train(), _padded()
@@ -92,6 +100,9 @@ def test_taken(kind, lengths):
         ("start", "does more than"),
         ("frozen scale", "does more than"),
         ("zero readout, relu", "does more than"),
+        ("detached", r"not their gradients with respect to rnn\.weight_ih_l0, .* is to be frozen"),
+        ("truncated", r"not their gradients with respect to rnn\.weight_ih_l0"),
+        ("half a gradient", r"not their gradients with respect to rnn\.weight_ih_l0"),
     ],
 )
 def test_refused(kind, message):
