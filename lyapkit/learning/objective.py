@@ -200,14 +200,36 @@ class Objective:
         return Network.forward(self.network, self.inputs[samples], self.lengths[samples])
 
     def _check_samples_alone(self) -> None:
-        """Refuse a network that mixes samples, of which micro-batches would be another one."""
+        """Refuse a network that mixes samples, of which micro-batches would be another one.
+
+        Two samples differ in a digit of their binary numbers. So other inputs of the samples that have this digit must
+        leave the outputs of the others as they are, for every digit; and so must their absence.
+        """
         beginning = self.inputs[self.batches[0], :FEW_STEPS]  # a chaotic network would carry rounding errors far
-        together, alone = self.network(beginning)[:1], self.network(beginning[:1])
-        tolerance = 1e-2 if together.dtype == torch.float32 else 1e-6
-        if not bool((together - alone).abs().max() <= tolerance * together.abs().max()):
+        together, again = self.network(beginning), self.network(beginning)
+        tolerance = (1e-2 if together.dtype == torch.float32 else 1e-6) * together.abs().max()
+        if not bool((together - again).abs().max() <= tolerance):
             raise ValueError(
-                "outputs of the first sample alone differ from those of it among the others: the network mixes samples"
+                "the network's outputs are others each time they are computed: it must not draw random numbers, as "
+                "functional.dropout does, and keep nothing from one call to the next"
             )
+        mixes = ValueError(
+            "outputs of a sample alone differ from those of it among the others: the network mixes samples, as batch "
+            "normalisation without running statistics does"
+        )
+        try:
+            alone = self.network(beginning[:1])
+        except (RuntimeError, ValueError) as error:
+            raise mixes from error
+        if not bool((together[:1] - alone).abs().max() <= tolerance):
+            raise mixes
+        number = torch.arange(len(beginning), device=self.device)
+        for digit in range((len(beginning) - 1).bit_length()):
+            has_digit = (number >> digit & 1).bool()
+            for kept in (has_digit, ~has_digit):
+                others = torch.where(kept[:, None, None], beginning, beginning.flip(0).roll(1, 1) + 0.1)
+                if not bool((together - self.network(others))[kept].abs().max() <= tolerance):
+                    raise mixes
 
     def _differentiate(self, given: Network) -> None:
         """Take the loss's gradients with respect to the outputs and to what it takes of the model itself."""

@@ -358,3 +358,49 @@ def test_losses_by_name_leave_padding_out_and_others_have_to():
     outputs = torch.stack([network.read(state) for state in states], 1)
     gradients = torch.stack(torch.autograd.grad(cross_entropy(outputs[counts], labels[counts]), states), 1)
     np.testing.assert_allclose(np.nan_to_num(named) / 8, gradients.norm(dim=2), atol=1e-15)
+
+
+class Mixing(lk.Network):
+    """The first sample is left alone; what happens to the others is said by name."""
+
+    def __init__(self, kind):
+        super().__init__()
+        torch.manual_seed(0)
+        self.kind, self.input_size, self.state_size, self.n_calls = kind, 2, 6, 0
+        self.weight, self.input, self.readout = nn.Linear(6, 6), nn.Linear(2, 6), nn.Linear(6, 3)
+        self.norm = nn.BatchNorm1d(6, track_running_stats=False) if kind == "batch norm" else nn.Identity()
+        self.recurrent_parameters, self.readout_parameters = ("weight.weight",), ("readout.weight", "readout.bias")
+
+    def step(self, state, input):
+        following = torch.tanh(self.norm(self.weight(state)) + self.input(input))
+        if self.kind == "neighbours":
+            following = torch.cat([following[:1], 0.9 * following[1:] + 0.1 * following[:-1]])
+        return following
+
+    def read(self, state):
+        outputs = self.readout(state)
+        if self.kind == "one pair":
+            outputs = (
+                torch.cat([outputs[:5], outputs[5:6] * outputs[3:4], outputs[6:]]) if len(outputs) > 5 else outputs
+            )
+        if self.kind == "dropout":
+            outputs = nn.functional.dropout(outputs)
+        self.n_calls += 1
+        return outputs * self.n_calls if self.kind == "counter" else outputs
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("neighbours", "the network mixes samples"),
+        ("one pair", "the network mixes samples"),
+        ("batch norm", "the network mixes samples"),
+        ("dropout", "others each time they are computed"),
+        ("counter", "others each time they are computed"),
+    ],
+)
+def test_networks_that_mix_samples_or_are_none(kind, message):
+    network = Mixing("").double()
+    assert len(lk.ggn_eigenvalues(network, INPUTS, LABELS, cross_entropy).ggn_eigenvalue) == 36
+    with pytest.raises(ValueError, match=message):
+        lk.ggn_eigenvalues(Mixing(kind).double(), INPUTS, LABELS, cross_entropy)
