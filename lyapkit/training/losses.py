@@ -36,7 +36,7 @@ def loss_name(loss: str | Loss) -> str:
 
 
 def check_loss(losses: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targets: Tensor) -> None:
-    """Refuse a loss that is not one number per network, depends on other things, or pairs outputs with all targets.
+    """Refuse a loss that is not one number per network, the same each time, or depends on or pairs what it should not.
 
     Parameters
     ----------
@@ -63,6 +63,11 @@ def check_loss(losses: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targ
         raise ValueError(f"the loss cannot be computed from {shapes}: {error}") from error
     if value.shape != (1,):
         raise ValueError(f"the loss must be a number, got shape {tuple(value.shape[1:])} from {shapes}: take its mean")
+    if not torch.equal(value.detach(), differentiated.detach()):
+        raise ValueError(
+            "the loss is another one each time it is computed: it must not draw random numbers, and keep nothing from "
+            "one call to the next, for networks would reach each other through it"
+        )
     if value.requires_grad:
         raise ValueError(
             "the loss depends on parameters besides the outputs, a penalty on weights for instance: they are those of "
