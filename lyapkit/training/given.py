@@ -27,8 +27,10 @@ def prepared(model: nn.Module, task: Task, inputs: Tensor, lengths: Tensor | Non
     Raises
     ------
     ValueError
-        If the module is not the network it is taken for, or has outputs where the task has no targets.
+        If the module is not the network it is taken for, has outputs where the task has no targets, or parameters
+        whose gradients hooks change.
     """
+    _check_hooks(model)
     if isinstance(model, Network):
         network = copy.copy(model)  # with the same tensors
         network.every_step = task.every_step
@@ -44,12 +46,25 @@ def prepared(model: nn.Module, task: Task, inputs: Tensor, lengths: Tensor | Non
     return network
 
 
+def _check_hooks(model: nn.Module) -> None:
+    """Refuse parameters whose gradients are changed by hooks, which copies of them do not have."""
+    if not isinstance(model, nn.Module):
+        return
+    for name, parameter in model.named_parameters():
+        if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
+            raise ValueError(
+                f"{name} has hooks on its gradient, which would not be called: remove them, and multiply the weights "
+                "by a mask in the network's own step, for instance, or freeze the parameter (requires_grad_(False))"
+            )
+
+
 @torch.no_grad()
 def _check_in_its_modes(model: nn.Module, network: Network, inputs: Tensor, lengths: Tensor | None) -> None:
     """Refuse a module whose network draws other random numbers: with dropout in another place, for instance."""
     if not any(module.training for module in model.modules()):
         return
     own, ours = copy.deepcopy((model, network))  # together: the network consists of parts of the module
+    own.to(torch.float64)
     first = next(own.parameters())
     inputs = inputs.to(first.device, first.dtype)
     lengths = None if lengths is None else lengths.to(first.device)
@@ -68,7 +83,7 @@ def _check_in_its_modes(model: nn.Module, network: Network, inputs: Tensor, leng
             difference = (outputs - expected).abs()
             if expected.ndim == 3 and lengths is not None:
                 difference = difference[torch.arange(inputs.shape[1], device=inputs.device) < lengths[:, None]]
-            if bool((difference <= 1e-3 * expected.abs().max()).all()):
+            if bool((difference <= 1e-6 * expected.abs().max()).all()):
                 return
     raise ValueError(
         f"{type(model).__name__} computes something else in train mode than its recurrent module and its readout do, "
