@@ -27,6 +27,8 @@ from lyapkit.training.storage import digest
 from lyapkit.training.threads import WORTH_IT, faster_number
 
 N_COMPARED = 256  # samples on which a module is compared with the network it is taken for
+N_BEGUN = 64  # of the first batch, and of the test samples, by which a run is known again
+SAME = {torch.float64: 1e-6, torch.float32: 1e-3}  # of what it computed of them
 
 
 class Run:
@@ -70,6 +72,7 @@ class Run:
         self.test_inputs, self.test_targets, *lengths = as_tensors(samples, population.dtype, population.device)
         self.test_lengths = lengths[0] if task.has_lengths else None
         self._check()
+        self._begun = self._beginning() if folder is not None else {}
         self.history = History(len(population), task, settings["minimal_performance"])
         self.spent, self.n_threads = 0.0, 0  # not chosen yet
         copies = [population.network(index) for index in range(len(population))]
@@ -185,6 +188,8 @@ class Run:
             outputs = torch.cat(outputs, dim=1).double()
             targets = self.test_targets.double() if self.test_targets.is_floating_point() else self.test_targets
             point["test_score"][alive] = self.task.score(outputs, targets).cpu()
+            if "loss" in self.settings:  # which may hold constants in the run's precision
+                outputs, targets = outputs.to(population.dtype), self.test_targets
             with torch.no_grad():
                 point["test_loss"][alive] = self.losses(outputs, targets).double().cpu()
         losses = population.take_losses()
@@ -206,6 +211,7 @@ class Run:
         state = self.folder.read(self.configuration, resume=resume)
         if state is None:
             return
+        self._check_begun(state)
         self.population.restore(state)
         self.history.restore(state)
         self.spent = float(state["spent"])
@@ -224,11 +230,48 @@ class Run:
                 f"{self.folder.path} holds a run of {done} iterations, ignored: {' and '.join(late)}", stacklevel=3
             )
 
+    def _beginning(self) -> dict[str, Tensor]:
+        """Return what the untrained networks, in eval mode, and the loss make of the first samples, in a few numbers.
+
+        By them it is seen that networks, task and loss are those a run began with, whatever functions they consist of.
+        """
+        population, seed, batch_size = self.population, self.settings["seed"], self.settings["batch_size"]
+        samples = as_tensors(self.task.batch(0, batch_size, seed), population.dtype, population.device)
+        of_test = [self.test_inputs, self.test_targets, *([] if self.test_lengths is None else [self.test_lengths])]
+        found = {}
+        for name, parts in (("train", samples), ("test", of_test)):
+            inputs, targets, *lengths = (part[:N_BEGUN] for part in parts)
+            outputs = population.outputs(inputs, torch.arange(len(population)), lengths[0] if lengths else None)
+            leaf = outputs.requires_grad_()
+            with torch.enable_grad():
+                losses = self.losses(leaf, targets)
+                (gradients,) = torch.autograd.grad(losses.sum(), leaf)
+            for what, values in (("outputs", outputs), ("losses", losses), ("gradients", gradients)):
+                found[f"begun.{name}.{what}"] = _summary(values)
+        return found
+
+    def _check_begun(self, state: dict[str, Tensor]) -> None:
+        """Refuse to go on with a run of other networks, samples or another loss that go by the same names."""
+        for name, own in self._begun.items():
+            kept = state.get(name)  # None in runs from before this was kept
+            if kept is None:
+                continue
+            tolerance = SAME[self.population.dtype] * own[:, 1:].nan_to_num()
+            is_same = (own - kept).abs() <= tolerance
+            if bool((is_same | (own.isnan() & kept.isnan())).all()):
+                continue
+            what = "other networks or samples" if name.endswith("outputs") else "another loss, or other targets"
+            raise ValueError(
+                f"{self.folder.path} holds a run of another configuration: it began with {what}, though they go by the "
+                f"same names ({name.removeprefix('begun.')} of the first samples differ): give those it began with, or "
+                "choose another folder"
+            )
+
     def keep(self) -> None:
         """Write state and metrics to the folder, if there is one."""
         if self.folder is not None:
             own = {"spent": torch.tensor(self.spent, dtype=torch.float64), "n_threads": torch.tensor(self.n_threads)}
-            state = self.population.state | self.history.tensors() | own
+            state = self.population.state | self.history.tensors() | self._begun | own
             self.folder.write(state, self.configuration, self.metrics())
 
     def write_checkpoints(self, iteration: int) -> None:
@@ -248,6 +291,13 @@ class Run:
             "system": "; ".join(dict.fromkeys(ensemble.description for ensemble in self.population.ensembles)),
         }
         return self.history.metrics(self.population.diverged_at).assign_attrs(made)
+
+
+def _summary(values: Tensor) -> Tensor:
+    """Return two numbers (E, 2) of values (E, …): a sum with signs and weights, and their norm."""
+    flat = values.detach().double().cpu().reshape(len(values), -1)
+    weights = torch.arange(flat.shape[1], dtype=torch.float64).cos()
+    return torch.stack([flat @ weights / weights.norm(), flat.norm(dim=1)], dim=1)
 
 
 def _fixed(network: Network) -> list[tuple[str, Tensor]]:

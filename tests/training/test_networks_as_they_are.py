@@ -298,6 +298,76 @@ def test_losses_of_ones_own(loss, expected):
     _assert_same(result.networks[1], _by_hand(network, 8, loss=expected or loss, weight_decay=0.01))
 
 
+class Counting:
+    """A loss that depends on how often it was asked, and so on how many networks there are."""
+
+    n_calls = 0
+
+    def __call__(self, outputs, targets):
+        self.n_calls += 1
+        return self.n_calls * cross_entropy(outputs, targets)
+
+
+def test_a_loss_with_constants_of_the_runs_precision():
+    """Which evaluation, in float64 else, leaves in it."""
+    loss = nn.CrossEntropyLoss(weight=torch.tensor([0.2, 2.0], dtype=torch.float32))
+    network = lk.build_network("wcrnn", 2, 6, 2)
+    result = train([network], TASK, 1, **OPTIONS | {"dtype": torch.float32}, loss=loss)
+    outputs = network.float()(torch.from_numpy(X).float()).detach()
+    np.testing.assert_allclose(result.metrics.test_loss[0, 0], loss(outputs, torch.from_numpy(Y)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("register", ["register_hook", "register_post_accumulate_grad_hook"])
+def test_hooks_on_gradients_are_refused(register):
+    network = _rnn()
+    getattr(network.recurrent.weight_hh_l0, register)(lambda gradient: None)
+    with pytest.raises(ValueError, match=r"recurrent\.weight_hh_l0 has hooks on its gradient"):
+        train([network], TASK, 1, **OPTIONS)
+
+
+def _scaled(factor):
+    return lambda values: torch.tanh(factor * values)
+
+
+def _weighted(weight):
+    return lambda outputs, targets: cross_entropy(outputs, targets, weight=torch.tensor([1.0, weight]).double())
+
+
+class Drawn(lk.Task):
+    """New samples at every iteration, of a size that its description does not tell."""
+
+    name, n_steps, input_size, output_size, kind, samples_per_epoch = "drawn", 6, 2, 2, "classification", 64
+
+    def __init__(self, size):
+        self.size = size
+
+    def batch(self, iteration, batch_size, seed=0):
+        inputs = self.size * np.random.default_rng([seed, iteration]).normal(size=(batch_size, 6, 2))
+        return inputs, (inputs.sum((1, 2)) > 0).astype(int)
+
+    def test_samples(self, n_samples=None):
+        return X[:n_samples], Y[:n_samples]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda value: (Leaky(function=_scaled(value)), TASK, None), "began with other networks or samples"),
+        (lambda value: (_rnn(), Drawn(value), None), "began with other networks or samples"),
+        (lambda value: (_rnn(), TASK, _weighted(value)), "began with another loss"),
+    ],
+)
+def test_functions_of_the_same_name_are_told_apart_when_a_run_goes_on(make, message, tmp_path):
+    def go(value, n_iterations, **options):
+        network, task, loss = make(value)
+        return train([network], task, n_iterations, **OPTIONS, loss=loss, **options)
+
+    go(1.0, 4, folder=tmp_path)
+    with pytest.raises(ValueError, match=message):
+        go(1.1, 8, folder=tmp_path, resume=True)
+    _assert_same(go(1.0, 8, folder=tmp_path, resume=True).networks[0], go(1.0, 8).networks[0])
+
+
 def test_losses_that_do_not_do_what_they_seem():
     network = lk.build_network("gru", 2, 6, 2)
 
@@ -310,6 +380,8 @@ def test_losses_that_do_not_do_what_they_seem():
         (lambda outputs, targets: cross_entropy(outputs[:, :1, None], targets), "cannot be computed from"),
         (lambda outputs, targets: torch.tensor(1.0), "does not depend on the outputs"),
         ("hinge", "unknown loss 'hinge'"),
+        (lambda outputs, targets: cross_entropy(outputs + torch.randn_like(outputs), targets), "another one each time"),
+        (Counting(), "another one each time"),
     ):
         with pytest.raises(ValueError, match=message):
             train([network], TASK, 1, **OPTIONS, loss=loss)
