@@ -22,8 +22,8 @@ N_TRAJECTORIES, N_STEPS, N_TRANSIENT, MOST_SHOWN = 40, 50_000, 2000, 4
 HEAD = """# Textbook systems
 
 `lyapkit.classical` has them by name, started on their attractors: `lk.classical.lorenz()`, and on the command line
-`lyapkit sweep lorenz rho=20:60:200`. Parameters default to the values for which exponents are usually quoted; what they
-are, and where systems come from, stands in the [reference](reference.md).
+`lyapkit spectrum lorenz --steps 10000` and `lyapkit sweep lorenz rho=20:60:200`. Parameters default to the values for
+which exponents are usually quoted; what they are, and where systems come from, stands in the [reference](reference.md).
 
 What lyapkit gives ± its standard error, in nats per step, of flows per unit of time, and what is known. Written by
 `benchmarks/classical.py`; the tests ask for agreement within three standard errors and the rounding of what is known.

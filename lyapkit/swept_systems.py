@@ -1,4 +1,4 @@
-"""What the command line sweeps: classical systems by name, and checkpoints with their recurrent weights scaled."""
+"""Systems of the command line: classical ones by name, and checkpoints with their recurrent weights scaled."""
 
 from __future__ import annotations
 
@@ -38,6 +38,18 @@ def values_of(text: str) -> tuple[str, list[float]]:
     if not all(map(math.isfinite, values)):
         raise ValueError(expected)
     return name, values
+
+
+def number_of(text: str) -> tuple[str, float]:
+    """Return name and value of "a=1.3"; a whole number, such as of variables, stays one."""
+    name, _, given = text.partition("=")
+    try:
+        value = float(given)
+    except ValueError:
+        value = math.nan
+    if not (name and math.isfinite(value)):
+        raise ValueError(f"expected NAME=VALUE, got {text!r}")
+    return name, int(value) if given.strip().isdecimal() else value
 
 
 def named_system(name: str, parameters: list[str]) -> Callable[..., System]:

@@ -38,6 +38,16 @@ def test_spectrum(run, files):
     assert ds.attrs["checkpoint"] == "model.safetensors"
 
 
+def test_a_classical_system_by_its_name(run, tmp_path):
+    output = tmp_path / "x.nc"
+    code, out, err = run("spectrum", "henon", "--steps", 800, "--parameter", "a=1.2", "--output", output, "-q")
+    assert (code, err) == (0, "")
+    assert out.startswith("Hénon map (a=1.2, b=0.3)")
+    expected = lk.lyapunov_spectrum(lk.classical.henon(a=1.2), n_steps=800)
+    np.testing.assert_array_equal(lk.load(output).lyapunov_exponent, expected.lyapunov_exponent)
+    assert run("spectrum", "lorenz96", "--steps", 50, "--parameter", "n=5", "-q")[1].startswith("Lorenz-96 (n=5,")
+
+
 def test_no_check(run, files, monkeypatch):
     """--no-check skips the second computation; without it, what it finds is one line and exit code 2."""
     gru = type(lk.load_system(files / "model.safetensors"))

@@ -14,6 +14,12 @@ from lyapkit.cli.messages import in_words_of_the_shell
 SPECTRUM = "spectrum lstm.pt --inputs x.npy -q "
 MISTAKES = {  # command: exit code, what the message says
     "spectrum missing.pt --inputs x.npy": (2, "missing.pt does not exist"),
+    "spectrum hennon --steps 9": (2, "hennon is no file and no system of lyapkit.classical: those are baker"),
+    "spectrum henon": (2, "give --inputs, or --steps"),
+    "spectrum henon --steps 9 --parameter c=1": (2, "henon has no parameter c: it has a, b"),
+    "spectrum henon --steps 9 --parameter a=x": (2, "expected NAME=VALUE, got 'a=x'"),
+    "spectrum henon --steps 9 --key a": (2, "a system of lyapkit.classical is no file: leave out --key"),
+    "spectrum lstm.pt --steps 9 --parameter a=1": (2, "--parameter is of systems of lyapkit.classical"),
     "spectrum text.pt --inputs x.npy": (2, "its content is of no known kind"),
     "spectrum none.pt --inputs x.npy": (2, "holds no recurrent layer"),
     "spectrum lstm.pt -q": (2, "give --inputs, or --steps"),

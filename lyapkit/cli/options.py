@@ -15,6 +15,11 @@ def _there(path: Path) -> Path:
     return path
 
 
+def _there_or_named(path: Path) -> Path:
+    """Refuse what is neither a file nor may be the name of a system."""
+    return path if str(path).isidentifier() else _there(path)
+
+
 Checkpoint = Annotated[
     Path,
     typer.Argument(
@@ -25,8 +30,9 @@ Checkpoints = Annotated[
     list[Path],
     typer.Argument(
         metavar="CHECKPOINTS",
-        callback=lambda paths: [_there(path) for path in paths],
-        help="The networks: safetensors, PyTorch, Keras, ONNX, told by content.",
+        callback=lambda paths: [_there_or_named(path) for path in paths],
+        help="The networks: safetensors, PyTorch, Keras, ONNX, told by content; or henon, lorenz, … of "
+        "lyapkit.classical.",
     ),
 ]
 Inputs = Annotated[Path, typer.Option(help="Input sequences (trajectory, time, feature): .npy .npz .nc .pt .csv")]

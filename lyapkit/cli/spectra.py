@@ -54,6 +54,10 @@ def spectrum(
     ] = False,
     readout: Readout = None,
     steps: Steps = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(help="Of a system of lyapkit.classical: a=1.3; may be given several times."),
+    ] = None,
     lengths: Lengths = None,
     rows: Annotated[bool, typer.Option("--rows", help="The inputs are images, read row by row.")] = False,
     pixels: Annotated[bool, typer.Option("--pixels", help="The inputs are images, read pixel by pixel.")] = False,
@@ -86,10 +90,12 @@ def spectrum(
 ) -> None:
     """Compute the Lyapunov spectrum of the recurrent network in each of CHECKPOINTS along --inputs, or without.
 
-    Several are compared, in one table, picture and file.
+    Several are compared, in one table, picture and file. A name such as henon is that of a system of lyapkit.classical,
+    whose parameters --parameter sets.
     """
     import lyapkit as lk
     from lyapkit.hooks import load_module
+    from lyapkit.swept_systems import named_system, number_of
 
     given = [path for path in (*checkpoints, inputs, lengths, extend) if path is not None]
     check_paths(output, plot, *given, module)
@@ -97,7 +103,7 @@ def spectrum(
         raise ValueError("--closed-loop makes the inputs itself: leave out --inputs, --embedding and a second --prefix")
     if inputs is None and steps is None:
         raise ValueError(
-            "give --inputs, or --steps for a closed loop or for a network whose input is zero at every step"
+            "give --inputs, or --steps for a closed loop, a classical system, or a network whose input is zero"
         )
     if rows and pixels:
         raise ValueError("give --rows or --pixels, not both")
@@ -109,7 +115,19 @@ def spectrum(
             prefix=prefix, embedding=embedding, readout=readout, nonlinearity=nonlinearity, ignore=ignore
         )
 
+    are_named = [not path.exists() for path in checkpoints]
+    if any(are_named):
+        of_files = {"module": module, "prefix": prefix, "embedding": embedding, "closed-loop": closed_loop}
+        of_files |= {"nonlinearity": nonlinearity, "key": key, "ignore": ignore}
+        if said := [f"--{name}" for name, value in of_files.items() if value]:
+            raise ValueError(f"a system of lyapkit.classical is no file: leave out {', '.join(said)}")
+    if parameter and not all(are_named):
+        raise ValueError("--parameter is of systems of lyapkit.classical, by name")
+    parameters = dict(map(number_of, parameter or ()))
+
     def system_in(checkpoint: Path) -> lk.System:
+        if not checkpoint.exists():
+            return named_system(str(checkpoint), [*parameters])(**parameters)
         if module is not None:
             own = load_module(module, checkpoint, key)
             return lk.closed_loop(own) if closed_loop else lk.from_module(own)
