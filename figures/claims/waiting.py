@@ -24,29 +24,6 @@ class WaitingClaim:
 
 WAITING = [
     WaitingClaim(
-        "2.2",
-        "As training converges, the Hessian becomes its Gauss-Newton part (Eq. 7)",
-        "Expect the largest |eigenvalue| of the Hessian minus its Gauss-Newton part, as a share of the Hessian's, to "
-        "be smaller at the last checkpoint than at the first, in networks that learnt: p ≤ 0.025 against exchanges of "
-        "the two within networks.",
-        "the leading eigenvalues of both matrices at checkpoints of trainings, three networks",
-    ),
-    WaitingClaim(
-        "2.2",
-        "A layer's share of the curvature is proportional to the norm of the gradient that reaches it (Eq. 9, 10)",
-        "Expect the slope of log |vᵀK_t v| against log ‖a_t‖ over layers, trends of Dh_t taken into account, to be "
-        "nearer to 1 than to 0 and to 2 in every network, at r below and above 1.",
-        "vᵀK_t v with gradient norms by layer at several r (data/modulation.nc is of r = 1 alone, where the norms do "
-        "not change)",
-    ),
-    WaitingClaim(
-        "4.1",
-        "Hessian eigenvalues are alike for other choices of the 1000 samples (data not shown there)",
-        "Expect the variance of log |eigenvalue| between choices of samples to be less than that between values of r, "
-        "by a permutation test within networks.",
-        "Hessians of three networks on three choices of 1000 samples",
-    ),
-    WaitingClaim(
         "4",
         "Trainings are alike for N = 50, 100, 200 and batches of 64, 128, 256",
         "Expect the verdicts on radii to be the same for every N and batch.",
