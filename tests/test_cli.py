@@ -46,6 +46,9 @@ def test_a_classical_system_by_its_name(run, tmp_path):
     expected = lk.lyapunov_spectrum(lk.classical.henon(a=1.2), n_steps=800)
     np.testing.assert_array_equal(lk.load(output).lyapunov_exponent, expected.lyapunov_exponent)
     assert run("spectrum", "lorenz96", "--steps", 50, "--parameter", "n=5", "-q")[1].startswith("Lorenz-96 (n=5,")
+    assert run("covariant", "henon", "--steps", 50, "--output", output, "-q")[0] == 0
+    expected = lk.covariant_vectors(lk.classical.henon(), n_steps=50)
+    np.testing.assert_array_equal(lk.load(output).covariant_vector, expected.covariant_vector)
 
 
 def test_no_check(run, files, monkeypatch):

@@ -26,6 +26,15 @@ Checkpoint = Annotated[
         metavar="CHECKPOINT", callback=_there, help="The network: safetensors, PyTorch, Keras, ONNX, told by content."
     ),
 ]
+CheckpointOrName = Annotated[
+    Path,
+    typer.Argument(
+        metavar="CHECKPOINT",
+        callback=_there_or_named,
+        help="The network: safetensors, PyTorch, Keras, ONNX, told by content; or henon, lorenz, … of "
+        "lyapkit.classical.",
+    ),
+]
 Checkpoints = Annotated[
     list[Path],
     typer.Argument(
@@ -45,6 +54,9 @@ NumberOfExponents = Annotated[
     int | None, typer.Option("-k", "--n-exponents", help="Only the k largest exponents. Default: all.")
 ]
 Precision = Annotated[str, typer.Option(help="float64 or float32.")]
+Parameter = Annotated[
+    list[str] | None, typer.Option(help="Of a system of lyapkit.classical: a=1.3; may be given several times.")
+]
 Prefix = Annotated[str | None, typer.Option(help="Which recurrent module, if the file has several.")]
 Transient = Annotated[int, typer.Option("--transient", help="Leading steps that are not counted.")]
 Targets = Annotated[Path, typer.Option(help="One target per sample: .npy .npz .pt .csv")]

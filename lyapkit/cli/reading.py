@@ -52,6 +52,16 @@ def loaded(
         return load(checkpoint, **options)
 
 
+def named(name: Path, parameter: list[str] | None, **of_files: object) -> Any:
+    """Return the system of `lyapkit.classical` of a name, which takes no options that say how files are read."""
+    from lyapkit.swept_systems import named_system, number_of
+
+    if said := [f"--{option.replace('_', '-')}" for option, value in of_files.items() if value]:
+        raise ValueError(f"a system of lyapkit.classical is no file: leave out {', '.join(said)}")
+    parameters = dict(map(number_of, parameter or ()))
+    return named_system(str(name), [*parameters])(**parameters)
+
+
 def refuse_with_module(**given: object) -> None:
     """Refuse options that say what a file's tensors mean, where --module says it."""
     if said := [f"--{name}" for name, value in given.items() if value]:

@@ -9,6 +9,7 @@ import typer
 
 from lyapkit.cli.options import (
     Checkpoint,
+    CheckpointOrName,
     Checkpoints,
     Embedding,
     Ignore,
@@ -20,6 +21,7 @@ from lyapkit.cli.options import (
     Nonlinearity,
     NumberOfExponents,
     OptionalInputs,
+    Parameter,
     Precision,
     Prefix,
     Progress,
@@ -27,7 +29,7 @@ from lyapkit.cli.options import (
     Steps,
     Transient,
 )
-from lyapkit.cli.reading import loaded, name_among, of_one_length, refuse_with_module, steps_that_count
+from lyapkit.cli.reading import loaded, name_among, named, of_one_length, refuse_with_module, steps_that_count
 from lyapkit.cli.results import check_paths, finish, table_and_words
 
 if TYPE_CHECKING:
@@ -54,10 +56,7 @@ def spectrum(
     ] = False,
     readout: Readout = None,
     steps: Steps = None,
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option(help="Of a system of lyapkit.classical: a=1.3; may be given several times."),
-    ] = None,
+    parameter: Parameter = None,
     lengths: Lengths = None,
     rows: Annotated[bool, typer.Option("--rows", help="The inputs are images, read row by row.")] = False,
     pixels: Annotated[bool, typer.Option("--pixels", help="The inputs are images, read pixel by pixel.")] = False,
@@ -95,7 +94,6 @@ def spectrum(
     """
     import lyapkit as lk
     from lyapkit.hooks import load_module
-    from lyapkit.swept_systems import named_system, number_of
 
     given = [path for path in (*checkpoints, inputs, lengths, extend) if path is not None]
     check_paths(output, plot, *given, module)
@@ -114,20 +112,14 @@ def spectrum(
         refuse_with_module(
             prefix=prefix, embedding=embedding, readout=readout, nonlinearity=nonlinearity, ignore=ignore
         )
-
-    are_named = [not path.exists() for path in checkpoints]
-    if any(are_named):
-        of_files = {"module": module, "prefix": prefix, "embedding": embedding, "closed-loop": closed_loop}
-        of_files |= {"nonlinearity": nonlinearity, "key": key, "ignore": ignore}
-        if said := [f"--{name}" for name, value in of_files.items() if value]:
-            raise ValueError(f"a system of lyapkit.classical is no file: leave out {', '.join(said)}")
-    if parameter and not all(are_named):
+    if parameter and any(path.exists() for path in checkpoints):
         raise ValueError("--parameter is of systems of lyapkit.classical, by name")
-    parameters = dict(map(number_of, parameter or ()))
+    of_files: dict[str, Any] = {"module": module, "prefix": prefix, "embedding": embedding, "closed_loop": closed_loop}
+    of_files |= {"nonlinearity": nonlinearity, "key": key, "ignore": ignore}
 
     def system_in(checkpoint: Path) -> lk.System:
         if not checkpoint.exists():
-            return named_system(str(checkpoint), [*parameters])(**parameters)
+            return named(checkpoint, parameter, **of_files)
         if module is not None:
             own = load_module(module, checkpoint, key)
             return lk.closed_loop(own) if closed_loop else lk.from_module(own)
@@ -185,12 +177,13 @@ def _finish_one(ds: xr.Dataset, output: Path | None, plot: Path | None) -> None:
 
 
 def covariant(
-    checkpoint: Checkpoint,
+    checkpoint: CheckpointOrName,
     inputs: OptionalInputs = None,
     output: Annotated[Path | None, typer.Option(help="Write the vectors to this .nc or .csv file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw angles and directions to this file: .png .pdf .svg")] = None,
     n_exponents: NumberOfExponents = None,
     steps: Steps = None,
+    parameter: Parameter = None,
     n_transient: Annotated[
         int | None, typer.Option("--transient", help="Steps before those that count. Default: a quarter of the inputs.")
     ] = None,
@@ -207,7 +200,10 @@ def covariant(
     max_size: MaxSize = "2GiB",
     progress: Progress = None,
 ) -> None:
-    """Compute the covariant Lyapunov vectors of the network in CHECKPOINT: the directions behind its exponents."""
+    """Compute the covariant Lyapunov vectors of the network in CHECKPOINT: the directions behind its exponents.
+
+    Or of a system of lyapkit.classical, by its name.
+    """
     import lyapkit as lk
 
     check_paths(output, plot, checkpoint, inputs)
@@ -218,9 +214,16 @@ def covariant(
         "embedding": embedding,
         "nonlinearity": nonlinearity,
         "key": key,
+        "ignore": ignore or (),
     }
+    if not checkpoint.exists():
+        system = named(checkpoint, parameter, **reading)
+    elif parameter:
+        raise ValueError("--parameter is of systems of lyapkit.classical, by name")
+    else:
+        system = lk.load_system(checkpoint, **reading)
     ds = lk.covariant_vectors(
-        lk.load_system(checkpoint, **reading, ignore=ignore or ()),
+        system,
         None if inputs is None else of_one_length(inputs),
         n_steps=steps,
         n_transient=n_transient,
