@@ -139,6 +139,8 @@ class _Walk:
             signals = [known[entry] for entry in histories]
             if n_calls > 1:
                 signals = [signals[0].through("being one of its several uses"), *signals[1:]]
+            if _stays_in_training(call):
+                signals = [signals[0].through(f"{layer['class_name']} {where.name!r} in training mode"), *signals[1:]]
             for number, output in enumerate(self.layer(layer, where, signals, is_masked=_names_mask(call))):
                 known[*key, number] = output
         return [known[_history(entry)] for entry in _entries(config["output_layers"])]
@@ -307,6 +309,15 @@ def _found(value: object, depth: int) -> Iterator[tuple[str, int, int]]:
 def _names_mask(call: object) -> bool:
     """Return whether a layer is called with a mask."""
     return isinstance(call, Mapping) and (call.get("kwargs") or {}).get("mask") is not None
+
+
+def _stays_in_training(call: object, depth: int = 0) -> bool:
+    """Return whether a layer is called with training=True, so that its dropout or noise is on at any time."""
+    if depth > MAX_DEPTH or not isinstance(call, Mapping | list | tuple):
+        return False
+    if isinstance(call, Mapping) and call.get("training") is True:
+        return True
+    return any(_stays_in_training(i, depth + 1) for i in (call.values() if isinstance(call, Mapping) else call))
 
 
 def _described(signal: Signal) -> str:

@@ -236,7 +236,10 @@ class Recurrent(System):
                 )
             if not bool(tensor.isfinite().all()):
                 raise ValueError(f"{full_name} holds values that are not finite floating-point numbers")
-            by_layer.setdefault(int(match["layer"] or 0), {})[match["name"]] = tensor
+            weights = by_layer.setdefault(int(match["layer"] or 0), {})
+            if match["name"] in weights:
+                raise ValueError(f"{match['name']} and {match['name']}_l0 are both there: a cell's, and a layer's")
+            weights[match["name"]] = tensor
         missing = [index for index in range(len(by_layer)) if index not in by_layer]  # a number may be of any size
         if missing:
             raise ValueError(

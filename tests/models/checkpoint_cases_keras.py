@@ -160,6 +160,12 @@ def seq2seq(keras: Any, L: Any) -> Any:
     return keras.Model([first, second], L.LSTM(4, return_sequences=True)(second, initial_state=[h, c]))
 
 
+def monte_carlo(keras: Any, L: Any) -> Any:
+    """Return a model whose dropout is on when it is used, too."""
+    inputs = keras.Input((None, 3))
+    return keras.Model(inputs, L.LSTM(4)(L.Dropout(0.5)(inputs, training=True)))
+
+
 def residual(keras: Any, L: Any) -> Any:
     """A sum of two layers in front of a third."""
     inputs = L.Input((None, 3))
@@ -508,6 +514,7 @@ CASES = [
         sequential(lambda L: L.Embedding(9, 3, mask_zero=True), lambda L: L.LSTM(4), n_inputs=None),
         "Embedding 'embedding', a mask",
     ),
+    refused("`.keras`: `Dropout` called with `training=True`", monte_carlo, "Dropout 'dropout' in training mode"),
     refused("`.keras`: two layers and their sum under a third", residual, "reads 'gru', not 'gru_1'"),
     refused("`.keras`: a layer used twice", shared, "through being one of its several uses"),
     refused(

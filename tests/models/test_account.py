@@ -136,6 +136,7 @@ def test_bookkeeping_of_a_training_is_none_of_the_network(tmp_path):
         (lambda s: [s.pop(f"rnn.bias_{k}_l1") for k in ("ih", "hh")], "of layers 0 and 1 one has bias_hh, bias_ih and"),
         (lambda s: [s.pop(n) for n in list(s) if n.endswith("_l0")], r"layer\(s\) \[0\] are missing"),
         (lambda s: s.update({"rnn.weight_hh_l1_orig": s.pop("rnn.weight_hh_l1")}), "layer 1 has no weight_hh"),
+        (lambda s: s.update({"rnn.weight_hh": torch.ones(20, 5)}), "weight_hh and weight_hh_l0 are both there"),
         (lambda s: s.update({"rnn.weight_hh_l2_raw2": torch.ones(20, 5)}), "'rnn.weight_hh_l2_raw2'"),
     ],
 )
