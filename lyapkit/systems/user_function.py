@@ -156,6 +156,11 @@ class UserFunction:
         self._manner = slower
         return slower.pushed(state, input, tangent)
 
+    @property
+    def stood_at_kinks(self) -> bool:
+        """Whether it stood at a kink in any of the calls."""
+        return self._kinks.first is not None or self._kinks.n_states > 0
+
     def findings(self, smallest_share: float = 0.0) -> list[str]:
         """Return what the calls so far showed that a user must know: lost digits, kinks met exactly.
 

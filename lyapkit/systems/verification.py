@@ -91,6 +91,7 @@ def check_jacobian(
     points: Points,
     message: Callable[[str], str],
     rough: bool = False,
+    away: float = 1.0,
 ) -> None:
     """Check the derivative of a step against differences of the step, in random directions near given states.
 
@@ -104,6 +105,8 @@ def check_jacobian(
         From what was found to the whole message.
     rough : bool
         Whether the step's values have the digits of float32 only.
+    away : float
+        How far from the states themselves, which may lie on kinks: by 1 of a thousandth of their size, or 0.
 
     Raises
     ------
@@ -117,7 +120,9 @@ def check_jacobian(
     scale = state.abs().amax(0, keepdim=True)  # of every variable
     largest = scale.amax() if bool(scale.amax() > 0) else 1.0
     scale = torch.where(scale > 0, scale.clamp(min=1e-9 * float(largest)), largest)
-    state = state + _AWAY[digits] * scale * torch.randn(batch, size, generator=generator, dtype=torch.float64).to(state)
+    state = state + away * _AWAY[digits] * scale * torch.randn(
+        batch, size, generator=generator, dtype=torch.float64
+    ).to(state)
     directions = torch.randn(N_DIRECTIONS, size, generator=generator, dtype=torch.float64)
     directions = scale * (directions / directions.norm(dim=-1, keepdim=True)).to(state)
     try:

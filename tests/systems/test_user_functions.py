@@ -320,6 +320,23 @@ def test_jacobian_of_variables_of_different_sizes():
         measured(lk.Map(step, 2, lambda s: np.array([[-2.8 * s[0], 1e6], [0.31e-6, 0.0]])), [0.1, 1e-7], 5)
 
 
+def test_loop_that_ends_at_once_where_it_started_is_named():
+    """Near the fixed point it takes few iterations, at it one, whose derivative is 3/4; it would converge to 1/2."""
+
+    def step(s):
+        z = s.clone()
+        while True:
+            following = 0.5 * z + 0.25 * s + 0.1
+            if float((following - z).abs().max()) < 1e-12:
+                return following
+            z = following
+
+    _, findings = measured(lk.Map(step, 1), [0.3], 100)
+    assert len(findings) == 1
+    assert "on the way, " in findings[0]
+    assert "differences give 0.5000" in findings[0]
+
+
 def test_jacobian_that_is_wrong_later_on_the_way_is_named():
     def jacobian(s):
         return np.array([[1.0, 0.0], [0.0, 0.9 if s[0] < 40 else 0.5]])
