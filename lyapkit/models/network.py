@@ -19,7 +19,9 @@ from lyapkit.systems import System
 
 
 class Network(nn.Module, System):
-    """A recurrent network that starts at h_0 = 0 and whose output is read from its last state h_T, or from every state.
+    """A recurrent network whose output is read from its last state h_T, or from every state; it starts at h_0 = 0.
+
+    A subclass that starts elsewhere has an `initial_state` of its own, from which spectra, outputs and learning start.
 
     What learning does to it can be analysed through `step` and `read` alone: a subclass sets `input_size` and
     `state_size`, implements both with its parameters, and names the recurrent ones. Its state dict says of which
@@ -140,10 +142,16 @@ class Network(nn.Module, System):
 
     def states(self, inputs: Tensor) -> Iterator[Tensor]:
         """Yield the states h_1 … h_T, each (B, N), for inputs (B, T, I)."""
-        state = inputs.new_zeros(len(inputs), self.state_size)
+        state = self.start(inputs)
         for input in inputs.unbind(1):
             state = self.step(state, input)
             yield state
+
+    def start(self, inputs: Tensor) -> Tensor:
+        """Return the states h_0 (B, N) of inputs (B, T, I): zeros, or what a subclass has as its `initial_state`."""
+        if type(self).initial_state is Network.initial_state:
+            return inputs.new_zeros(len(inputs), self.state_size)
+        return self.initial_state(len(inputs), torch.Generator().manual_seed(0)).to(inputs)
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return what is read from the last state, or, with `every_step`, from every state.
@@ -310,7 +318,7 @@ class RecurrentNetwork(Network):
     def states(self, inputs: Tensor) -> Iterator[Tensor]:
         """Yield the states h_1 … h_T."""
         system = self._system()
-        state = inputs.new_zeros(len(inputs), self.state_size)
+        state = self.start(inputs)
         for input in inputs.unbind(1):
             state = system.step(state, input)
             yield state

@@ -115,7 +115,7 @@ class S4(Network):
     def states(self, inputs: Tensor) -> Iterator[Tensor]:
         """Yield the states h_1 … h_T."""
         discretized = self.discretized()
-        state = inputs.new_zeros(len(inputs), self.state_size)
+        state = self.start(inputs)
         for input in inputs.unbind(1):
             state = self._next(state, input, *discretized)
             yield state

@@ -404,3 +404,29 @@ def test_networks_that_mix_samples_or_are_none(kind, message):
     assert len(lk.ggn_eigenvalues(network, INPUTS, LABELS, cross_entropy).ggn_eigenvalue) == 36
     with pytest.raises(ValueError, match=message):
         lk.ggn_eigenvalues(Mixing(kind).double(), INPUTS, LABELS, cross_entropy)
+
+
+def test_networks_that_start_elsewhere():
+    """States begin where `initial_state` says, for outputs, curvature, layers' contributions and the spectrum alike."""
+
+    class Started(Mixing):
+        def initial_state(self, n_trajectories, generator):
+            return torch.full((n_trajectories, 6), 0.5)
+
+    network = Started("").double()
+    name = "weight.weight"
+
+    def loss_at(weight):
+        state = torch.full((8, 6), 0.5).double()
+        for input in INPUTS.unbind(1):
+            state = torch.tanh(state @ weight.mT + network.weight.bias + network.input(input))
+        return cross_entropy(network.readout(state), LABELS)
+
+    expected = _leading(_dense(loss_at, network.get_parameter(name)), 2)
+    found = lk.hessian_eigenvalues(network, INPUTS, LABELS, cross_entropy, 2).hessian_eigenvalue
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    ds = lk.learning_rate_modulation(network, INPUTS, LABELS, cross_entropy, k=2)
+    np.testing.assert_allclose(ds.directional_curvature, expected, rtol=1e-6)
+    by_default = lk.lyapunov_spectrum(network, INPUTS, n_exponents=1).lyapunov_exponent
+    given = lk.lyapunov_spectrum(network, INPUTS, n_exponents=1, initial_state=np.full(6, 0.5)).lyapunov_exponent
+    np.testing.assert_allclose(by_default, given, rtol=1e-12)

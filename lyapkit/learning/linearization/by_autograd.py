@@ -120,7 +120,8 @@ class ByAutograd(Linearization):
     def _along_steps(self, tangents: Mapping[str, Tensor], moved: Tensor | None, order: int) -> Tensor:
         """Return derivatives of all steps along tangents of the block and of the states before, as few batches."""
         states = self.states
-        given = [self._previous(states), self.inputs.transpose(0, 1)] + ([] if moved is None else [moved])
+        before = torch.cat([self.network.start(self.inputs).detach()[None], states[:-1]])
+        given = [before, self.inputs.transpose(0, 1)] + ([] if moved is None else [moved])
         at_once = max(1, ROWS_AT_ONCE // states.shape[1])
         pieces = []
         for piece in zip(*(part.split(at_once) for part in given), strict=True):
