@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
+
+WAITING = (
+    "lyapkit: interrupted: what was done is kept where the interval ends, at most a 32nd of the run from here; Ctrl-C "
+    "again ends at once, and keeps nothing"
+)
 
 
 @contextlib.contextmanager
@@ -22,6 +28,7 @@ def noting_interruption(wanted: bool) -> Iterator[Callable[[], bool]]:
         if noted:
             raise KeyboardInterrupt
         noted = True
+        print(WAITING, file=sys.stderr, flush=True)
 
     if not wanted or threading.current_thread() is not threading.main_thread():
         yield lambda: False
