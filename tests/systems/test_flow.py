@@ -248,7 +248,7 @@ def forced(time_step, **options):
 
 def test_forced_oscillator_has_its_exponents_and_that_of_time():
     turn = np.pi / np.sqrt(0.96)
-    exponents, run = measured(forced(turn / 100), [0.3, 0.1, 0.0], 4 * turn)
+    exponents, run = measured(forced(turn / 100), [0.3, 0.1, 0.0], 2 * turn)
     assert run.state_size == 3
     np.testing.assert_allclose(np.sort(exponents[0]), [-0.2, -0.2, 0.0], atol=1e-6)
     assert not run.findings()
