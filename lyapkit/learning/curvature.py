@@ -23,6 +23,7 @@ from lyapkit.losses import Loss
 from lyapkit.memory import gibibytes
 from lyapkit.models.network import Network
 from lyapkit.progress import progress_bar
+from lyapkit.scalars import real, whole
 
 
 def hessian_eigenvalues(
@@ -197,6 +198,8 @@ def _leading(
 ) -> xr.Dataset:
     """Return leading eigenvalues, their residuals and vectors, of the matrix that `product` multiplies with."""
     size = objective.size
+    k, seed = whole("k", k, 0), whole("seed", seed, 0)
+    max_products, tolerance = whole("max_products", max_products, 0), real("tolerance", tolerance)
     if not 1 <= k <= size:
         raise ValueError(f"k must be between 1 and the {size} parameters of {', '.join(objective.block)}, got {k}")
     with progress_bar(progress, unit="product", desc=f"{name} eigenvalues") as bar:

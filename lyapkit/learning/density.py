@@ -17,6 +17,7 @@ from lyapkit.learning.products import OnArrays, Product, hessian_product
 from lyapkit.losses import Loss
 from lyapkit.models.network import Network
 from lyapkit.progress import progress_bar
+from lyapkit.scalars import real, whole
 
 
 def hessian_density(
@@ -66,6 +67,11 @@ def hessian_density(
     ValueError
         As `hessian_eigenvalues`, or if a number is not positive.
     """
+    n_steps, n_vectors, n_values = (
+        whole(name, value, 0)
+        for name, value in (("n_steps", n_steps), ("n_vectors", n_vectors), ("n_values", n_values))
+    )
+    seed, width = whole("seed", seed, 0), None if width is None else real("width", width)
     if min(n_steps, n_vectors, n_values) < 1 or (width is not None and not width > 0):
         raise ValueError("n_steps, n_vectors, n_values and width must be positive")
     objective = Objective(

@@ -24,6 +24,7 @@ from lyapkit.learning.products import hessian_product
 from lyapkit.losses import Loss
 from lyapkit.models.network import Network
 from lyapkit.progress import progress_bar
+from lyapkit.scalars import real
 
 
 def learning_rate_modulation(
@@ -73,6 +74,7 @@ def learning_rate_modulation(
         the block or has no length, inputs, targets, loss and network do not fit together, or the contributions of
         layers do not sum to vᵀHv, which is computed apart.
     """
+    learning_rate = real("learning_rate", learning_rate)
     given: dict[str, Any] = {"lengths": lengths, "batch_size": batch_size, "dtype": dtype, "device": device}
     objective = Objective(model, inputs, targets, loss, parameters=parameters, **given)
     _check_in_layers(objective)

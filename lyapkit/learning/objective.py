@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from lyapkit.arguments import Array, as_array, available_device, checked_inputs
+from lyapkit.arguments import Array, as_array, available_device, checked_dtype, checked_inputs
 from lyapkit.learning.linearization import Linearization, is_by_hand, linearize
 from lyapkit.losses import Loss, checked_loss, named_loss
 from lyapkit.memory import available_memory
 from lyapkit.models import as_network
 from lyapkit.models.network import Network
 from lyapkit.provenance import provenance
+from lyapkit.scalars import whole
 
 STATES_AT_ONCE = 5_000_000  # state variables of a micro-batch over all steps, 40 MB in float64
 ARRAYS_KEPT = 8  # of the size of the states, of a network that is differentiated by hand
@@ -81,6 +82,7 @@ class Objective:
         dtype: torch.dtype = torch.float64,
         device: torch.device | str | None = None,
     ) -> None:
+        dtype = checked_dtype(dtype)
         tensor = as_tensor(inputs)
         lengths = _checked_lengths(lengths, tensor)
         given = as_network(model, tensor, lengths)
@@ -93,8 +95,7 @@ class Objective:
             self.targets = self.targets.to(dtype)
         self.block = {} if parameters is None else _block(given, self.network, parameters)
         self.size = sum(parameter.numel() for parameter in self.block.values())
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        batch_size = None if batch_size is None else whole("batch_size", batch_size, 1)
         n_states = self.inputs.shape[1] * self.network.state_size
         batch_size = batch_size or max(1, STATES_AT_ONCE // n_states)
         self.batches = [slice(i, i + batch_size) for i in range(0, len(self.inputs), batch_size)]
@@ -117,7 +118,10 @@ class Objective:
         self._differentiate(given)
         self._check_padding(function)
         self._check_used(given)
-        self.n_coupled = self._n_coupled()
+        try:
+            self.n_coupled = self._n_coupled()
+        except (RuntimeError, NotImplementedError) as error:
+            raise ValueError(f"PyTorch cannot differentiate the loss twice, which curvature needs: {error}") from error
         self.is_samplewise = len(self.inputs) == 1 or self.n_coupled < self.outputs.numel()
 
     def curvature(
@@ -331,7 +335,10 @@ def _checked_lengths(lengths: Array | None, inputs: Tensor) -> Tensor | None:
 
 
 def _checked_targets(targets: Array, n_samples: int) -> Tensor:
-    targets = as_tensor(targets)
+    try:
+        targets = as_tensor(targets)
+    except TypeError as error:
+        raise ValueError(f"targets must be one array of numbers, got {type(targets).__name__}: {error}") from error
     if not targets.ndim or len(targets) != n_samples:
         n_targets = len(targets) if targets.ndim else 1
         raise ValueError(f"there are {n_targets} targets for {n_samples} samples")

@@ -16,12 +16,13 @@ from lyapkit.losses import Loss
 from lyapkit.models.network import Network
 from lyapkit.notebook import preformatted
 from lyapkit.progress import progress_bar
+from lyapkit.scalars import real, whole
 from lyapkit.tables import counted, training_table
 from lyapkit.tasks.task import Task
 from lyapkit.training.folder import RunFolder
 from lyapkit.training.losses import loss_name
 from lyapkit.training.run import Run
-from lyapkit.training.settings import Number, dtype_name, learning_rates, real, whole
+from lyapkit.training.settings import Number, dtype_name, learning_rates
 from lyapkit.training.threads import on_threads
 
 

@@ -430,3 +430,38 @@ def test_networks_that_start_elsewhere():
     by_default = lk.lyapunov_spectrum(network, INPUTS, n_exponents=1).lyapunov_exponent
     given = lk.lyapunov_spectrum(network, INPUTS, n_exponents=1, initial_state=np.full(6, 0.5)).lyapunov_exponent
     np.testing.assert_allclose(by_default, given, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [np.int64, torch.tensor, np.array])
+def test_options_may_be_scalars_of_numpy_and_torch(kind):
+    network = _network()
+    options = {"k": kind(2), "batch_size": kind(3), "seed": kind(1), "dtype": "float64"}
+    found = lk.hessian_eigenvalues(network, INPUTS, LABELS, cross_entropy, **options).hessian_eigenvalue
+    np.testing.assert_allclose(found, _leading(_hessian_of_plain(network), 2), rtol=1e-6)
+    counts = {name: kind(3) for name in ("n_steps", "n_vectors", "n_values")}
+    assert lk.hessian_density(network, INPUTS, LABELS, cross_entropy, **counts).density.shape == (3,)
+
+
+def _hessian_of_plain(network):
+    def loss_at(weight):
+        return cross_entropy(functional_call(network, {W: weight}, (INPUTS,)), LABELS)
+
+    return _dense(loss_at, network.get_parameter(W))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"k": 2.0}, "k must be a whole number, got 2.0"),
+        ({"k": True}, "k must be a whole number, got True"),
+        ({"batch_size": 2.5}, "batch_size must be a whole number"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"dtype": torch.float16}, "dtype must be 'float64' or 'float32'"),
+        ({"targets": list("abcabcba")}, "targets must be one array of numbers, got list"),
+        ({"loss": nn.functional.multi_margin_loss}, "cannot differentiate the loss twice"),
+    ],
+)
+def test_what_cannot_be_taken_is_said(change, message):
+    given = {"inputs": INPUTS, "targets": LABELS, "loss": cross_entropy, "k": 2} | change
+    with pytest.raises(ValueError, match=message):
+        lk.hessian_eigenvalues(_network(), **given)
