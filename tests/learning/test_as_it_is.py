@@ -465,3 +465,35 @@ def test_what_cannot_be_taken_is_said(change, message):
     given = {"inputs": INPUTS, "targets": LABELS, "loss": cross_entropy, "k": 2} | change
     with pytest.raises(ValueError, match=message):
         lk.hessian_eigenvalues(_network(), **given)
+
+
+class Linear(nn.Linear):
+    """By the name of PyTorch's."""
+
+    def forward(self, inputs):
+        return super().forward(inputs) ** 2
+
+
+def test_a_wcrnn_with_a_readout_of_its_own_is_differentiated_as_it_is():
+    network = lk.build_network("wcrnn", 2, 6, 3, seed=0).double()
+    network.readout = Linear(6, 3).double()
+    name = "recurrent.weight"
+
+    def loss_at(weight):
+        state = torch.zeros(8, 6).double()
+        for input in INPUTS.unbind(1):
+            state = functional_call(_Stepping(network), {f"network.{name}": weight}, (state, input))
+        return cross_entropy(network.readout(state), LABELS)
+
+    expected = _leading(_dense(loss_at, network.get_parameter(name)), 2)
+    found = lk.hessian_eigenvalues(network, INPUTS, LABELS, cross_entropy, 2).hessian_eigenvalue
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+class _Stepping(nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, state, input):
+        return self.network.step(state, input)

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from lyapkit.learning.linearization.by_autograd import ByAutograd
 from lyapkit.learning.linearization.by_hand import BLOCK, ByHand
 from lyapkit.learning.linearization.interface import Linearization
 from lyapkit.models.network import Network
+from lyapkit.models.residuals import Residual
 from lyapkit.models.wcrnn import WCRNN
 
 __all__ = ["ByAutograd", "ByHand", "Linearization", "is_by_hand", "linearize"]
 
 
 def is_by_hand(network: Network) -> bool:
-    """Return whether derivatives of a network are known by hand: of a WCRNN as it is, without ties or hooks."""
+    """Return whether derivatives of a network are known by hand: of a WCRNN as it is.
+
+    That is without ties, hooks and other modules.
+    """
     named = dict(network.named_parameters(remove_duplicate=False))
     is_plain = set(named) == set(BLOCK) and len({id(value) for value in named.values()}) == len(BLOCK)
-    has_hooks = any(part._forward_hooks or part._forward_pre_hooks for part in network.modules())
-    return type(network) is WCRNN and is_plain and not has_hooks and type(network.readout).__name__ == "Linear"
+    parts = list(network.modules())
+    has_hooks = any(part._forward_hooks or part._forward_pre_hooks for part in parts)
+    is_made_of = {type(part) for part in parts} <= {WCRNN, nn.Linear, Residual}
+    return type(network) is WCRNN and is_plain and is_made_of and not has_hooks
 
 
 def linearize(
