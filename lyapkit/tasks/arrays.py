@@ -33,7 +33,8 @@ class ArrayTask(Task):
     name : str
         Of the task. Default "own".
     kind : "classification" or "regression", optional
-        Which of both it is. Default: whole numbers are classes, others are values.
+        Which of both it is. Default: whole numbers are classes, others are values; floating-point numbers 0, 1, …, one
+        for each sequence, could be either, and are refused.
     lengths, test_lengths : array, optional
         (sample,): how many steps of each sequence count, 1 to T; what comes after them is padding. Default: all.
     mask, test_mask : array of bool, optional

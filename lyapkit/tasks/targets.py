@@ -60,6 +60,12 @@ class Targets:
                 f"{name} of {targets.dtype} look one-hot: give classes as whole numbers, or say which they are with "
                 "kind='classification' or kind='regression'"
             )
+        if not is_whole and kind is None and targets.size == n_samples and _are_like_classes(targets):
+            raise ValueError(
+                f"{name} of {targets.dtype} are whole numbers from 0 to {int(targets.max())}, classes or values: "
+                "give classes as whole numbers, or say which they are with kind='classification' or "
+                "kind='regression'"
+            )
         if kind == "regression" or (kind is None and not is_whole):
             every_step = targets.ndim == 3 or (targets.ndim == 2 and targets.shape[1] == n_steps > 1)
             values = _floats(targets)
@@ -170,6 +176,12 @@ def _numbers(array: np.ndarray, name: str) -> np.ndarray:
 
 def _floats(array: np.ndarray) -> np.ndarray:
     return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
+
+
+def _are_like_classes(targets: np.ndarray) -> bool:
+    """Return whether floating-point numbers are 0, 1, … and nothing else, each of them twice or more on average."""
+    found = np.unique(targets)
+    return 1 < len(found) <= targets.size // 2 and np.array_equal(found, np.arange(len(found)))
 
 
 def _is_one_hot(targets: np.ndarray) -> bool:

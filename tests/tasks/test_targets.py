@@ -59,6 +59,8 @@ def test_values_at_every_step(targets, size):
     ("targets", "options", "message"),
     [
         (np.eye(3)[CLASSES], {}, "look one-hot: give classes as whole numbers, or say which they are with kind="),
+        (CLASSES.astype(float), {}, r"whole numbers from 0 to \d, classes or values: give classes as whole numbers"),
+        (CLASSES[:, None].astype(float), {}, "classes or values: give classes as whole numbers, or say which"),
         (np.eye(T, dtype=int)[CLASSES], {}, "could be one-hot, or classes at every step"),
         (np.eye(T, dtype=int)[PER_STEP][:, :3], {}, "have 3 steps, inputs 6"),
         (np.full((24, 4), 2), {}, "neither classes"),
@@ -80,6 +82,9 @@ def test_what_is_refused(targets, options, message):
 
 
 def test_whole_numbers_may_be_values():
+    assert _task(CLASSES.astype(float), kind="regression").kind == "regression"
+    assert _task(CLASSES.astype(float), kind="classification").kind == "classification"
+    assert _task(3.0 * CLASSES).kind == "regression"
     the_task = _task(np.full((24, 4), 2), kind="regression")
     assert (the_task.kind, the_task.output_size, the_task.every_step) == ("regression", 4, False)
 
