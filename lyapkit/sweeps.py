@@ -6,6 +6,8 @@ import contextlib
 import json
 import multiprocessing
 import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, as_completed, wait
@@ -174,7 +176,7 @@ def _by_processes(
     """As `_here`, by processes, one for each worker: one that is killed takes no other with it, and is replaced."""
     threads = max(1, (os.cpu_count() or 1) // n_workers)
     idle = [_process(threads) for _ in range(n_workers)]
-    running: dict[Future[Any], tuple[Executor, Path]] = {}
+    running: dict[Future[Any], tuple[ProcessPoolExecutor, Path]] = {}
     queue = deque(waiting)
     try:
         while queue or running:
@@ -192,13 +194,31 @@ def _by_processes(
                 yield path, error
     finally:
         for worker in (*idle, *(worker for worker, _ in running.values())):
+            for process in list((worker._processes or {}).values()) if running else ():
+                process.terminate()  # it does not hear Ctrl-C, and files are written as a whole
             worker.shutdown(wait=not running, cancel_futures=True)
 
 
-def _process(threads: int) -> Executor:
+def _process(threads: int) -> ProcessPoolExecutor:
     """Return a worker process with its share of the cores."""
     context = multiprocessing.get_context("spawn")  # a fork would copy the locks of torch's threads
-    return ProcessPoolExecutor(1, context, torch.set_num_threads, (threads,))
+    worker = ProcessPoolExecutor(1, context, torch.set_num_threads, (threads,))
+    with _deaf_to_interruption():  # as the process then is: what Ctrl-C means to it, this one tells it
+        worker.submit(int)
+    return worker
+
+
+@contextlib.contextmanager
+def _deaf_to_interruption() -> Iterator[None]:
+    """Ignore Ctrl-C, which processes that are started meanwhile then do, too; in the main thread, which gets it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _compute_cell(compute: Callable[..., xr.Dataset | None], cell: Cell, path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 
 import lyapkit as lk
+from lyapkit import sweeps
 from lyapkit.sweeps import join_cells, run_cells
 
 CALLS = []
@@ -120,3 +121,12 @@ def test_a_killed_worker_costs_its_cell_only(tmp_path):
         run_cells(_killed_or_made, cells, tmp_path, n_workers=2, progress=False)
     assert {path.stem for path in tmp_path.glob("*.nc")} == {"one", "two", "three", "four"}
     np.testing.assert_array_equal(lk.load(tmp_path / "four.nc").value, compute("four", 2).value)
+
+
+def test_processes_do_not_hear_what_interrupts_this_one():
+    """Else each would print a traceback where Ctrl-C, which goes to all, meets it while it starts."""
+    before = signal.getsignal(signal.SIGINT)
+    worker = sweeps._process(1)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert worker.submit(signal.getsignal, signal.SIGINT).result(60) == signal.SIG_IGN
+    worker.shutdown()

@@ -17,6 +17,7 @@ FEW_CELLS = 64  # that are not worth the seconds in which processes start
 
 
 def sweep(
+    context: typer.Context,
     system: Annotated[
         str, typer.Argument(metavar="SYSTEM", help="henon, lorenz, … of lyapkit.classical, or a checkpoint.")
     ],
@@ -61,6 +62,8 @@ def sweep(
         raise ValueError("a parameter is given twice")
     if not values or len(values) > 2:
         raise ValueError(f"give one or two parameters, NAME=FIRST:LAST:NUMBER, got {len(values)}")
+    if folder is not None:
+        context.find_root().obj = f"the same command goes on with what {folder} holds"
     path = Path(system)
     check_paths(output, plot, path, inputs)
     if path.is_file():
