@@ -112,16 +112,22 @@ def _vanishes(operand: Tensor, *args: Any, dim: Any = None, **_: Any) -> Tensor:
     return (operand == 0).all() if dim is None else (operand == 0).all(dim if isinstance(dim, int) else dim[0])
 
 
+def _coincide(first: Tensor, second: Tensor, *_: Any, **__: Any) -> Tensor:
+    return (first == second).all()
+
+
 _KINKS: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("abs", "abs_", "absolute", "__abs__", "relu", "relu_", "leaky_relu", "prelu", "selu"), _at(0.0)),
     **dict.fromkeys(("lt", "le", "gt", "ge", "eq", "ne", "less", "greater", "less_equal", "greater_equal"), _equal),
     **dict.fromkeys(("__lt__", "__le__", "__gt__", "__ge__", "maximum", "minimum", "fmax", "fmin"), _equal),
     **dict.fromkeys(("clamp", "clip", "clamp_", "clip_"), _clamp),
-    **dict.fromkeys(("clamp_min", "clamp_max"), _equal),
+    **dict.fromkeys(("clamp_min", "clamp_max", "l1_loss"), _equal),
+    **dict.fromkeys(("sign", "sgn", "sign_"), _at(0.0)),
     **dict.fromkeys(("max", "amax"), _extremum(torch.amax)),
     **dict.fromkeys(("min", "amin"), _extremum(torch.amin)),
     **dict.fromkeys(("norm", "linalg_norm", "linalg_vector_norm"), _vanishes),
     **dict.fromkeys(("hardshrink", "softshrink"), _shrink),
+    "dist": _coincide,
     "relu6": _at(0.0, 6.0),
     "hardtanh": _hardtanh,
     "hardsigmoid": _at(-3.0, 3.0),

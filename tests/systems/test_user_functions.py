@@ -398,8 +398,10 @@ def test_large_system_is_checked_quickly():
         lambda s: 1 - torch.abs(1 - 2 * s),
         lambda s: torch.minimum(2 * s, 2 - 2 * s),
         lambda s: 1 - (1 - 2 * s).relu() - torch.relu(2 * s - 1),
+        lambda s: 1 - (1 - 2 * s) * torch.sign(1 - 2 * s),
+        lambda s: 1 - torch.nn.functional.l1_loss(2 * s, torch.ones_like(s), reduction="none"),
     ],
-    ids=["abs", "minimum", "relu"],
+    ids=["abs", "minimum", "relu", "sign", "l1_loss"],
 )
 def test_kink_that_is_met_exactly_is_named(step, batched):
     _, findings = measured(lk.Map(step, 1, batched=batched), [[0.1234567], [0.7]], 200)
