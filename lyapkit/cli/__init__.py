@@ -84,6 +84,9 @@ for _command, _example in EXAMPLES.items():
 
 def main() -> None:
     """Run the command line; what the user can mend is one line on stderr and exit code 2."""
+    while (nothing := os.open(os.devnull, os.O_RDWR)) <= 2:  # was closed: no file may take its place later
+        pass
+    os.close(nothing)
     os.environ["MPLBACKEND"] = "Agg"
     warnings.showwarning = lambda message, *_, **__: complain(f"warning: {message}")
     out, err = (Unread(stream or io.StringIO()) for stream in (sys.stdout, sys.stderr))  # None: it was closed

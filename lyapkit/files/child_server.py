@@ -51,8 +51,10 @@ def serve(reader: Callable[..., Iterator[dict[str, Any]]], request: dict, answer
 
 def main() -> None:
     """Answer requests until there are no more."""
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
     silence = os.open(os.devnull, os.O_WRONLY)
+    while silence <= 2:  # standard error was closed: its number must not become that of the answers
+        silence = os.open(os.devnull, os.O_WRONLY)
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
 
