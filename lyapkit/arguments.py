@@ -58,7 +58,7 @@ def available_device(device: str | torch.device) -> torch.device:
     return found
 
 
-def as_array(given: Array, what: str = "inputs") -> np.ndarray:
+def as_array(given: object, what: str = "inputs") -> np.ndarray:
     """Return what a caller gave, of whatever kind, as an array.
 
     Raises

@@ -34,11 +34,11 @@ def _product(objective: Objective, vector: Tensor, curved: bool) -> Tensor:
     product = torch.zeros_like(vector)
     of_all, is_pushed = None, False
     if objective.penalized or not objective.is_samplewise:  # the way back of one sample needs the tangents of all
-        moved = []
+        pushed = []
         for samples in objective.batches:
             network = objective.linearization(samples)
-            moved.append(network.push(tangents))
-        of_all, direct = objective.curvature(torch.cat(moved), tangents)
+            pushed.append(network.push(tangents))
+        of_all, direct = objective.curvature(torch.cat(pushed), tangents)
         for name, part in objective.split(product).items():
             if name in direct:
                 part += direct[name]
