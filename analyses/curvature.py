@@ -2,7 +2,7 @@
 
     python analyses/curvature.py parts      # the Hessian and its Gauss–Newton part while networks learn
     python analyses/curvature.py layers     # the curvature of every unrolled layer beside the gradient that reaches it
-    python analyses/curvature.py samples    # leading eigenvalues on three choices of 1000 samples
+    python analyses/curvature.py samples    # the leading eigenvalue on three choices of 1000 samples
     python analyses/curvature.py layers --quick    # a small version in under a minute, into output/
 
 Each goes into data/curvature_NAME.nc. WCRNNs with residual r·I, N = 100, α = 0.01, that read MNIST digits pixel by
@@ -173,9 +173,9 @@ def second_derivative(
 
 
 def samples_chosen(radius: float, network: int, choice: int, n_units: int, n_samples: int) -> xr.Dataset:
-    """Return leading Hessian eigenvalues of an untrained network on one choice of samples."""
+    """Return the largest |Hessian eigenvalue| of an untrained network on one choice of samples."""
     model = untrained(n_units, radius, network)
-    given = (*samples(n_samples, choice), cross_entropy, 5)
+    given = (*samples(n_samples, choice), cross_entropy, 1)
     ds = lk.hessian_eigenvalues(model, *given, parameters=BLOCK, tolerance=TOLERANCE)
     return ds[["hessian_eigenvalue"]].assign_attrs(ds.attrs)
 
