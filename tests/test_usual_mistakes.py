@@ -1,5 +1,8 @@
 """What people get wrong most often: the exit code, and words of the message that help."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +140,15 @@ def test_tensors_of_any_kind_are_inputs():
     np.testing.assert_array_equal(got, expected)
     with pytest.raises(ValueError, match="inputs are a sparse tensor, expected dense numbers"):
         lk.lyapunov_spectrum(module, inputs.double().to_sparse())
+
+
+def test_what_a_terminal_cannot_show_loses_nothing():
+    done = subprocess.run(
+        [sys.executable, "-m", "lyapkit.cli", "train", "--help"],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "--learning-rate" in done.stdout
+    assert "?" in done.stdout

@@ -89,6 +89,9 @@ def main() -> None:
     os.close(nothing)
     os.environ["MPLBACKEND"] = "Agg"
     warnings.showwarning = lambda message, *_, **__: complain(f"warning: {message}")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # what a terminal cannot show must not lose a result
     out, err = (Unread(stream or io.StringIO()) for stream in (sys.stdout, sys.stderr))  # None: it was closed
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
