@@ -1,11 +1,15 @@
 """LAPACK on batches of matrices on the CPU: one matrix at a time, the matrices shared out among threads.
 
-PyTorch's own LU of batches is wrong on several threads (its issue 141358). Here every matrix is done by one thread, and
-so two in the time of one; results do not depend on the number of threads. Only where there are fewer matrices than
-threads all threads do one after the other.
+PyTorch's own LU of batches is wrong on several threads (its issue 141358): MKL's cannot be called side by side where
+each call has threads of its own. Here every matrix is done by one thread, and so two in the time of one; results do not
+depend on the number of threads. Whether that is right on a machine is tried before it is relied on. Only where there
+are fewer matrices than threads all threads do one after the other.
 """
 
 from __future__ import annotations
+
+import functools
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -14,6 +18,8 @@ from torch import Tensor
 
 from lyapkit.tangent.threads import for_each
 
+TRIED, TRIED_ROWS = 4, 256  # matrices per thread, and how large, that are factored to see whether that is right
+TRIED_ERROR = 1e-10  # MKL's errors, where there are any, are of the matrices' own size
 MOVED = 8  # operations in the time that a number takes from one place in memory to another
 
 
@@ -34,6 +40,12 @@ def lu(frame: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     info : Tensor
         (B,), int32: LAPACK's status; above 0 where there is a zero on L's diagonal.
     """
+    n_threads = torch.get_num_threads()
+    share_out = for_each if n_threads == 1 or _is_right_side_by_side(n_threads) else _one_after_the_other
+    return _lu(frame, share_out)
+
+
+def _lu(frame: Tensor, share_out: Callable[..., None]) -> tuple[Tensor, Tensor, Tensor]:
     batch, k, n = frame.shape
     factors = torch.empty(frame.shape, dtype=frame.dtype)
     pivots, info = torch.empty(batch, k, dtype=torch.int32), torch.empty(batch, dtype=torch.int32)
@@ -41,8 +53,24 @@ def lu(frame: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     def factor(index: int) -> None:
         torch.linalg.lu_factor_ex(frame[index].mT, out=(factors[index].mT, pivots[index], info[index]))
 
-    for_each(factor, batch, k * k * n)
+    share_out(factor, batch, k * k * n)
     return factors, pivots - 1, info
+
+
+def _one_after_the_other(task: Callable[[int], object], n_tasks: int, _: int) -> None:
+    for index in range(n_tasks):
+        task(index)
+
+
+@functools.cache
+def _is_right_side_by_side(n_threads: int) -> bool:
+    """Whether threads that factor matrices at the same time get them right; tried once for each number of threads."""
+    generator = torch.Generator().manual_seed(0)
+    matrices = torch.randn(TRIED * n_threads, TRIED_ROWS, TRIED_ROWS, dtype=torch.float64, generator=generator)
+    factors, pivots, info = _lu(matrices, for_each)
+    lower, order = factors.tril(), columns_in_order_of_pivoting(pivots, TRIED_ROWS)
+    error = (lower @ unit_upper(factors, order) - matrices).abs().max()
+    return bool(error < TRIED_ERROR) and not bool(info.any())
 
 
 def columns_in_order_of_pivoting(pivots: Tensor, n: int) -> Tensor:

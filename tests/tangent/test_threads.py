@@ -69,6 +69,7 @@ def test_lstm_of_128_units(threads, n_trajectories):
 def test_threads_that_wait_for_work_are_sent_to_sleep_and_come_back(threads, monkeypatch):
     monkeypatch.setattr(sharing, "_N_CORES", 2)
     matrices = torch.randn(6, 80, 80)
+    assert lapack._is_right_side_by_side(threads)
     before = (matrices.repeat(50, 1, 1) * 2).sum()  # PyTorch's threads are awake
     slept = []
     pauses = [lambda kind, pause=pause: slept.append(pause(kind)) for pause in sharing._pauses()]
@@ -82,3 +83,25 @@ def test_threads_that_wait_for_work_are_sent_to_sleep_and_come_back(threads, mon
     order = lapack.columns_in_order_of_pivoting(pivots, 80)
     upper = factors.triu(1) + torch.eye(80)
     torch.testing.assert_close(lower @ upper, matrices.gather(2, order[:, None].expand_as(matrices)))
+
+
+def test_a_machine_that_cannot_factor_side_by_side_does_so_one_after_the_other(monkeypatch):
+    torch.set_num_threads(2)
+    matrices = torch.randn(4, 80, 80)
+    right = lapack.lu(matrices)
+    shared_out = sharing.for_each
+
+    def wrong(task, n_tasks, n_operations):
+        shared_out(task, n_tasks - 1, n_operations)  # the last is left as it was
+
+    monkeypatch.setattr(lapack, "for_each", wrong)
+    lapack._is_right_side_by_side.cache_clear()
+    try:
+        assert not lapack._is_right_side_by_side(2)
+        for one, other in zip(lapack.lu(matrices), right, strict=True):
+            torch.testing.assert_close(one, other)
+    finally:
+        lapack._is_right_side_by_side.cache_clear()
+        torch.set_num_threads(1)
+    monkeypatch.undo()
+    assert lapack._is_right_side_by_side(2)
