@@ -68,9 +68,11 @@ def _is_right_side_by_side(n_threads: int) -> bool:
     generator = torch.Generator().manual_seed(0)
     matrices = torch.randn(TRIED * n_threads, TRIED_ROWS, TRIED_ROWS, dtype=torch.float64, generator=generator)
     factors, pivots, info = _lu(matrices, for_each)
+    if bool(info.any()) or not bool(((pivots >= 0) & (pivots < TRIED_ROWS)).all()):
+        return False
     lower, order = factors.tril(), columns_in_order_of_pivoting(pivots, TRIED_ROWS)
     error = (lower @ unit_upper(factors, order) - matrices).abs().max()
-    return bool(error < TRIED_ERROR) and not bool(info.any())
+    return bool(error < TRIED_ERROR)
 
 
 def columns_in_order_of_pivoting(pivots: Tensor, n: int) -> Tensor:
