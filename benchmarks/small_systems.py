@@ -166,7 +166,7 @@ def first_call(repetitions: int = 5) -> float:
 def sweep_of_henon(n_values: int = 500, n_steps: int = 10**5) -> float:
     """Return the seconds of the command that sweeps a parameter and draws it, imports and all."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-P", "-m", "lyapkit.cli", "sweep", "henon", f"a=0.9:1.4:{n_values}", "--quiet"]
+        command = [sys.executable, "-P", "-m", "lyapkit", "sweep", "henon", f"a=0.9:1.4:{n_values}", "--quiet"]
         command += ["--steps", str(n_steps), "--plot", str(Path(folder) / "henon.png")]
         start = time.perf_counter()
         subprocess.run(command, capture_output=True, check=True)

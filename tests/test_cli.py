@@ -300,7 +300,7 @@ def test_without_a_command_help_is_given(run):
 
 def test_installed_command_runs_without_a_display(files):
     environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "MPLBACKEND")}
-    command = [sys.executable, "-m", "lyapkit.cli", "spectrum", "model.safetensors", "--inputs", "inputs.npy"]
+    command = [sys.executable, "-m", "lyapkit", "spectrum", "model.safetensors", "--inputs", "inputs.npy"]
     done = subprocess.run(
         [*command, "--plot", "a.svg"], cwd=files, env=environment, capture_output=True, text=True, check=False
     )
@@ -315,7 +315,7 @@ def _with_closed_pipes(*arguments, streams=("stdout",), unbuffered=True):
     os.close(read)
     pipes = {name: write if name in streams else subprocess.PIPE for name in ("stdout", "stderr")}
     environment = os.environ | ({"PYTHONUNBUFFERED": "1"} if unbuffered else {})
-    command = [sys.executable, "-m", "lyapkit.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "lyapkit", *map(str, arguments)]
     try:
         return subprocess.run(command, **pipes, env=environment, text=True, check=False)
     finally:
@@ -386,7 +386,7 @@ def test_a_picture_that_cannot_be_written(run, files, monkeypatch):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 def test_standard_output_on_a_full_disk(files):
-    command = [sys.executable, "-m", "lyapkit.cli", "inspect", str(files / "model.safetensors")]
+    command = [sys.executable, "-m", "lyapkit", "inspect", str(files / "model.safetensors")]
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, "lyapkit: cannot write to <stdout>: No space left on device\n")

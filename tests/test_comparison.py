@@ -105,7 +105,7 @@ def test_version_and_interruption(tmp_path, run):
     code, out, _ = run("--version")
     assert (code, out) == (0, f"lyapkit {lk.__version__}\n")
     torch.save(nn.RNN(1, 30).state_dict(), tmp_path / "net.pt")
-    command = [sys.executable, "-m", "lyapkit.cli", "spectrum", "net.pt", "--steps", "100000000", "-q"]
+    command = [sys.executable, "-m", "lyapkit", "spectrum", "net.pt", "--steps", "100000000", "-q"]
     command += ["--nonlinearity", "tanh"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ)
     time.sleep(0.3)

@@ -187,7 +187,7 @@ def test_driven_networks_and_trajectories():
 
 @pytest.mark.slow
 def test_a_command_that_is_killed_goes_on(tmp_path):
-    command = [sys.executable, "-P", "-m", "lyapkit.cli", "sweep", "henon", "a=1:1.4:96", "-q", "--steps", "20000"]
+    command = [sys.executable, "-P", "-m", "lyapkit", "sweep", "henon", "a=1:1.4:96", "-q", "--steps", "20000"]
     command += ["--folder", str(tmp_path / "cells"), "--output", str(tmp_path / "ds.nc"), "--workers", "2"]
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
 

@@ -144,7 +144,7 @@ def test_tensors_of_any_kind_are_inputs():
 
 def test_what_a_terminal_cannot_show_loses_nothing():
     done = subprocess.run(
-        [sys.executable, "-m", "lyapkit.cli", "train", "--help"],
+        [sys.executable, "-m", "lyapkit", "train", "--help"],
         env=os.environ | {"PYTHONIOENCODING": "ascii"},
         capture_output=True,
         text=True,

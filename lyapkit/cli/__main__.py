@@ -1,5 +1,0 @@
-"""Run the command line: `python -m lyapkit.cli`."""
-
-from lyapkit.cli import main
-
-main()
