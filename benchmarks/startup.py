@@ -21,9 +21,9 @@ from lyapkit.provenance import provenance
 
 OUTPUT = Path(__file__).with_suffix(".json")
 COMMANDS = {
-    "lyapkit --help": ["-m", "lyapkit.cli", "--help"],
-    "lyapkit spectrum --help": ["-m", "lyapkit.cli", "spectrum", "--help"],
-    "lyapkit inspect missing.pt": ["-m", "lyapkit.cli", "inspect", "missing.pt"],
+    "lyapkit --help": ["-m", "lyapkit", "--help"],
+    "lyapkit spectrum --help": ["-m", "lyapkit", "spectrum", "--help"],
+    "lyapkit inspect missing.pt": ["-m", "lyapkit", "inspect", "missing.pt"],
     "import lyapkit": ["-c", "import lyapkit"],
     "lyapkit.lyapunov_spectrum": ["-c", "import lyapkit; lyapkit.lyapunov_spectrum"],
     "import torch": ["-c", "import torch"],
