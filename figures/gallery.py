@@ -44,7 +44,7 @@ FIGURES = {  # script to what it shows
     "figS4": "rotational residuals after a long training",
     "eq13": "beyond the paper: numerical validation of Eq. 13",
     "rates": "beyond the paper: learning rates against the limit that the Hessian sets",
-    "curvature": "what Hessians are made of, and what they depend on",
+    "hessians": "what Hessians are made of, and what they depend on",
     "architectures": "learning curves behind Table 2",
     "modulation": "learning-rate modulation in full (part of Figure 4B)",
 }

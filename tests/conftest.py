@@ -1,4 +1,5 @@
 import os
+import signal
 import sys
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin stop tests that run side by side
@@ -8,6 +9,7 @@ import matplotlib.pyplot
 import pytest
 import torch
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what runs in the background ignore it
 matplotlib.use("Agg")
 torch.set_num_threads(1)  # tests run side by side
 

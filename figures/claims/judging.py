@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-import curvature
 import fig2
+import hessians
 import numpy as np
 import xarray as xr
 from drawing import Datasets, Source, sweep
@@ -17,7 +17,7 @@ SEEN, NOT_SEEN, UNDECIDED, NOT_YET = "seen", "not seen", "undecided", "not yet a
 LEVEL, LEVEL_OF_SEVERAL = 0.025, 0.05  # of p-values; where several independent data must agree
 SOURCES = {
     "before": fig2.SOURCE,
-    **{f"curvature_{name}": source for name, source in curvature.SOURCES.items()},
+    **{f"curvature_{name}": source for name, source in hessians.SOURCES.items()},
     "mixed": Source("heterogeneous.nc", "python analyses/heterogeneous.py", "half an hour", ("spread", "decay_rate")),
     "modulation": Source("modulation.nc", "python analyses/modulation.py", "5 minutes", ("alignment", "frequency")),
     "power": Source(

@@ -1,6 +1,6 @@
 """Draw what Hessians of residual networks are made of, and what they depend on (Sections 2.2 and 4.1 of the paper).
 
-    python figures/curvature.py
+    python figures/hessians.py
 
 (A) Largest |eigenvalue| of the Hessian minus its Gauss–Newton part, as a share of the Hessian's own, while networks
 learn: a line per network; dotted, as large as the Hessian's. (B) Curvature of each unrolled layer, for the size of the
@@ -104,4 +104,4 @@ def numbers(datasets: Datasets) -> str:
 
 
 if __name__ == "__main__":
-    run("curvature", SOURCES, make, __doc__, numbers)
+    run("hessians", SOURCES, make, __doc__, numbers)
