@@ -24,7 +24,7 @@ NEEDS = {
     "samples": ("hessian_eigenvalue", "choice"),
 }
 SOURCES = {
-    name: Source(f"curvature_{name}.nc", f"python analyses/curvature.py {name}", "20 core minutes", needs)
+    name: Source(f"curvature_{name}.nc", f"python analyses/curvature.py {name}", "half a core hour", needs)
     for name, needs in NEEDS.items()
 }
 

@@ -32,10 +32,10 @@ def _parts(rng: np.random.Generator) -> Data:
     synthetic=_parts,
 )
 def hessian_becomes_gauss_newton(parts: xr.Dataset) -> Verdict:
-    """Expect the largest |eigenvalue| of the Hessian minus its Gauss-Newton part to become a smaller share.
+    """Expect a smaller share of the Hessian's largest |eigenvalue| in that of the Hessian minus its Gauss-Newton part.
 
-    Of the Hessian's own, from the first checkpoint to the last, in networks that learnt (accuracy 0.5 and more at the
-    last): p ≤ 0.025 against exchanges of the two within networks.
+    At the last checkpoint than at the first, in networks that learnt (accuracy 0.5 and more at the last): p ≤ 0.025
+    against exchanges of the two within networks.
     """
     learnt = parts["test_score"].isel(checkpoint=-1) >= LEARNT
     share = (parts["remainder_eigenvalue"] / parts["hessian_eigenvalue"]).transpose("checkpoint", "network")
