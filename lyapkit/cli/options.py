@@ -20,19 +20,18 @@ def _there_or_named(path: Path) -> Path:
     return path if str(path).isidentifier() else _there(path)
 
 
+_KINDS = "safetensors, PyTorch, Keras, ONNX, told by content"
+_NAMES = "henon, lorenz, … of lyapkit.classical"
 Checkpoint = Annotated[
     Path,
-    typer.Argument(
-        metavar="CHECKPOINT", callback=_there, help="The network: safetensors, PyTorch, Keras, ONNX, told by content."
-    ),
+    typer.Argument(metavar="CHECKPOINT", callback=_there, help=f"The network: {_KINDS}."),
 ]
 CheckpointOrName = Annotated[
     Path,
     typer.Argument(
         metavar="CHECKPOINT",
         callback=_there_or_named,
-        help="The network: safetensors, PyTorch, Keras, ONNX, told by content; or henon, lorenz, … of "
-        "lyapkit.classical.",
+        help=f"The network: {_KINDS}; or {_NAMES}.",
     ),
 ]
 Checkpoints = Annotated[
@@ -40,8 +39,7 @@ Checkpoints = Annotated[
     typer.Argument(
         metavar="CHECKPOINTS",
         callback=lambda paths: [_there_or_named(path) for path in paths],
-        help="The networks: safetensors, PyTorch, Keras, ONNX, told by content; or henon, lorenz, … of "
-        "lyapkit.classical.",
+        help=f"The networks: {_KINDS}; or {_NAMES}.",
     ),
 ]
 Inputs = Annotated[Path, typer.Option(help="Input sequences (trajectory, time, feature): .npy .npz .nc .pt .csv")]

@@ -16,7 +16,7 @@ import torch
 from scipy.linalg.lapack import get_lapack_funcs
 from torch import Tensor
 
-from lyapkit.tangent.threads import for_each
+from lyapkit.tangent.threads import for_each, one_after_the_other
 
 TRIED, TRIED_ROWS = 4, 256  # matrices per thread, and how large, that are factored to see whether that is right
 TRIED_ERROR = 1e-10  # MKL's errors, where there are any, are of the matrices' own size
@@ -41,7 +41,7 @@ def lu(frame: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         (B,), int32: LAPACK's status; above 0 where there is a zero on L's diagonal.
     """
     n_threads = torch.get_num_threads()
-    share_out = for_each if n_threads == 1 or _is_right_side_by_side(n_threads) else _one_after_the_other
+    share_out = for_each if n_threads == 1 or _is_right_side_by_side(n_threads) else one_after_the_other
     return _lu(frame, share_out)
 
 
@@ -55,11 +55,6 @@ def _lu(frame: Tensor, share_out: Callable[..., None]) -> tuple[Tensor, Tensor, 
 
     share_out(factor, batch, k * k * n)
     return factors, pivots - 1, info
-
-
-def _one_after_the_other(task: Callable[[int], object], n_tasks: int, _: int) -> None:
-    for index in range(n_tasks):
-        task(index)
 
 
 @functools.cache

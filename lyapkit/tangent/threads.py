@@ -23,8 +23,7 @@ def for_each(task: Callable[[int], object], n_tasks: int, n_operations: int) -> 
     """
     n_allowed = torch.get_num_threads()
     if n_tasks < n_allowed:
-        for index in range(n_tasks):
-            task(index)
+        one_after_the_other(task, n_tasks, n_operations)
         return
     n_threads = max(1, min(n_allowed, n_tasks * n_operations // WORTH_A_THREAD))
 
@@ -42,6 +41,12 @@ def for_each(task: Callable[[int], object], n_tasks: int, n_operations: int) -> 
         for other in others:
             other.result()
         torch.set_num_threads(n_allowed)
+
+
+def one_after_the_other(task: Callable[[int], object], n_tasks: int, n_operations: int) -> None:
+    """Do what `for_each` does, in this thread; each task may use all of PyTorch's."""
+    for index in range(n_tasks):
+        task(index)
 
 
 @functools.lru_cache(maxsize=1)
