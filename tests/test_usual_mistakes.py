@@ -21,6 +21,7 @@ MISTAKES = {  # command: exit code, what the message says
     "spectrum henon": (2, "give --inputs, or --steps"),
     "spectrum henon --steps 9 --parameter c=1": (2, "henon has no parameter c: it has a, b"),
     "spectrum henon --steps 9 --parameter a=x": (2, "expected NAME=VALUE, got 'a=x'"),
+    "spectrum henon --steps 9 --parameter a=1 --parameter a=1.2": (2, "a parameter is given twice"),
     "spectrum henon --steps 9 --key a": (2, "a system of lyapkit.classical is no file: leave out --key"),
     "spectrum lstm.pt --steps 9 --parameter a=1": (2, "--parameter is of systems of lyapkit.classical"),
     "spectrum text.pt --inputs x.npy": (2, "its content is of no known kind"),

@@ -58,7 +58,10 @@ def named(name: Path, parameter: list[str] | None, **of_files: object) -> Any:
 
     if said := [f"--{option.replace('_', '-')}" for option, value in of_files.items() if value]:
         raise ValueError(f"a system of lyapkit.classical is no file: leave out {', '.join(said)}")
-    parameters = dict(map(number_of, parameter or ()))
+    given = [number_of(text) for text in parameter or ()]
+    parameters = dict(given)
+    if len(parameters) < len(given):
+        raise ValueError("a parameter is given twice")
     return named_system(str(name), [*parameters])(**parameters)
 
 
