@@ -5,10 +5,11 @@
     python analyses/expressivity.py --dry-run                      # the queue, what is done, what the rest costs
 
 A cell is one network: a task, an architecture, a value of the swept parameter and a weight seed. Each has a file, and a
-folder with its state and checkpoints; what is done is not done again, and a run that was stopped goes on with the
-iteration it had reached. One process per core takes one cell after the other; on a GPU, or with --together, all cells
-of a sweep are trained as one ensemble, which is faster for short sequences; on a Dask cluster (--scheduler ADDRESS) the
-workers take cells, and must share the folder. Either way all networks of a task see the same stream of batches.
+folder with its state and checkpoints; what is done, here or in the file of its sweep, is not done again, and a run that
+was stopped goes on with the iteration it had reached. One process per core takes one cell after the other; on a GPU, or
+with --together, all cells of a sweep are trained as one ensemble, which is faster for short sequences; on a Dask
+cluster (--scheduler ADDRESS) the workers take cells, and must share the folder. Either way all networks of a task see
+the same stream of batches.
 
 Scale "paper" is that of the paper (N = 100, batches of 128, full length, 5 seeds), as far as it can be known; "quick"
 is what two CPU cores can do in an hour or two: images of 14×14 pixels, 196 steps, a few epochs; "full-length" has all
@@ -49,7 +50,7 @@ from grid import (
 import lyapkit as lk
 from lyapkit.models.network import Network
 from lyapkit.provenance import provenance
-from lyapkit.sweeps import Cell, cell_path, is_done, join_cells, run_cells, save_cell
+from lyapkit.sweeps import Cell, cell_path, is_done, join_cells, parted, run_cells, save_cell
 from lyapkit.tasks.task import as_tensors
 from lyapkit.training import Ensemble, checkpoints, train
 
@@ -175,6 +176,35 @@ def output_path(folder: Path, scale: str, task_name: str, sweep: str) -> Path:
     return folder / scale / f"{task_name}_{sweep}.nc"
 
 
+def restore(cells: list[Cell], folder: Path, output: Path) -> None:
+    """Give the cells that the file of a sweep holds files of their own, so that they are not trained again.
+
+    A file whose networks learnt in another way than these cells holds none of them.
+    """
+    waiting = {(cell["value"], cell["network"]): cell for cell in cells if not is_done(cell, cell_path(folder, cell))}
+    if not waiting or not output.is_file():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    ds = lk.load(output).load()
+    (dim,) = set(ds["best_score"].dims) - {"network"}
+    rates = ds["learning_rate"].to_series()
+    about = {name: ds.attrs[name] for name in ("created_at", "lyapkit_version", "git_commit", "versions")}
+    for place, part in parted(ds.rename({dim: "value"}), ["value", "network"]):
+        cell = waiting.get((place["value"], place["network"]))
+        if cell is None:
+            continue
+        settings = Settings(**dict(cell["settings"]))
+        wanted = _parameters(cell["sweep"], ds[dim].values.tolist()[0], settings)
+        found = json.loads(ds.attrs["parameters"]) | {"learning_rate": float(rates[place["value"]])}
+        if found == json.loads(json.dumps(wanted)):
+            save_cell(cell, part.assign_attrs(about), cell_path(folder, cell))
+
+
+def _parameters(sweep: str, value: float | str, settings: Settings) -> dict[str, object]:
+    """Return what the file of a sweep says about how its networks were trained."""
+    return dataclasses.asdict(settings) | options_of(sweep, value, settings)
+
+
 def write(sweep: str, scale: str, folder: Path, output: Path, task_name: str, settings: Settings) -> None:
     """Join the cells of a sweep that are done into one file."""
     cells = cells_of(sweep, settings, scale)
@@ -193,8 +223,7 @@ def write(sweep: str, scale: str, folder: Path, output: Path, task_name: str, se
     ds[dim].attrs = {"units": units.get(dim, "1"), "long_name": names.get(dim, dim)}
     ds["network"].attrs |= {"long_name": "weight seed"}
     the_task = cached_task(settings.task)
-    options = options_of(sweep, ds[dim].values.tolist()[0], settings)
-    made = provenance(**dataclasses.asdict(settings) | options) | the_task.description
+    made = provenance(**_parameters(sweep, ds[dim].values.tolist()[0], settings)) | the_task.description
     rates = [own(value, settings).learning_rate for value in ds[dim].values.tolist()]
     ds["learning_rate"] = (dim, rates, {"units": "1", "long_name": "learning rate η"})
     ds.attrs = (
@@ -255,6 +284,8 @@ def main() -> None:
         ]
         if cells:
             queue.append((cells, output.with_suffix(".parts"), output, name, settings))
+    for cells, folder, output, *_ in queue:
+        restore(cells, folder, output)
     print_queue(queue, options.device)
     if options.dry_run:
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -100,7 +101,7 @@ def join_cells(paths: list[Path], dims: list[str]) -> xr.Dataset:
         they first appear; along the cells' own dimensions values are placed by coordinate.
     """
     parts = [(json.loads(part.attrs["cell"]), part) for part in map(load, paths)]
-    commits = sorted({part.attrs["git_commit"] for _, part in parts})
+    commits = sorted({commit for _, part in parts for commit in part.attrs["git_commit"].split(", ")})
     return joined(parts, dims).assign_attrs(git_commit=", ".join(commits), n_cells=len(parts))
 
 
@@ -125,6 +126,23 @@ def joined(parts: list[tuple[Cell, xr.Dataset]], dims: list[str]) -> xr.Dataset:
     coords = {dim: (dim, values[dim], {"long_name": dim.replace("_", " "), "units": "1"}) for dim in dims}
     within = {dim: (dim, inner[dim], attributes[dim]) for dim in inner}
     return xr.Dataset(variables, coords | within)
+
+
+def parted(ds: xr.Dataset, dims: list[str]) -> list[tuple[dict[str, Any], xr.Dataset]]:
+    """Return the datasets that were joined along `dims`, each with its values of them, in order of `dims`.
+
+    Left out are cells and variables without any number, and variables without all of `dims`, which were no cell's.
+    """
+    ds = ds[[name for name, variable in ds.data_vars.items() if set(dims) <= set(variable.dims)]]
+    parts = []
+    for values in itertools.product(*(ds[dim].values.tolist() for dim in dims)):
+        place = dict(zip(dims, values, strict=True))
+        part = ds.sel(place, drop=True)
+        part = part.drop_vars([name for name, variable in part.data_vars.items() if bool(variable.isnull().all())])
+        if any(variable.dtype.kind == "f" for variable in part.data_vars.values()):
+            unused = [dim for dim in part.dims if not any(dim in variable.dims for variable in part.data_vars.values())]
+            parts.append((place, part.drop_vars(unused)))
+    return parts
 
 
 def _blank(shape: list[int], dtype: np.dtype) -> np.ndarray:

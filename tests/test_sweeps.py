@@ -11,7 +11,7 @@ import xarray as xr
 
 import lyapkit as lk
 from lyapkit import sweeps
-from lyapkit.sweeps import join_cells, run_cells
+from lyapkit.sweeps import join_cells, joined, parted, run_cells
 
 CALLS = []
 BROKEN = set()
@@ -53,6 +53,17 @@ def test_cells_are_joined_by_coordinate(tmp_path):
         assert int(part.notnull().sum()) == expected.size
     assert int(ds.value.sel(name="three", size=1).notnull().sum()) == 0
     assert ds.attrs["n_cells"] == 5
+
+
+def test_what_was_joined_can_be_parted(tmp_path):
+    ds = join_cells(run_cells(compute, CELLS[:-1], tmp_path, n_workers=1, progress=False), ["name", "size"])
+    parts = parted(ds.assign(rate=("name", [1.0, 2.0])), ["name", "size"])
+    assert [place for place, _ in parts] == [{"name": "one", "size": 2}, {"name": "one", "size": 3}, CELLS[2]]
+    for place, part in parts:
+        expected = compute(**place)
+        assert list(part.data_vars) == ["value"]
+        xr.testing.assert_identical(part.value.dropna("exponent"), expected.value)
+    assert joined(parts, ["name", "size"]).equals(ds)
 
 
 def test_a_run_goes_on_where_it_was_stopped(tmp_path):

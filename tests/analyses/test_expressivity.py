@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from scripts import script
 
 import lyapkit as lk
@@ -135,6 +136,33 @@ def test_together_is_as_one_by_one(expressivity, monkeypatch, tmp_path):
         alone = expressivity.compute(**cell, folder=tmp_path / "alone")
         ds = lk.load(expressivity.cell_path(folder, cell))
         np.testing.assert_allclose(ds.test_score, alone.test_score, rtol=1e-4)
+
+
+def test_what_the_file_of_a_sweep_holds_is_not_trained_again(expressivity, monkeypatch, tmp_path):
+    arguments = ["--task", "smnist", "--sweep", "radius"]
+    _run(expressivity, monkeypatch, tmp_path, *arguments, "--seeds", "1")
+    path = tmp_path / "out" / "quick" / "smnist_radius.nc"
+    before = lk.load(path).load()
+    shutil.rmtree(path.with_suffix(".parts"))
+    trained = []
+    learn = expressivity.learn
+    monkeypatch.setattr(
+        expressivity, "learn", lambda cells, *rest, **kw: trained.extend(cells) or learn(cells, *rest, **kw)
+    )
+    _run(expressivity, monkeypatch, tmp_path, *arguments)
+    assert [(cell["value"], cell["network"]) for cell in trained] == [(0.9, 1), (1.0, 1)]
+    after = lk.load(path).load()
+    assert after.sizes["network"] == 2
+    xr.testing.assert_identical(after.sel(network=[0]).drop_attrs(), before.drop_attrs())
+    assert after.attrs["git_commit"] == before.attrs["git_commit"]
+
+    # networks that learnt otherwise are no substitute
+    shutil.rmtree(path.with_suffix(".parts"))
+    settings = dataclasses.replace(grid.SETTINGS["quick"]["smnist"], learning_rate=0.2)
+    monkeypatch.setitem(grid.SETTINGS["quick"], "smnist", settings)
+    trained.clear()
+    _run(expressivity, monkeypatch, tmp_path, *arguments)
+    assert len(trained) == 4
 
 
 def test_a_file_with_more_cells_is_kept(expressivity, monkeypatch, tmp_path, capsys):
