@@ -24,6 +24,7 @@ from lyapkit.files.datasets import load, save
 from lyapkit.progress import progress_bar
 from lyapkit.provenance import provenance
 
+THREADS_OF_LIBRARIES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 Cell = Mapping[str, Any]  # what distinguishes a cell: dimension to value
 
 
@@ -221,14 +222,29 @@ def _process(threads: int) -> ProcessPoolExecutor:
     """Return a worker process with its share of the cores."""
     context = multiprocessing.get_context("spawn")  # a fork would copy the locks of torch's threads
     worker = ProcessPoolExecutor(1, context, torch.set_num_threads, (threads,))
-    with _deaf_to_interruption():  # as the process then is: what Ctrl-C means to it, this one tells it
+    with _deaf_to_interruption(), _threads_of_libraries(threads):
         worker.submit(int)
     return worker
 
 
 @contextlib.contextmanager
+def _threads_of_libraries(threads: int) -> Iterator[None]:
+    """Let NumPy and SciPy in processes that are started meanwhile have so many threads, where nothing else is set."""
+    added = [name for name in THREADS_OF_LIBRARIES if name not in os.environ]
+    os.environ.update(dict.fromkeys(added, str(threads)))
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
 def _deaf_to_interruption() -> Iterator[None]:
-    """Ignore Ctrl-C, which processes that are started meanwhile then do, too; in the main thread, which gets it."""
+    """Ignore Ctrl-C, as processes that are started meanwhile then do: what it means to them, this one tells them.
+
+    In the main thread only, which is the one that gets it.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import threadpoolctl
+import torch
 import xarray as xr
 
 import lyapkit as lk
@@ -141,3 +143,21 @@ def test_processes_do_not_hear_what_interrupts_this_one():
     assert signal.getsignal(signal.SIGINT) is before
     assert worker.submit(signal.getsignal, signal.SIGINT).result(60) == signal.SIG_IGN
     worker.shutdown()
+
+
+def _threads(name):
+    values = {library["internal_api"]: library["num_threads"] for library in threadpoolctl.threadpool_info()}
+    return xr.Dataset({"blas": values["openblas"], "torch": torch.get_num_threads()})
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core has nothing to share")
+def test_processes_share_the_cores(tmp_path, monkeypatch):
+    """NumPy's and PyTorch's threads of every process are its share, and what this process uses stays as it is."""
+    for name in sweeps.THREADS_OF_LIBRARIES:
+        monkeypatch.delenv(name, raising=False)
+    n_workers = os.cpu_count()
+    cells = [{"name": str(index)} for index in range(n_workers)]
+    for path in run_cells(_threads, cells, tmp_path, n_workers=n_workers, progress=False):
+        ds = lk.load(path)
+        assert (int(ds.blas), int(ds.torch)) == (1, 1)
+    assert not set(sweeps.THREADS_OF_LIBRARIES) & set(os.environ)
