@@ -14,7 +14,7 @@ from lyapkit.cli.options import Checkpoint, Key, MaxSize
 def inspect(checkpoint: Checkpoint, key: Key = None, max_size: MaxSize = "2GiB") -> None:
     """List the tensors in CHECKPOINT, the recurrent networks they make, and what the other tensors are taken for."""
     from lyapkit.files.tensors import read_tensors
-    from lyapkit.models.inspection import inspect_accounts
+    from lyapkit.models.inspection import inspect_accounts, inspect_weights
 
     tensors = read_tensors(checkpoint, key)
     width = min(80, max((len(name) for name in tensors), default=0))
@@ -23,7 +23,7 @@ def inspect(checkpoint: Checkpoint, key: Key = None, max_size: MaxSize = "2GiB")
         role = "" if tensors.network is None else f"  {tensors.network.roles[name]}"
         lines.append(f"{name:<{width}}  {str(tensor.dtype).removeprefix('torch.'):<9} {tuple(tensor.shape)}{role}")
     accounts = inspect_accounts(tensors)
-    lines += ["", *tensors.notes]
+    lines += ["", *tensors.notes, *inspect_weights(tensors)]
     for prefix, (description, account) in accounts.items():
         lines.append(f"recurrent network {prefix!r}: {description}")
         if account is not None:

@@ -40,7 +40,7 @@ class CheckpointFile:
         self.path, self.nonlinearity = path, nonlinearity
         self.ignore = [ignore] if isinstance(ignore, str) else list(ignore)
         self.found: Found = find_modules(tensors)
-        self._notes = [*tensors.notes, *self.found.notes]
+        self._notes = [*tensors.notes, *self.found.stored.notes]
 
     def chosen(self, prefix: str | None, *, needs_readout: bool = False) -> tuple[Module, Recurrent | Network, Account]:
         """Return the only recurrent module or the one of a prefix, its network, and the account seen from it."""
@@ -122,6 +122,8 @@ class CheckpointFile:
             warn_of_lost_ties(self.path, self.found.tensors, stored, tied)
         used = [*account.recurrent, *account.readout]
         warn_of_wild_values(self.path, {name: self.found.tensors[name] for name in used})
+        if doubt := self.found.stored.doubt(used):
+            warnings.warn(f"{self.path}: {doubt}", CheckpointWarning, stacklevel=4)
         if not module.own and (said := module.contradiction(network)):
             warnings.warn(
                 f"{self.path}: {module.prefix!r} was taken for {network} by its tensors, but {said}: if it computes "

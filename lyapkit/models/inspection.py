@@ -9,6 +9,7 @@ from lyapkit.models.account import Account
 from lyapkit.models.checkpoint_file import account_of
 from lyapkit.models.described_networks import described_modules
 from lyapkit.models.recognition import find_modules
+from lyapkit.models.stored_weights import stored_weights
 
 
 def inspect_checkpoint(path: str | Path, key: str | None = None) -> dict[str, str]:
@@ -42,3 +43,12 @@ def inspect_accounts(tensors: NamedTensors) -> dict[str, tuple[str, Account | No
         else:
             accounts[prefix] = str(network).replace("tanh RNN", "RNN"), account_of(found, module, network)
     return accounts
+
+
+def inspect_weights(tensors: NamedTensors) -> list[str]:
+    """Return which weights are computed from what is stored under other names, and what cannot be known of them."""
+    if tensors.network is not None:
+        return []
+    stored = stored_weights(tensors)
+    doubt = stored.doubt(stored.tensors)
+    return [note for note in stored.notes if doubt is None or note not in doubt] + ([doubt] if doubt else [])

@@ -13,7 +13,7 @@ from lyapkit.models import extra_state
 from lyapkit.models.architectures import ARCHITECTURES, network_class
 from lyapkit.models.network import Network
 from lyapkit.models.recurrent import Recurrent
-from lyapkit.models.stored_weights import stored_weights, widened
+from lyapkit.models.stored_weights import StoredWeights, stored_weights, widened
 from lyapkit.models.ties import tie
 
 _RECURRENT = re.compile(
@@ -104,11 +104,15 @@ class Module:
 
 @dataclass
 class Found:
-    """The recurrent modules of a file by their prefixes, and all its tensors, by the names that modules give them."""
+    """The recurrent modules of a file by their prefixes, and all its weights, by the names that modules give them."""
 
-    tensors: dict[str, Tensor]
+    stored: StoredWeights
     modules: dict[str, Module]
-    notes: list[str] = field(default_factory=list)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Name to tensor."""
+        return self.stored.tensors
 
 
 def find_modules(tensors: Mapping[str, Tensor]) -> Found:
@@ -131,7 +135,7 @@ def find_modules(tensors: Mapping[str, Tensor]) -> Found:
     }
     for module in found.values():
         module.parameters, module.notes = widened(module.parameters)
-    return Found(stored.tensors, found, stored.notes)
+    return Found(stored, found)
 
 
 def choose(found: Found, prefix: str | None) -> Module:

@@ -7,14 +7,14 @@ that dropout masked, spectral normalisation a weight and the two vectors that it
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 _PARAMETRIZED = re.compile(r"^(?P<module>(?:.*\.)?)parametrizations\.(?P<leaf>[^.]+)\.(?P<part>.+)$")
-_ADVICE = (
+ADVICE = (
     "remove it before saving (torch.nn.utils.parametrize.remove_parametrizations), or give the module itself to "
     "from_module"
 )
@@ -35,11 +35,25 @@ class StoredWeights:
         What was computed from what.
     refusals : dict
         Name of a weight that cannot be computed to the reason.
+    parametrized : dict
+        Name of a weight to what it was computed as, by tensors alone: other code may do something else with them.
     """
 
     tensors: dict[str, Tensor]
     notes: list[str] = field(default_factory=list)
     refusals: dict[str, str] = field(default_factory=dict)
+    parametrized: dict[str, str] = field(default_factory=dict)
+
+    def doubt(self, used: Collection[str]) -> str | None:
+        """Return what a file cannot tell of the weights that are used; None if there is nothing."""
+        found = {name: how for name, how in self.parametrized.items() if name in used}
+        if not found:
+            return None
+        computed = "; ".join(f"{name} {how}" for name, how in found.items())
+        return (
+            f"{computed}, by the tensors that are stored; a parametrization of another kind, or one more that has no "
+            f"tensors, would leave no trace: if there is any, {ADVICE}"
+        )
 
     def put(self, name: str, weight: Tensor, parts: list[str], how: str) -> None:
         """Put a weight in the place of the parts that it was computed from."""
@@ -102,7 +116,7 @@ def _spectrally_normalized(found: StoredWeights, name: str) -> None:
         return
     weight = _of_unit_norm(*(found.tensors[part] for part in parts))
     if weight is None:
-        found.refusals[name] = f"its spectral norm cannot be told from the vectors stored: {_ADVICE}"
+        found.refusals[name] = f"its spectral norm cannot be told from the vectors stored: {ADVICE}"
     else:
         found.put(name, weight, parts, "is divided by the spectral norm that its vectors u and v give, as in eval mode")
 
@@ -131,9 +145,10 @@ def _parametrized(found: StoredWeights, name: str, parts: dict[str, Tensor]) -> 
         how = "is divided by the spectral norm that its vectors u and v give, as in eval mode"
     if weight is not None and name not in found.tensors:
         found.put(name, weight, stored, how)
+        found.parametrized[name] = how
         return
     kind = "orthogonal, or another parametrization" if "0.base" in parts else "a parametrization"
-    found.refusals[name] = f"it is stored as {', '.join(stored)}, by {kind} that only code can compute: {_ADVICE}"
+    found.refusals[name] = f"it is stored as {', '.join(stored)}, by {kind} that only code can compute: {ADVICE}"
 
 
 def _normalized(g: Tensor, v: Tensor) -> Tensor | None:

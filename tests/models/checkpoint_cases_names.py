@@ -26,6 +26,9 @@ def converted(dtype: torch.dtype) -> Callable[[Path], Made]:
     return make
 
 
+NO_TRACE = "a parametrization of another kind, or one more that has no tensors, would leave no trace"
+
+
 def with_weights(
     apply: Callable[[nn.Module, str], object], kind: Callable[[], nn.Module] = gru, leaf: str = "weight_hh_l0"
 ) -> Callable[[], nn.Module]:
@@ -112,12 +115,14 @@ CASES = [
         "`parametrizations.weight_norm`",
         saved(with_weights(parametrizations.weight_norm)),
         GRU,
+        warning=NO_TRACE,
     ),
     Case(
         COMPUTED,
         "`parametrizations.weight_norm` of the other dimension",
         saved(with_weights(lambda module, name: parametrizations.weight_norm(module, name, dim=1))),
         GRU,
+        warning=NO_TRACE,
     ),
     Case(COMPUTED, "`nn.utils.weight_norm`, the old one", saved(with_weights(nn.utils.weight_norm)), GRU),
     Case(
@@ -125,6 +130,7 @@ CASES = [
         "`parametrizations.spectral_norm` (as in eval mode)",
         saved(with_weights(parametrizations.spectral_norm)),
         GRU,
+        warning=NO_TRACE,
     ),
     Case(COMPUTED, "`nn.utils.spectral_norm`, the old one", saved(with_weights(nn.utils.spectral_norm)), GRU),
     Case(
