@@ -21,6 +21,7 @@ import torch
 import xarray as xr
 
 from lyapkit.files.datasets import load, save
+from lyapkit.files.writing import make_folder
 from lyapkit.progress import progress_bar
 from lyapkit.provenance import provenance
 
@@ -63,7 +64,7 @@ def run_cells(
         Naming the cells that failed, after all others are done; a worker process that is killed costs the cell it was
         computing.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     paths = [cell_path(folder, cell) for cell in cells]
     waiting = [(cell, path) for cell, path in zip(cells, paths, strict=True) if not is_done(cell, path)]
     n_workers = min(n_workers or os.cpu_count() or 1, max(1, len(waiting)))

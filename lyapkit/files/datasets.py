@@ -60,15 +60,23 @@ def save(ds: xr.Dataset, path: str | Path) -> Path:
 
 
 def check_ending(path: Path) -> None:
-    """Raise if datasets are not written to files with such an ending.
+    """Raise if datasets are not written to files with such an ending, or in such a folder.
 
     Raises
     ------
     ValueError
-        Naming the endings.
+        Naming the endings, or saying that the netCDF library takes folders only whose names are UTF-8.
     """
     if path.suffix not in (".nc", ".csv"):
         raise ValueError(f"cannot write {path}: unknown type {path.suffix!r} of results, expected .nc or .csv")
+    if path.suffix == ".nc":
+        try:
+            str(path.parent.resolve()).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"cannot write {path}: the name of its folder is not UTF-8, and the netCDF library takes no other: "
+                "choose another folder"
+            ) from error
 
 
 def table(ds: xr.Dataset) -> pd.DataFrame:

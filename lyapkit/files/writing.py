@@ -53,6 +53,22 @@ def check_writable(path: str | Path, inputs: Iterable[str | Path] = ()) -> Path:
     return path
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those that it lies in, where there is none.
+
+    Raises
+    ------
+    OSError
+        Naming it, and why it cannot be.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        file = next((place for place in (path, *path.parents) if place.exists() and not place.is_dir()), None)
+        reason = error.strerror if file is None else f"{'it' if file == path else file} is a file"
+        raise type(error)(f"cannot use {path} as a folder: {reason}") from error
+
+
 def target_of(path: Path) -> Path:
     """Return the file that is written under a path: the path, or where it links to.
 

@@ -16,6 +16,7 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.files.datasets import save
+from lyapkit.files.writing import make_folder
 from lyapkit.models.network import Network
 from lyapkit.provenance import provenance
 from lyapkit.training.storage import checkpoint_path, checkpoints, damage, read_state, save_tensors
@@ -44,7 +45,7 @@ class RunFolder:
         ValueError
             If another run is in the folder.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         lock = filelock.FileLock(self.path / LOCK)
         owner = self.path / f"{LOCK}.owner"
         try:

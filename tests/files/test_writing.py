@@ -98,6 +98,32 @@ def test_what_is_no_place_for_a_file(tmp_path, run, arguments, monkeypatch):
         assert err.count("\n") == 1
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="its names are Unicode")
+def test_a_folder_whose_name_is_not_utf8(tmp_path, run, arguments, monkeypatch):
+    """The netCDF library cannot write there, which is said before the work; tables can be."""
+    folder = tmp_path / os.fsdecode(b"d\xff")
+    folder.mkdir()
+    assert run(*arguments, "--output", folder / "a.csv")[0] == 0
+    assert (folder / "a.csv").is_file()
+    monkeypatch.setattr(lk, "lyapunov_spectrum", _no_work)
+    code, _, err = run(*arguments, "--output", folder / "a.nc")
+    assert code == 2
+    assert "the name of its folder is not UTF-8" in err
+    assert err.count("\n") == 1
+
+
+def test_what_is_no_place_for_a_folder(tmp_path, run):
+    (tmp_path / "file").touch()
+    command = ["sweep", "henon", "a=1.2:1.4:3", "--steps", "2000", "--folder"]
+    for folder, words in {
+        tmp_path / "file": "it is a file",
+        tmp_path / "file" / "folder": f"{tmp_path / 'file'} is a file",
+        "/proc/nothing/folder": "No such file or directory",
+    }.items():
+        code, out, err = run(*command, folder)
+        assert (code, out, err) == (2, "", f"lyapkit: cannot use {folder} as a folder: {words}\n")
+
+
 def test_inputs_are_not_replaced(tmp_path, run, arguments):
     inputs = tmp_path / "inputs.nc"
     values = xr.DataArray(np.zeros((1, 9, 3)), dims=("trajectory", "time", "feature"), name="inputs")
