@@ -14,7 +14,8 @@ from lyapkit.systems.function_values import FunctionValues, NotNumbersError, not
 from lyapkit.systems.kinks import KinkWatch
 from lyapkit.systems.manners import InNumpy, Manner, OneByOneInTorch, TogetherInTorch
 
-_INTO_NUMPY = {"__array__", "numpy"}
+_BY_NUMPY = "__array__"  # NumPy's functions, of tensors; `numpy` is called by those who know that it is a tensor
+_INTO_NUMPY = {_BY_NUMPY, "numpy"}
 _OUT_OF_TORCH = {*_INTO_NUMPY, "__float__", "__int__", "item", "tolist"}
 
 
@@ -72,13 +73,13 @@ def find_manner(function: Callable[..., Any], values: FunctionValues, arguments:
             leaves_torch = frozenset(watch.called & _OUT_OF_TORCH)
             has_kinks = watch.met is not None or kind is OneByOneInTorch or bool(leaves_torch)
             return FirstCall(_repeatable(manner, arguments, value), has_kinks, leaves_torch)
-        if watch.called & _INTO_NUMPY:
+        if _BY_NUMPY in watch.called:
             break
     in_numpy, numpy_error = _in_numpy(function, values, arguments)
     if in_numpy is not None:
         return FirstCall(in_numpy)
     assert numpy_error is not None
-    if watch.called & _INTO_NUMPY:
+    if _BY_NUMPY in watch.called:
         raise values.failure(arguments, numpy_error) from numpy_error
     if str(numpy_error) != str(error):
         error = TypeError(f"{error} (with NumPy arrays: {numpy_error})")

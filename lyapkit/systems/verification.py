@@ -64,25 +64,51 @@ def check_repeatable(function: UserFunction, points: Points) -> None:
     again = function(state, input)
     if not same_numbers(value, again):
         raise ValueError(not_a_function(function.role, value, again))
-    if function.batched:
-        return  # whose rows may be told apart by their place
+    if function.batched:  # whose rows may be told apart by their place
+        _check_apart(function, points, value)
+        return
     reversed_order = function(state.flip(0), None if input is None else input.flip(0)).flip(0)
     alone = torch.cat(
         [function(state[row : row + 1], None if input is None else input[row : row + 1]) for row in range(len(state))]
     )
-    exact = not function.is_torch
     for other in (reversed_order, alone):
-        if same_numbers(other, value):
-            continue
-        size = value.abs().nan_to_num(nan=0.0, posinf=0.0).amax()
-        tolerance = 0.0 if exact else 1e5 * torch.finfo(value.dtype).eps
-        if not torch.allclose(other, value, rtol=tolerance, atol=tolerance * float(size), equal_nan=True):
+        if not _agree(other, value, exact=not function.is_torch):
             raise ValueError(
                 not_a_function(function.role, value, other).replace(
                     "called twice with the same,",
                     "called with the same state in another order or company of trajectories,",
                 )
             )
+
+
+def _check_apart(function: UserFunction, points: Points, value: Tensor) -> None:
+    """Check that the value of a row does not depend on what the other rows are."""
+    state, input = points
+    for row in (0, len(state) - 1):
+        try:
+            alike = function(state[row].expand_as(state).clone(), input)
+        except ValueError:
+            continue  # a function may know its rows
+        if not _agree(alike[row], value[row], exact=False):
+            raise ValueError(
+                f"{function.role} mixes trajectories: what it returns for the state of one, "
+                f"{_numbers(value[row])}, becomes {_numbers(alike[row])} where the states of the others are another. "
+                "With batched=True every row is a trajectory of its own: make what is coupled one state (N,), and use "
+                "eval() on modules with batch normalisation"
+            )
+
+
+def _agree(one: Tensor, other: Tensor, *, exact: bool) -> bool:
+    if same_numbers(one, other):
+        return True
+    size = float(other.abs().nan_to_num(nan=0.0, posinf=0.0).amax())
+    tolerance = 0.0 if exact else 1e5 * torch.finfo(other.dtype).eps
+    return torch.allclose(one, other, rtol=tolerance, atol=tolerance * size, equal_nan=True)
+
+
+def _numbers(value: Tensor) -> str:
+    entries = value.flatten().tolist()
+    return "(" + ", ".join(f"{entry:.6g}" for entry in entries[:4]) + (", …)" if len(entries) > 4 else ")")
 
 
 def check_jacobian(

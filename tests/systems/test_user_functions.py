@@ -192,10 +192,35 @@ def test_two_calls_that_differ_are_refused(step):
         measured(lk.Map(step, 2, lambda s: 0.5 * np.eye(2)), [[0.1, 0.2], [0.3, 0.4]], 5)
 
 
-def test_batch_normalisation_couples_trajectories():
-    net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, track_running_stats=False))
-    with pytest.raises(ValueError, match=r"in another order or company|Expected more than 1 value per channel"):
-        measured(lk.Map(net, 2, batched=True), [[0.1, 0.2], [0.3, 0.4], [0.0, 1.0]], 5)
+@pytest.mark.parametrize(
+    "step",
+    [
+        nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, track_running_stats=False)),
+        lambda s: 0.9 * torch.tanh(s) + 0.1 * s.mean(0),
+        lambda s: torch.tanh(s + 0.1 * s.roll(1, 0)),
+        lambda s: 0.5 * s + 0.1 * torch.cat([torch.zeros_like(s[:1]), s[:-1].sin()]),  # each by the one before it
+    ],
+    ids=["batch norm", "mean", "ring", "chain"],
+)
+@pytest.mark.parametrize("start", [[[0.1, 0.2], [0.3, 0.4], [0.0, 1.0]], [[0.1, 0.2]]], ids=["three", "one"])
+@pytest.mark.parametrize("kind", [lk.Map, lk.Flow])
+def test_functions_that_mix_trajectories_are_refused(step, start, kind):
+    options = {} if kind is lk.Map else {"time_step": 0.1}
+    with pytest.raises(
+        ValueError, match=r"mixes trajectories: what it returns for the state of one|Expected more than 1"
+    ):
+        measured(kind(step, 2, batched=True, **options), start, 20)
+
+
+def test_rows_may_be_told_apart_by_their_place():
+    """As where every trajectory has a parameter of its own."""
+    rates = torch.linspace(0.2, 0.8, 16)[:, None]
+
+    def step(s):
+        return rates[: len(s)] * s
+
+    grown, _ = measured(lk.Map(step, 1, batched=True), [[0.1], [0.2], [0.3]], 5)
+    np.testing.assert_allclose(grown, np.log(rates[:3].numpy()), rtol=1e-12)
 
 
 def test_a_change_during_the_run_is_found():
@@ -216,6 +241,8 @@ def test_a_change_during_the_run_is_found():
         (lambda s: torch.ones(3, 3) @ s, r"failed on arguments of shape \(2,\): size mismatch"),
         (lambda s: torch.stack([torch.sin(s[0]), 1.0]), r"expected Tensor as element 1.*return \[a, 1.0\]"),
         (lambda s: torch.stack([s[0] + math.sin(s[1]), s[1]]), r"leaves torch by __float__.*use torch's"),
+        (lambda s: torch.as_tensor(np.sin(s.numpy())), r"give jacobian=.*Can't call numpy\(\) on Tensor"),
+        (lambda s: torch.as_tensor(s.numpy()[[0, 7]]), "index 7 is out of bounds"),
         (lambda s: s * s.detach(), r"cannot be differentiated automatically: the derivative is not that"),
         (lambda s: s * 1j, "returned complex numbers for a real state.*complex initial_state"),
         (lambda s: np.array([s[0], s[5]]), "index 5 is out of bounds"),
