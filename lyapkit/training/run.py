@@ -28,6 +28,7 @@ from lyapkit.training.threads import WORTH_IT, faster_number
 
 N_COMPARED = 256  # samples on which a module is compared with the network it is taken for
 N_BEGUN = 64  # of the first batch, and of the test samples, by which a run is known again
+LAST_SAMPLES = "last.samples"
 SAME = {torch.float64: 1e-6, torch.float32: 1e-3}  # of what it computed of them
 
 
@@ -75,6 +76,7 @@ class Run:
         self._begun = self._beginning() if folder is not None else {}
         self.history = History(len(population), task, settings["minimal_performance"])
         self.spent, self.n_threads = 0.0, 0  # not chosen yet
+        self._samples: tuple[np.ndarray, ...] = ()  # the last batch
         copies = [population.network(index) for index in range(len(population))]
         self.configuration = {
             "task": task.description,
@@ -158,6 +160,7 @@ class Run:
         """Move some of the networks along the gradients of an iteration's batch."""
         seed, population = self.settings["seed"], self.population
         samples = self.task.batch(iteration, self.settings["batch_size"], seed)
+        self._samples = samples
         inputs, targets, *lengths = as_tensors(samples, population.dtype, population.device)
         noise = int(np.random.SeedSequence([seed, iteration]).generate_state(1)[0])
         population.step(inputs, targets, members, lengths[0] if lengths else None, noise)
@@ -169,10 +172,11 @@ class Run:
             return self.n_threads
         self.n_threads = threads or torch.get_num_threads()
         if threads is None and population.device.type == "cpu" and n_iterations - iteration >= WORTH_IT:
-            before = {name: value.clone() for name, value in population.state.items()}
+            before, samples = {name: value.clone() for name, value in population.state.items()}, self._samples
             members = self._training()
             self.n_threads = faster_number(lambda: self._step(iteration, members), self.n_threads)
             population.restore(before)
+            self._samples = samples
         return self.n_threads
 
     def evaluate(self) -> None:
@@ -267,10 +271,27 @@ class Run:
                 "choose another folder"
             )
 
+        kept = state.get(LAST_SAMPLES)
+        if done := int(state["iteration"]):
+            self._samples = self.task.batch(done - 1, self.settings["batch_size"], self.settings["seed"])
+        own = self._last_samples()
+        if kept is not None and not torch.allclose(kept, own, rtol=SAME[torch.float64], atol=0.0, equal_nan=True):
+            raise ValueError(
+                f"{self.folder.path} holds a run of another configuration: its last batch, of iteration "
+                f"{done}, is another one in this task, though the first is the same: give the task "
+                "it began with, or choose another folder"
+            )
+
+    def _last_samples(self) -> Tensor:
+        """Return two numbers of each part, inputs and targets, of the last batch; none before any."""
+        parts = as_tensors(self._samples, torch.float64, torch.device("cpu"))
+        return torch.cat([torch.empty(0, 2, dtype=torch.float64), *(_summary(part[None]) for part in parts)])
+
     def keep(self) -> None:
         """Write state and metrics to the folder, if there is one."""
         if self.folder is not None:
             own = {"spent": torch.tensor(self.spent, dtype=torch.float64), "n_threads": torch.tensor(self.n_threads)}
+            own[LAST_SAMPLES] = self._last_samples()
             state = self.population.state | self.history.tensors() | self._begun | own
             self.folder.write(state, self.configuration, self.metrics())
 

@@ -212,6 +212,19 @@ def test_other_runs_are_not_continued(tmp_path):
         train(_networks(), AddingTask(20), 10, **OPTIONS, folder=tmp_path, resume=True)
 
 
+def test_a_run_of_later_samples_that_differ_is_not_continued(tmp_path):
+    class Other(AddingTask):
+        def batch(self, index, batch_size, seed=0):
+            return super().batch(index if index == 0 else index + 100, batch_size, seed)
+
+    options = OPTIONS | {"folder": tmp_path}
+    train(_networks(), AddingTask(20), 10, **options)
+    with pytest.raises(ValueError, match="its last batch, of iteration 10, is another one in this task"):
+        train(_networks(), Other(20), 20, **options, resume=True)
+    again = train(_networks(), AddingTask(20), 20, **options, resume=True)
+    _same(again, train(_networks(), AddingTask(20), 20, **OPTIONS))
+
+
 def test_a_run_goes_on_with_the_threads_it_began_with(tmp_path):
     """A GRU's gradients are rounded differently on other numbers of threads."""
     networks, options = [build_network("gru", 2, 100, 1, seed=0)], OPTIONS | {"batch_size": 128, "dtype": torch.float32}
