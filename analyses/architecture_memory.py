@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from grid import SETTINGS, build, cached_task, settings_of
 from tqdm import tqdm
 
 import lyapkit as lk
+from analyses.grid import SETTINGS, build, cached_task, settings_of
 from lyapkit.models import ARCHITECTURES
 from lyapkit.provenance import provenance
 

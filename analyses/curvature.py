@@ -24,14 +24,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import xarray as xr
-from before_training import COUPLING, ROOT, untrained
-from grid import SETTINGS, cached_task
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
 from torch.nn.functional import cross_entropy
 
 import lyapkit as lk
+from analyses.before_training import COUPLING, ROOT, untrained
+from analyses.grid import SETTINGS, cached_task
 from lyapkit.learning.objective import Objective
 from lyapkit.learning.products import ggn_product, hessian_product
 from lyapkit.provenance import provenance

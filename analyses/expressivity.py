@@ -24,7 +24,9 @@ import functools
 import hashlib
 import importlib
 import json
+import tempfile
 import time
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
@@ -32,7 +34,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import xarray as xr
-from grid import (
+
+import lyapkit as lk
+from analyses.grid import (
     N_EIGENVALUES,
     N_MEASURED,
     ORDER,
@@ -46,8 +50,6 @@ from grid import (
     own,
     settings_of,
 )
-
-import lyapkit as lk
 from lyapkit.models.network import Network
 from lyapkit.provenance import provenance
 from lyapkit.sweeps import Cell, cell_path, is_done, join_cells, parted, run_cells, save_cell
@@ -304,9 +306,13 @@ def cluster(address: str) -> tuple[Executor, Callable[..., xr.Dataset | None]]:
     from distributed import Client
 
     client = Client(address)
-    for name in ("grid.py", "expressivity.py"):
-        client.upload_file(str(Path(__file__).with_name(name)))
-    return client.get_executor(), importlib.import_module(Path(__file__).stem).compute
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "analyses.zip"
+        with zipfile.ZipFile(package, "w") as archive:
+            for name in ("__init__.py", "grid.py", "expressivity.py"):
+                archive.write(Path(__file__).with_name(name), f"analyses/{name}")
+        client.upload_file(str(package))
+    return client.get_executor(), importlib.import_module("analyses.expressivity").compute
 
 
 def print_queue(queue: list[tuple], device: str) -> None:

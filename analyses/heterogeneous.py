@@ -16,9 +16,9 @@ from pathlib import Path
 
 import torch
 import xarray as xr
-from before_training import COUPLING, DIMS, ROOT, SCALES, measure
 
 import lyapkit as lk
+from analyses.before_training import COUPLING, DIMS, ROOT, SCALES, measure
 from lyapkit.provenance import provenance
 from lyapkit.sweeps import join_cells, run_cells
 

@@ -21,10 +21,10 @@ import sys
 from pathlib import Path
 
 import xarray as xr
-from expressivity import ROOT, run_folder
-from grid import SETTINGS, Settings, as_pairs, build, cached_task, options_of
 
 import lyapkit as lk
+from analyses.expressivity import ROOT, run_folder
+from analyses.grid import SETTINGS, Settings, as_pairs, build, cached_task, options_of
 from lyapkit.models import ARCHITECTURES
 from lyapkit.provenance import provenance
 from lyapkit.sweeps import cell_path, is_done, join_cells, run_cells

@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import xarray as xr
-from before_training import samples
 from torch.nn.functional import cross_entropy
 
 import lyapkit as lk
+from analyses.before_training import samples
 from lyapkit.provenance import provenance
 from lyapkit.sweeps import join_cells, run_cells
 

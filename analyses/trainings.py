@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from expressivity import ROOT
-from grid import (
+from analyses.expressivity import ROOT
+from analyses.grid import (
     CHOSEN_RATES,
     COUPLINGS,
     INFORMED,
@@ -23,7 +23,6 @@ from grid import (
     SPREADS,
     options_of,
 )
-
 from lyapkit.files.writing import replacing
 
 TEXT = """\

@@ -8,12 +8,13 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
-import table2
 import xarray as xr
-from drawing import STYLE, TWO_COLUMNS, Datasets, Source, blank, lettered, run, scales
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from panels import NAMES, learning_curves, mean_and_deviation
+
+from figures import table2
+from figures.drawing import STYLE, TWO_COLUMNS, Datasets, Source, blank, lettered, run, scales
+from figures.panels import NAMES, learning_curves, mean_and_deviation
 
 EXPONENTS = Source(
     "architecture_memory.nc",

@@ -18,12 +18,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 import xarray as xr
-from drawing import STYLE, TWO_COLUMNS, Source, lettered, run, run_one
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from scipy.stats import t as student
 
+from figures.drawing import STYLE, TWO_COLUMNS, Source, lettered, run, run_one
 from lyapkit.plots.training import deviation
 
 SOURCE = Source("eq13.nc", "python analyses/eq13.py", "20 minutes on two CPU cores", ("coupling", "model"))

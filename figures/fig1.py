@@ -8,10 +8,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
-from drawing import STYLE, TWO_COLUMNS, Datasets, run
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+from figures.drawing import STYLE, TWO_COLUMNS, Datasets, run
 
 SOURCES: dict = {}
 RESIDUAL, COUPLING, OUTSIDE = "#0072B2", "#D55E00", "#333333"

@@ -11,11 +11,11 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from drawing import STYLE, TWO_COLUMNS, Source, run_one
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from panels import RELATIVE_GRADIENT
 
+from figures.drawing import STYLE, TWO_COLUMNS, Source, run_one
+from figures.panels import RELATIVE_GRADIENT
 from lyapkit.plots.training import colours
 
 SOURCE = Source(

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
-from drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales, sweep
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from panels import (
+
+from figures.drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales, sweep
+from figures.panels import (
     against_parameter,
     is_learnt,
     label_ends,
@@ -24,7 +25,6 @@ from panels import (
     speeds_against_parameter,
     task_name,
 )
-
 from lyapkit.plots.training import until_minimal_performance
 
 SHOWN = ("smnist", "psmnist", "add100")  # one per column

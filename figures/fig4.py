@@ -12,10 +12,11 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from drawing import STYLE, TWO_COLUMNS, Datasets, Source, blank, lettered, run, scales, sweep
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from panels import (
+
+from figures.drawing import STYLE, TWO_COLUMNS, Datasets, Source, blank, lettered, run, scales, sweep
+from figures.panels import (
     against_parameter,
     characteristic_frequency,
     learning_curves,
@@ -25,7 +26,6 @@ from panels import (
     speeds_against_parameter,
     task_name,
 )
-
 from lyapkit.plots.training import colours, until_minimal_performance
 
 FULL_LENGTH = 784  # steps of the sequences of the power spectra

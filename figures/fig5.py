@@ -13,10 +13,11 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from drawing import STYLE, TWO_COLUMNS, Datasets, Source, blank, lettered, run, scales, sweep
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from panels import RELATIVE_GRADIENT, learning_curves, palette
+
+from figures.drawing import STYLE, TWO_COLUMNS, Datasets, Source, blank, lettered, run, scales, sweep
+from figures.panels import RELATIVE_GRADIENT, learning_curves, palette
 
 SOURCES = {
     "training": sweep("smnist", "spread", "40 core minutes"),

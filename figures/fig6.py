@@ -10,10 +10,10 @@ Dashed: critical radius; characteristic frequency of the images' rows and its ha
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
-from drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales, sweep
 from matplotlib.figure import Figure
-from panels import against_parameter, mark_rows, networks, speeds_against_parameter, task_name
 
+from figures.drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales, sweep
+from figures.panels import against_parameter, mark_rows, networks, speeds_against_parameter, task_name
 from lyapkit.plots.training import until_minimal_performance
 
 KINDS = {"a": ("type A", "#0072B2"), "b": ("type B", "#D55E00")}

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
-from drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales, sweep
 from matplotlib.figure import Figure
-from panels import over_checkpoints
 
+from figures.drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales, sweep
+from figures.panels import over_checkpoints
 from lyapkit.plots.training import colours
 
 SOURCES = {

@@ -10,9 +10,10 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales, sweep
 from matplotlib.figure import Figure
-from panels import over_checkpoints
+
+from figures.drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales, sweep
+from figures.panels import over_checkpoints
 
 SOURCES = {"smnist": sweep("smnist", "radius", "1.5 core hours", "hessian_eigenvalue", "checkpoint")}
 RANKS = {"largest": 1, "fifth largest": 5}

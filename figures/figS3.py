@@ -8,9 +8,10 @@
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
-from drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales, sweep
 from matplotlib.figure import Figure
-from panels import against_parameter, learning_curves, speeds_against_parameter
+
+from figures.drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales, sweep
+from figures.panels import against_parameter, learning_curves, speeds_against_parameter
 
 SOURCES = {"smnist": sweep("smnist", "coupling", "20 core minutes")}
 

@@ -8,9 +8,10 @@
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
-from drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales, sweep
 from matplotlib.figure import Figure
-from panels import against_parameter, characteristic_frequency, learning_curves, mark_rows, mean_and_deviation
+
+from figures.drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales, sweep
+from figures.panels import against_parameter, characteristic_frequency, learning_curves, mark_rows, mean_and_deviation
 
 SOURCES = {
     "long": sweep("smnist", "frequency-long", "1 core hour"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import ast
-import importlib.util
+import importlib
 import os
 import runpy
 import sys
@@ -25,10 +25,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import summary
-from claims import CLAIMS, NOT_SEEN, NOT_YET, SEEN, SOURCES, UNDECIDED, WAITING
-from drawing import OUTPUT, ROOT, Source, read, recompute
 
+from figures import summary
+from figures.claims import CLAIMS, NOT_SEEN, NOT_YET, SEEN, SOURCES, UNDECIDED, WAITING
+from figures.drawing import OUTPUT, ROOT, Source, read, recompute
 from lyapkit.files.writing import replacing
 
 FIGURES = {  # script to what it shows
@@ -52,10 +52,8 @@ TABLES = {"table1": "homogeneous against heterogeneous residuals", "table2": "ar
 
 
 def sources_of(name: str) -> list[Source]:
-    """Return what a script reads; it is found by its path, since a script in analyses/ may have the same name."""
-    spec = importlib.util.spec_from_file_location(f"figures_{name}", ROOT / "figures" / f"{name}.py")
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    """Return what a script reads."""
+    module = importlib.import_module(f"figures.{name}")
     return [module.SOURCE] if hasattr(module, "SOURCE") else list(module.SOURCES.values())
 
 

@@ -14,9 +14,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 import xarray as xr
-from drawing import STYLE, TWO_COLUMNS, Datasets, Source, blank, lettered, run, scales
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from figures.drawing import STYLE, TWO_COLUMNS, Datasets, Source, blank, lettered, run, scales
 
 NEEDS = {
     "parts": ("remainder_eigenvalue", "hessian_eigenvalue", "checkpoint"),

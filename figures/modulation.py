@@ -12,9 +12,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 import xarray as xr
-from drawing import STYLE, TWO_COLUMNS, Source, run_one
-from layers import shares, spectrum
 from matplotlib.figure import Figure
+
+from figures.drawing import STYLE, TWO_COLUMNS, Source, run_one
+from figures.layers import shares, spectrum
 
 SOURCE = Source(
     "modulation.nc", "python analyses/modulation.py", "5 minutes on two CPU cores", ("modulation", "alignment")

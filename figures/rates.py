@@ -13,10 +13,11 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from drawing import STYLE, TWO_COLUMNS, Datasets, Source, blank, lettered, run, scales, sweep
-from fig2 import SOURCE as BEFORE
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from figures.drawing import STYLE, TWO_COLUMNS, Datasets, Source, blank, lettered, run, scales, sweep
+from figures.fig2 import SOURCE as BEFORE
 
 MOMENTUM = 0.9
 COLLAPSE = 1.0  # rise of the loss

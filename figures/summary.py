@@ -8,14 +8,14 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable
 
-import claims
 import numpy as np
 import xarray as xr
-from architectures import EXPONENTS
-from drawing import Datasets, Source
-from panels import characteristic_frequency, is_learnt, mean_best_score, networks, task_name
-from table2 import NAMES
 
+from figures import claims
+from figures.architectures import EXPONENTS
+from figures.drawing import Datasets, Source
+from figures.panels import characteristic_frequency, is_learnt, mean_best_score, networks, task_name
+from figures.table2 import NAMES
 from lyapkit.plots.training import deviation, until_minimal_performance
 
 BEGIN, END = "<!-- {}: written by figures/gallery.py -->", "<!-- end of {} -->"

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from drawing import Datasets, sweep
-from panels import mean_and_deviation, task_name
-from tabulating import Rows, run
+
+from figures.drawing import Datasets, sweep
+from figures.panels import mean_and_deviation, task_name
+from figures.tabulating import Rows, run
 
 SOURCES = {
     "smnist": sweep("smnist", "residual", "40 core minutes"),

@@ -7,10 +7,10 @@ Best test score and iterations until minimal performance (MP) of every architect
 
 from __future__ import annotations
 
-from drawing import Datasets, sweep
-from panels import task_name
-from table1 import score, speed
-from tabulating import Rows, run
+from figures.drawing import Datasets, sweep
+from figures.panels import task_name
+from figures.table1 import score, speed
+from figures.tabulating import Rows, run
 
 SOURCES = {name: sweep(name, "architecture", "1.5 core hours") for name in ("smnist", "psmnist", "add100", "scifar10")}
 NAMES = {

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from drawing import Datasets, Source, asked_for, read_or_say, scales
-
+from figures.drawing import Datasets, Source, asked_for, read_or_say, scales
 from lyapkit.files.writing import replacing
 
 Rows = list[list[str]]

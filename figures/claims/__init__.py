@@ -6,9 +6,9 @@ criterion; what the verdicts mean in general says `judging.judged`. On data that
 the cases or fewer; on data made up so that it is true, in 90 % and more. `WAITING` are the claims without any data.
 """
 
-from claims import architectures, hessians, heterogeneity, lengths, radii, rotations, untrained
-from claims.judging import NOT_SEEN, NOT_YET, REGISTERED, SEEN, SOURCES, UNDECIDED
-from claims.waiting import WAITING
+from figures.claims import architectures, hessians, heterogeneity, lengths, radii, rotations, untrained
+from figures.claims.judging import NOT_SEEN, NOT_YET, REGISTERED, SEEN, SOURCES, UNDECIDED
+from figures.claims.waiting import WAITING
 
 CLAIMS = sorted(REGISTERED, key=lambda claim: claim.section)
 

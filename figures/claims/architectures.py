@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from panels import task_name
 
-from claims.heterogeneity import ON_PAR, against_the_best
-from claims.judging import LEVEL_OF_SEVERAL, Data, Verdict, claim, judged
-from claims.radii import instability, slowness
-from claims.rotations import peak, peaked, rotated
-from claims.statistics import Effect, best_contrast, between, margin, unknown, within
-from claims.sweeps import better, scores, times
-from claims.synthetic import RADII, along, exchanged, one_after_the_other, pooled, sweep
+from figures.claims.heterogeneity import ON_PAR, against_the_best
+from figures.claims.judging import LEVEL_OF_SEVERAL, Data, Verdict, claim, judged
+from figures.claims.radii import instability, slowness
+from figures.claims.rotations import peak, peaked, rotated
+from figures.claims.statistics import Effect, best_contrast, between, margin, unknown, within
+from figures.claims.sweeps import better, scores, times
+from figures.claims.synthetic import RADII, along, exchanged, one_after_the_other, pooled, sweep
+from figures.panels import task_name
 
 
 @claim(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from claims.judging import Data, Verdict, claim, judged, per_value
-from claims.statistics import margin, signed, within
-from claims.synthetic import along
+from figures.claims.judging import Data, Verdict, claim, judged, per_value
+from figures.claims.statistics import margin, signed, within
+from figures.claims.synthetic import along
 
 LEARNT = 0.5  # accuracy
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
-from panels import task_name
 
-from claims.judging import LEVEL_OF_SEVERAL, Data, Verdict, claim, judged, per_value
-from claims.rotations import rotated
-from claims.statistics import Effect, between, contrast, margin, ranks, trend, unknown, within
-from claims.sweeps import better, scores, setbacks, times, too_few_learnt
-from claims.synthetic import RADII, along, exchanged, pooled, sweep
+from figures.claims.judging import LEVEL_OF_SEVERAL, Data, Verdict, claim, judged, per_value
+from figures.claims.rotations import rotated
+from figures.claims.statistics import Effect, between, contrast, margin, ranks, trend, unknown, within
+from figures.claims.sweeps import better, scores, setbacks, times, too_few_learnt
+from figures.claims.synthetic import RADII, along, exchanged, pooled, sweep
+from figures.panels import task_name
 
 SPREADS = (0.0, 0.005, 0.01, 0.02, 0.03, 0.05)
 DISTANCE = 0.02  # of the mean radius from criticality

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-import fig2
-import hessians
 import numpy as np
 import xarray as xr
-from drawing import Datasets, Source, sweep
 
-from claims.statistics import MIN_NETWORKS, Effect
+from figures import fig2, hessians
+from figures.claims.statistics import MIN_NETWORKS, Effect
+from figures.drawing import Datasets, Source, sweep
 
 SEEN, NOT_SEEN, UNDECIDED, NOT_YET = "seen", "not seen", "undecided", "not yet at this scale"
 LEVEL, LEVEL_OF_SEVERAL = 0.025, 0.05  # of p-values; where several independent data must agree

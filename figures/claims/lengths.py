@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from panels import task_name
 
-from claims.judging import LEVEL_OF_SEVERAL, Data, Verdict, claim, judged
-from claims.radii import slowness
-from claims.statistics import contrast, within
-from claims.sweeps import regimes, scores
-from claims.synthetic import RADII, along, sweep
+from figures.claims.judging import LEVEL_OF_SEVERAL, Data, Verdict, claim, judged
+from figures.claims.radii import slowness
+from figures.claims.statistics import contrast, within
+from figures.claims.sweeps import regimes, scores
+from figures.claims.synthetic import RADII, along, sweep
+from figures.panels import task_name
 
 
 @claim(

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from panels import task_name
 
-from claims.judging import LEVEL_OF_SEVERAL, Data, Verdict, claim, judged
-from claims.statistics import (
+from figures.claims.judging import LEVEL_OF_SEVERAL, Data, Verdict, claim, judged
+from figures.claims.statistics import (
     MIN_NETWORKS,
     Effect,
     best_contrast,
@@ -24,9 +23,10 @@ from claims.statistics import (
     unknown,
     within,
 )
-from claims.sweeps import collapsed, regimes, scores, setbacks, times, too_few_learnt, too_many_collapse
-from claims.synthetic import RADII, along, exchanged, sweep
-from claims.untrained import share_of_allowed
+from figures.claims.sweeps import collapsed, regimes, scores, setbacks, times, too_few_learnt, too_many_collapse
+from figures.claims.synthetic import RADII, along, exchanged, sweep
+from figures.claims.untrained import share_of_allowed
+from figures.panels import task_name
 
 TASKS = ("smnist", "psmnist", "add100")
 

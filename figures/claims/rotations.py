@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from layers import shares, spectrum
-from panels import characteristic_frequency
 
-from claims.judging import LEVEL_OF_SEVERAL, NOT_SEEN, SEEN, Data, Verdict, claim, judged
-from claims.statistics import Effect, best_contrast, between, bootstrap, margin, ranks, unknown, within
-from claims.sweeps import scores, times_to, too_few_learnt
-from claims.synthetic import along, exchanged, pooled, sweep
+from figures.claims.judging import LEVEL_OF_SEVERAL, NOT_SEEN, SEEN, Data, Verdict, claim, judged
+from figures.claims.statistics import Effect, best_contrast, between, bootstrap, margin, ranks, unknown, within
+from figures.claims.sweeps import scores, times_to, too_few_learnt
+from figures.claims.synthetic import along, exchanged, pooled, sweep
+from figures.layers import shares, spectrum
+from figures.panels import characteristic_frequency
 
 MULTIPLES = (0.0, 0.5, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5)
 OWN = 2 * np.pi / 14

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import xarray as xr
 
-from claims.judging import Data, Shuffle
+from figures.claims.judging import Data, Shuffle
 
 RADII = (0.95, 0.97, 0.98, 0.99, 0.995, 1.0, 1.005, 1.01)
 ITERATIONS = np.arange(0, 1873, 117)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from claims.judging import LEVEL_OF_SEVERAL, Data, Verdict, claim, judged, per_value
-from claims.statistics import contrast, margin, ranks, trend, within
-from claims.synthetic import along
+from figures.claims.judging import LEVEL_OF_SEVERAL, Data, Verdict, claim, judged, per_value
+from figures.claims.statistics import contrast, margin, ranks, trend, within
+from figures.claims.synthetic import along
 
 ALLOWED = 0.01 * 2 / np.sqrt(3)  # α ‖W‖₂ of large matrices of U(−1/√N, 1/√N): what Eq. 13 and 15 leave, at α = 0.01
 RADII = (0.9, 0.98, 0.99, 1.0, 1.005, 1.02)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from claims.judging import NOT_YET, Verdict
+from figures.claims.judging import NOT_YET, Verdict
 
 
 @dataclass(frozen=True)

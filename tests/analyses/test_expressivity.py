@@ -1,7 +1,6 @@
 """The grid of trainings: cells are what they say, are done once, and go into one file; costs and learning rates."""
 
 import dataclasses
-import importlib
 import shutil
 import sys
 
@@ -9,19 +8,18 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from scripts import script
 
 import lyapkit as lk
+from analyses import expressivity as trainings_of_the_paper
+from analyses import grid, learning_rate, trainings
 from lyapkit.training import train
 
-script("analyses", "grid")  # makes its folder known
-grid = importlib.import_module("grid")
 TINY = {"n_iterations": 6, "batch_size": 16, "learning_rate": 0.1, "evaluate_every": 3, "n_test_samples": 50}
 
 
 @pytest.fixture
 def expressivity(monkeypatch):
-    module = script("analyses", "expressivity")
+    module = trainings_of_the_paper
     settings = grid.Settings("digits", **TINY, hidden_size=6)
     adding = dataclasses.replace(settings, task="add10")
     monkeypatch.setitem(grid.SETTINGS, "quick", {"smnist": settings, "add100": adding})
@@ -244,7 +242,7 @@ def test_queue_and_costs(expressivity, monkeypatch, tmp_path, capsys):
 
 
 def test_learning_rates(expressivity, monkeypatch, tmp_path, capsys):
-    module = script("analyses", "learning_rate")
+    module = learning_rate
     monkeypatch.setattr(module, "N_ITERATIONS", {"image": 6, "add": 6})
     command = ["learning_rate.py", "--task", "smnist", "--rate", "0.1", "--rate", "0.03", "--workers", "1"]
     command += ["--folder", str(tmp_path)]
@@ -260,6 +258,6 @@ def test_learning_rates(expressivity, monkeypatch, tmp_path, capsys):
     assert "gru" in capsys.readouterr().out
 
 
+@pytest.mark.needs_data
 def test_the_page_of_trainings_is_of_this_grid():
-    trainings = script("analyses", "trainings")
     assert (trainings.ROOT / "docs" / "trainings.md").read_text() == trainings.text(), "run analyses/trainings.py"

@@ -1,7 +1,6 @@
 """Claims are not seen in data without them, are seen in data that have them, and compare effects with their chance."""
 
 import functools
-import importlib
 import itertools
 import math
 
@@ -9,13 +8,11 @@ import numpy as np
 import pytest
 import scipy.stats
 import xarray as xr
-from scripts import ROOT, script
+from scripts import ROOT
 
-drawing = script("figures", "drawing")
-claims = importlib.import_module("claims")
-statistics = importlib.import_module("claims.statistics")
-sweeps = importlib.import_module("claims.sweeps")
-synthetic = importlib.import_module("claims.synthetic")
+from figures import claims, drawing
+from figures.claims import statistics, sweeps, synthetic
+
 every_claim = pytest.mark.parametrize("claim", claims.CLAIMS, ids=lambda claim: claim.ask.__name__)
 
 

@@ -7,15 +7,13 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from scripts import script
 
 import lyapkit as lk
+from analyses import eq13 as analysis
+from figures import eq13 as figure
 from lyapkit.sweeps import join_cells, run_cells
 
 COUPLINGS = [1e-4, 1e-3, 1e-2]
-
-
-analysis, figure = script("analyses", "eq13"), script("figures", "eq13")
 
 
 def _cell(model, inputs, radius, network, couplings):

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from scripts import script
 from torch.nn.functional import cross_entropy
 
 import lyapkit as lk
+from analyses import before_training as analysis
+from figures import fig2 as figure
 from lyapkit.sweeps import join_cells, run_cells
-
-analysis, figure = script("analyses", "before_training"), script("figures", "fig2")
 
 
 @pytest.fixture(scope="module")

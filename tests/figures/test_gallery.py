@@ -1,18 +1,15 @@
 """The gallery: verdicts follow the data, what is missing is said, and the page names every figure."""
 
-import importlib
 import re
 
 import numpy as np
 import pytest
 import xarray as xr
-from scripts import ROOT, script
+from scripts import ROOT
 
 import lyapkit as lk
-
-gallery = script("figures", "gallery")
-claims = importlib.import_module("claims")
-script("analyses", "grid")  # makes its folder known
+from analyses import grid
+from figures import claims, drawing, gallery, summary
 
 
 def _sweep_of(dim, best, reached=None, task="smnist/2", falls=None):
@@ -33,8 +30,7 @@ def _sweep_of(dim, best, reached=None, task="smnist/2", falls=None):
 
 
 def test_the_page_says_what_the_data_say():
-    summary = importlib.import_module("summary")
-    datasets, _ = script("figures", "drawing").read(summary.SOURCES, ROOT / "data")
+    datasets, _ = drawing.read(summary.SOURCES, ROOT / "data")
     text = (ROOT / "docs" / "paper.md").read_text()
     assert summary.inserted(text, datasets) == text, "run `python figures/gallery.py`"
     assert summary.block("trainings", {}).splitlines() == [m.format("trainings") for m in (summary.BEGIN, summary.END)]
@@ -43,7 +39,6 @@ def test_the_page_says_what_the_data_say():
 
 
 def test_sentences_are_of_the_data():
-    summary = importlib.import_module("summary")
     ds = _sweep_of("radius", {0.9: 0.5, 0.99: 0.82, 1.01: 0.3}, [400, 150, np.nan])
     text = summary.radii(ds, _sweep_of("radius", {0.9: 0.5, 1.0: 0.61}))
     assert "400 iterations at r = 0.9 and 150 at r = 0.99" in text
@@ -127,7 +122,6 @@ def test_drawing_says_what_failed(monkeypatch, tmp_path):
 
 def test_what_is_recomputed():
     """Every dataset that is read, by commands that exist."""
-    grid = importlib.import_module("grid")
     sources = gallery.all_sources()
     paths = {source.path for source in sources}
     assert {"eq13.nc", "expressivity/quick/smnist_spread-critical.nc", "heterogeneous.nc"} < paths

@@ -4,11 +4,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
-from scripts import script
 
+from analyses import modulation as analysis
+from figures import modulation as figure
 from lyapkit.sweeps import join_cells, run_cells
-
-analysis, figure = script("analyses", "modulation"), script("figures", "modulation")
 
 
 @pytest.fixture(scope="module")

@@ -4,15 +4,27 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
-from scripts import script
 
 import lyapkit as lk
+from figures import (
+    architectures,
+    drawing,
+    fig1,
+    fig3,
+    fig4,
+    fig5,
+    fig6,
+    figS1,
+    figS2,
+    figS3,
+    figS4,
+    panels,
+    rates,
+    table1,
+    table2,
+    tabulating,
+)
 
-drawing = script("figures", "drawing")
-fig3, fig4, fig5, fig6, fig_s1 = (script("figures", name) for name in ("fig3", "fig4", "fig5", "fig6", "figS1"))
-fig_s3, fig_s4 = script("figures", "figS3"), script("figures", "figS4")
-table1, table2 = script("figures", "table1"), script("figures", "table2")
-panels = script("figures", "panels")
 N_ITERATIONS = 4
 
 
@@ -239,17 +251,17 @@ def test_figure_6():
 
 
 def test_figure_s1(radius):
-    left, right = _axes(fig_s1.make({"smnist": radius["smnist"]}))[:2]
+    left, right = _axes(figS1.make({"smnist": radius["smnist"]}))[:2]
     for value in RADII:
         one = radius["smnist"].sel(radius=value, network=0)
         _line(left, one.lyapunov_exponent.mean("exponent"))
         _line(right, one.lyapunov_exponent.mean("exponent") - np.log(value))
         assert any(np.allclose(line.get_ydata(), np.log(value)) for line in left.lines)
-    assert f"| 1 | {0:+.4f} |" in fig_s1.numbers(radius)
+    assert f"| 1 | {0:+.4f} |" in figS1.numbers(radius)
 
 
 def test_figure_s2(radius):
-    figure = script("figures", "figS2")
+    figure = figS2
     largest, fifth = _axes(figure.make({"smnist": radius["smnist"]}))[:2]
     for value in RADII:
         one = np.abs(radius["smnist"].hessian_eigenvalue.sel(radius=value, network=0))
@@ -260,8 +272,7 @@ def test_figure_s2(radius):
 
 
 def test_figure_1():
-    figure = script("figures", "fig1")
-    (ax,) = _axes(figure.make({}))
+    (ax,) = _axes(fig1.make({}))
     texts = [text.get_text() for text in ax.texts]
     assert texts.count("residual $R$") == 3
     assert r"$h_t = R\,h_{t-1} + \alpha\,\sigma(W h_{t-1} + W_{in} x_t + b)$" in texts
@@ -269,7 +280,7 @@ def test_figure_1():
 
 def test_figure_s3():
     ds = _sweep("coupling", (0.001, 0.01, 0.1))
-    curves, best, speed = _axes(fig_s3.make({"smnist": ds}))[:3]
+    curves, best, speed = _axes(figS3.make({"smnist": ds}))[:3]
     _line(curves, ds.test_score.sel(coupling=0.01).median("network"))
     assert list(_line(best, ds.best_score.median("network")).get_xdata()) == [0.001, 0.01, 0.1]
     _line(speed, _median_speed(ds))
@@ -278,19 +289,19 @@ def test_figure_s3():
 
 def test_figure_s4():
     datasets = {"long": _sweep("frequency", (0.0, 0.45)), "short": _sweep("frequency", (0.0, 0.3, 0.45), seed=1)}
-    curves, best = _axes(fig_s4.make(datasets))[:2]
+    curves, best = _axes(figS4.make(datasets))[:2]
     for value in (0.0, 0.45):
         _line(curves, datasets["long"].test_score.sel(frequency=value).median("network"))
     lines = {name: _line(best, ds.best_score.median("network")) for name, ds in datasets.items()}
     assert lines["long"].get_color() != lines["short"].get_color()
     assert [text.get_text() for text in best.get_legend().get_texts()] == ["after 40 iterations"] * 2
-    assert f"| long | {0.45 / (2 * np.pi / 14):.2f} |" in fig_s4.numbers(datasets)
-    curves, best = _axes(fig_s4.make({"short": datasets["short"]}))[:2]
+    assert f"| long | {0.45 / (2 * np.pi / 14):.2f} |" in figS4.numbers(datasets)
+    curves, best = _axes(figS4.make({"short": datasets["short"]}))[:2]
     assert "not computed yet" in curves.texts[0].get_text()
 
 
 def test_architectures():
-    figure = script("figures", "architectures")
+    figure = architectures
     ds = _sweep("architecture", ("gru", "lstm", "wcrnn")).assign(learning_rate=("architecture", [0.1, 0.2, 0.3]))
     names, sizes = list(figure.COLOURS), (2, len(figure.COLOURS), 2, 1)
     exponents = xr.Dataset(
@@ -315,7 +326,6 @@ def test_architectures():
 
 
 def test_titles_say_how_many_networks_and_which_scale():
-    panels = script("figures", "panels")
     ds = _sweep("radius", RADII)
     assert panels.networks(ds) == "1 to 2 networks each"
     assert panels.networks(ds.isel(radius=[0, 1])) == "2 networks each"
@@ -363,7 +373,7 @@ def test_table_1(tmp_path, monkeypatch, capsys):
     (tmp_path / "expressivity" / "quick").mkdir(parents=True)
     lk.save(ds, tmp_path / "expressivity" / "quick" / "smnist_residual.nc")
     monkeypatch.setattr("sys.argv", ["table1.py", "--data", str(tmp_path), "--output", str(tmp_path / "out")])
-    script("figures", "tabulating").run("table1", table1.SOURCES, table1.make, table1.__doc__)
+    tabulating.run("table1", table1.SOURCES, table1.make, table1.__doc__)
     printed = capsys.readouterr().out
     written = (tmp_path / "out" / "table1.md").read_text()
     best = ds.best_score.sel(residual="homogeneous")
@@ -392,7 +402,6 @@ def test_table_2():
 
 def test_rates():
     """A training whose loss rises by more than 1 collapses; the limit is 2(1 + μ)/λ_max of the largest eigenvalue."""
-    rates = script("figures", "rates")
     ds = _sweep("radius", RADII, measured=True).assign(learning_rate=("radius", [0.3, 0.3, 0.1]))
     losses = np.full((3, 2, 4), [2.3, 1.0, 0.9, 1.5])
     losses[1, 0] = [2.3, 1.0, 3.0, 0.5]

@@ -1,0 +1,1 @@
+"""What computes data/, one script per dataset; `grid` says what is trained, `expressivity` trains it."""
