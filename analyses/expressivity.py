@@ -50,6 +50,7 @@ from analyses.grid import (
     own,
     settings_of,
 )
+from analyses.swept import SWEEPS
 from lyapkit.models.network import Network
 from lyapkit.provenance import provenance
 from lyapkit.sweeps import Cell, cell_path, is_done, join_cells, parted, run_cells, save_cell
@@ -188,7 +189,7 @@ def restore(cells: list[Cell], folder: Path, output: Path) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     ds = lk.load(output).load()
-    (dim,) = set(ds["best_score"].dims) - {"network"}
+    dim = SWEEPS[cells[0]["sweep"]].dim
     rates = ds["learning_rate"].to_series()
     about = {name: ds.attrs[name] for name in ("created_at", "lyapkit_version", "git_commit", "versions")}
     for place, part in parted(ds.rename({dim: "value"}), ["value", "network"]):
@@ -213,7 +214,7 @@ def write(sweep: str, scale: str, folder: Path, output: Path, task_name: str, se
     paths = [cell_path(folder, cell) for cell in cells if is_done(cell, cell_path(folder, cell))]
     if not paths:
         return
-    dim = sweep.partition("-")[0]
+    dim = SWEEPS[sweep].dim
     ds = join_cells(paths, ["value", "network"]).rename(value=dim)
     units = {"radius": "1", "frequency": "rad per step", "spread": "1", "coupling": "1"}
     names = {
@@ -309,7 +310,7 @@ def cluster(address: str) -> tuple[Executor, Callable[..., xr.Dataset | None]]:
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "analyses.zip"
         with zipfile.ZipFile(package, "w") as archive:
-            for name in ("__init__.py", "grid.py", "expressivity.py"):
+            for name in ("__init__.py", "swept.py", "grid.py", "expressivity.py"):
                 archive.write(Path(__file__).with_name(name), f"analyses/{name}")
         client.upload_file(str(package))
     return client.get_executor(), importlib.import_module("analyses.expressivity").compute

@@ -1,4 +1,4 @@
-"""What `expressivity.py` trains: sweeps, their values, the networks of their cells, and how each task is learnt.
+"""What `expressivity.py` trains: how each task is learnt, and the cells of its sweeps, which `swept` lists.
 
 Values that the paper does not state are marked as chosen.
 """
@@ -11,6 +11,7 @@ import functools
 import numpy as np
 
 import lyapkit as lk
+from analyses.swept import SWEEPS
 from lyapkit.models import ARCHITECTURES, build_network
 from lyapkit.models.network import Network
 from lyapkit.sweeps import Cell
@@ -18,13 +19,6 @@ from lyapkit.tasks import Task, task
 
 ROW = 2 * np.pi  # divided by the length of a row of pixels: the characteristic frequency of images
 COUPLING = 0.01
-INFORMED = {"radius": (0.98, 1.0), "frequency": (0.0, np.pi / 4), "coupling": (0.001, 0.02)}  # chosen, Section 4.3
-RADII = (0.90, 0.95, 0.97, 0.98, 0.99, 0.995, 1.0, 1.005, 1.01, 1.02)
-MULTIPLES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)  # of the characteristic frequency
-SPREADS, SPREAD_AROUND = (0.0, 0.005, 0.01, 0.02, 0.03, 0.05), 0.98
-CRITICAL_SPREADS = (0.0, 0.01, 0.02)  # around 1, at the scale quick
-COUPLINGS = (0.001, 0.003, 0.01, 0.03, 0.1)
-RESIDUALS = ("homogeneous", "heterogeneous radii", "heterogeneous frequencies", "orthogonal", "heterogeneous")
 ORDER = (  # sweep and task, the most wanted first
     ("radius", "smnist"),
     ("radius", "psmnist"),
@@ -74,11 +68,7 @@ class Settings:
     clip_norm: float | None = None
 
 
-QUICK_RADII = (0.95, 0.97, 0.98, 0.99, 0.995, 1.0, 1.005, 1.01)
-QUICK_MULTIPLES = (0.0, 0.5, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5)
-LONG_MULTIPLES = (0.0, 1.0, 1.5)  # at the scale quick: none, the characteristic one, and one that does harm
 N_NETWORKS = {"quick": 3, "full-length": 3, "paper": 5}  # weight seeds
-CHOSEN_RATES = {("quick", "radius-slower"): 0.1}  # by scale and sweep: a third of what others have
 MOMENTUM = 0.9  # chosen; the adding problem has one of its own
 _MNIST = Settings("smnist/2", 4 * 468, 128, 0.3, 117, 2000)
 _ADD = Settings("add100", 12_000, 64, 0.05, 250, 1000)
@@ -118,78 +108,34 @@ ADDING = {"momentum": 0.99, "stop_at_minimal_performance": True}  # the adding p
 
 
 def settings_of(scale: str, task_name: str, sweep: str) -> Settings:
-    """Return how a task is learnt in a sweep.
-
-    Frequencies show most after a short training (Section 4.2): at the scale paper a quarter of the iterations, and four
-    times as many in the sweep "frequency-long". Gated networks take long: at the scale quick half as many on images.
-    """
-    settings, factor = SETTINGS[scale][task_name], 1.0
-    if scale == "quick":
-        halved = sweep == "architecture" and not task_name.startswith("add")
-        factor = 0.5 if halved else 4.0 if sweep == "frequency-long" else 1.0
-    elif sweep.startswith("frequency") and sweep != "frequency-long":
-        factor = 0.25
-    rate = CHOSEN_RATES.get((scale, sweep), settings.learning_rate)
-    return dataclasses.replace(settings, n_iterations=int(factor * settings.n_iterations), learning_rate=rate)
+    """Return how a task is learnt in a sweep; only images are trained for a share of the iterations."""
+    settings, chosen = SETTINGS[scale][task_name], SWEEPS[sweep]
+    share = 1.0 if task_name.startswith("add") else chosen.length.get(scale, 1.0)
+    rate = chosen.rate.get(scale, settings.learning_rate)
+    return dataclasses.replace(settings, n_iterations=int(share * settings.n_iterations), learning_rate=rate)
 
 
 def values(sweep: str, settings: Settings, scale: str) -> tuple:
     """Return the values of the swept parameter."""
-    name, _, variant = sweep.partition("-")
-    is_quick = scale == "quick"
-    if name == "radius":
-        radii = QUICK_RADII if is_quick else RADII
-        return tuple(radius for radius in radii if radius > 1) if variant == "clipped" else radii
-    if name == "frequency":
-        the_task = cached_task(settings.task)
-        multiples = (LONG_MULTIPLES if variant == "long" else QUICK_MULTIPLES) if is_quick else MULTIPLES
-        return tuple(round(multiple * ROW / the_task.row_length, 6) for multiple in multiples)
-    if name == "spread":
-        return CRITICAL_SPREADS if variant == "critical" and is_quick else SPREADS
-    if name == "residual":
-        return ("homogeneous", "heterogeneous") if variant else RESIDUALS
-    return {"coupling": COUPLINGS, "architecture": tuple(ARCHITECTURES)}[name]
+    chosen = SWEEPS[sweep]
+    found = chosen.values["quick" if scale == "quick" else "paper"]
+    if chosen.dim == "frequency":
+        row_length = cached_task(settings.task).row_length
+        return tuple(round(multiple * ROW / row_length, 6) for multiple in found)
+    return found
 
 
 def build(sweep: str, value: float | str, seed: int, settings: Settings) -> Network:
     """Return the untrained network of a cell."""
-    the_task, n = cached_task(settings.task), settings.hidden_size
+    the_task, n, chosen = cached_task(settings.task), settings.hidden_size, SWEEPS[sweep]
     sizes = the_task.input_size, n, the_task.output_size
-    if sweep == "architecture":
-        if value.startswith("wcrnn"):
-            residual = lk.residuals.scaled_identity(n, settings.radius)
-            return build_network(value, *sizes, residual=residual, coupling=settings.coupling, seed=seed)
+    if chosen.weights is not None:
+        residual, coupling = chosen.weights(n, value, seed, settings.radius, settings.coupling)
+        return build_network(chosen.architecture, *sizes, residual=residual, coupling=coupling, seed=seed)
+    if not ARCHITECTURES[value].has_residual:
         return build_network(value, *sizes, seed=seed)
-    name, _, variant = sweep.partition("-")
-    coupling = settings.coupling
-    if name == "radius":
-        residual = lk.residuals.scaled_identity(n, value)
-    elif name == "frequency":
-        residual = lk.residuals.rotation(n, value, settings.radius)
-    elif name == "spread":
-        residual = lk.residuals.heterogeneous(n, 1.0 if variant == "critical" else SPREAD_AROUND, value, seed)
-    elif name == "coupling":
-        residual, coupling = lk.residuals.scaled_identity(n, settings.radius), value
-    else:
-        residual, coupling = named_residual(value, n, seed, settings)
-    architecture = f"wcrnn-{variant}" if variant in ("a", "b") else "wcrnn"
-    return build_network(architecture, *sizes, residual=residual, coupling=coupling, seed=seed)
-
-
-def named_residual(name: str, n: int, seed: int, settings: Settings) -> tuple[lk.Residual, float | np.ndarray]:
-    """Return residual and coupling of Section 4.3 and of Figure 4D; the informed ranges are chosen, see INFORMED."""
-    rng = np.random.default_rng(seed)
-    radii, frequencies = rng.uniform(*INFORMED["radius"], n), rng.uniform(*INFORMED["frequency"], n // 2)
-    couplings = rng.uniform(*INFORMED["coupling"], n)
-    if name == "heterogeneous":  # everything at once
-        return lk.residuals.rotation(n, frequencies, radii), couplings
-    residual = {
-        "homogeneous": lambda: lk.residuals.scaled_identity(n, settings.radius),
-        "heterogeneous radii": lambda: lk.Residual(radii),
-        "heterogeneous frequencies": lambda: lk.residuals.rotation(n, frequencies, settings.radius),
-        "orthogonal": lambda: lk.residuals.orthogonal(n, seed, settings.radius),
-    }[name]()
-    return residual, settings.coupling
+    residual = lk.residuals.scaled_identity(n, settings.radius)
+    return build_network(value, *sizes, residual=residual, coupling=settings.coupling, seed=seed)
 
 
 @functools.lru_cache(maxsize=4)
@@ -200,8 +146,9 @@ def cached_task(name: str) -> Task:
 
 def options_of(sweep: str, value: float | str, settings: Settings) -> dict:
     """Return the options of `train` for a cell."""
-    is_other = sweep == "architecture" and not value.startswith("wcrnn")  # gated and uncoupled networks need it
-    clips = is_other or sweep.endswith("-clipped")
+    chosen = SWEEPS[sweep]
+    is_other = chosen.weights is None and not ARCHITECTURES[value].has_residual  # gated and uncoupled ones need it
+    clips = is_other or chosen.clips
     return {
         "n_iterations": settings.n_iterations,
         "batch_size": settings.batch_size,
@@ -217,7 +164,7 @@ def options_of(sweep: str, value: float | str, settings: Settings) -> dict:
 
 def cells_of(sweep: str, settings: Settings, scale: str) -> list[Cell]:
     """Return the cells of a sweep, all values for one weight seed before the next seed."""
-    n_networks = 5 if sweep.endswith("-slower") else N_NETWORKS[scale]
+    n_networks = SWEEPS[sweep].n_networks or N_NETWORKS[scale]
     return [
         {"sweep": sweep, "value": value, "network": seed, "scale": scale, "settings": as_pairs(own(value, settings))}
         for seed in range(n_networks)
@@ -239,7 +186,7 @@ def as_pairs(settings: Settings) -> list[list]:
 def measured_at(cell: Cell) -> list[int]:
     """Return the iterations at which the network of a cell is analysed; none for most cells."""
     settings = Settings(**dict(cell["settings"]))
-    if cell["sweep"] == "radius-slower" and cell["network"] < 3:
+    if cell["network"] < SWEEPS[cell["sweep"]].measured:
         return [0, settings.n_iterations]
     is_chosen = (cell["sweep"], settings.task.partition("/")[0]) in MEASURED and cell["scale"] in N_MEASURED
     if cell["network"] or not is_chosen:

@@ -8,28 +8,26 @@ from __future__ import annotations
 from pathlib import Path
 
 from analyses.expressivity import ROOT
-from analyses.grid import (
-    CHOSEN_RATES,
+from analyses.grid import N_NETWORKS, OWN_RATES, SETTINGS, options_of
+from analyses.swept import (
     COUPLINGS,
     INFORMED,
     MULTIPLES,
-    N_NETWORKS,
-    OWN_RATES,
     QUICK_MULTIPLES,
     QUICK_RADII,
     RADII,
-    SETTINGS,
     SPREAD_AROUND,
     SPREADS,
-    options_of,
+    SWEEPS,
 )
 from lyapkit.files.writing import replacing
 
 TEXT = """\
 # How the networks of the paper are trained
 
-Written by `python analyses/trainings.py` from `analyses/grid.py`. What the paper does not state, or where its numbers
-were lost, is chosen; the files in `data/expressivity/` carry all of it in their attribute `parameters`.
+Written by `python analyses/trainings.py` from `analyses/grid.py` and `analyses/swept.py`. What the paper does not
+state, or where its numbers were lost, is chosen; the files in `data/expressivity/` carry all of it in their attribute
+`parameters`.
 
 Networks have {hidden_size} units (sizes of 50 and 200 are not trained), α = {coupling:g}, r = {radius:g} where it is
 not swept, and weights from U(−1/√n, 1/√n), as PyTorch's `nn.Linear` has them. They learn by stochastic gradient descent
@@ -100,7 +98,9 @@ def text() -> str:
     settings = SETTINGS["quick"]["smnist"]
     exceptions = [f"η = {rate:g} for {name} on {task}" for (task, name), rate in OWN_RATES.items()]
     exceptions += [
-        f"η = {rate:g} in the sweep {sweep} at the scale {scale}" for (scale, sweep), rate in CHOSEN_RATES.items()
+        f"η = {rate:g} in the sweep {name} at the scale {scale}"
+        for name, sweep in SWEEPS.items()
+        for scale, rate in sweep.rate.items()
     ]
     return TEXT.format(
         hidden_size=settings.hidden_size,

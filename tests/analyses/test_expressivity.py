@@ -10,8 +10,8 @@ import torch
 import xarray as xr
 
 import lyapkit as lk
-from analyses import expressivity as trainings_of_the_paper
-from analyses import grid, learning_rate, trainings
+from analyses import expressivity as script
+from analyses import grid, learning_rate, swept, trainings
 from lyapkit.training import train
 
 TINY = {"n_iterations": 6, "batch_size": 16, "learning_rate": 0.1, "evaluate_every": 3, "n_test_samples": 50}
@@ -19,16 +19,22 @@ TINY = {"n_iterations": 6, "batch_size": 16, "learning_rate": 0.1, "evaluate_eve
 
 @pytest.fixture
 def expressivity(monkeypatch):
-    module = trainings_of_the_paper
+    module = script
     settings = grid.Settings("digits", **TINY, hidden_size=6)
     adding = dataclasses.replace(settings, task="add10")
     monkeypatch.setitem(grid.SETTINGS, "quick", {"smnist": settings, "add100": adding})
     monkeypatch.setitem(grid.N_NETWORKS, "quick", 2)
     monkeypatch.setattr(grid, "MEASURED", (("radius", "digits"),))
     monkeypatch.setitem(grid.N_MEASURED, "quick", (20, 3))
-    monkeypatch.setattr(grid, "QUICK_RADII", (0.9, 1.0))
+    _choose_radii(monkeypatch, 0.9, 1.0)
     torch.set_default_dtype(torch.float32)  # as in a script
     return module
+
+
+def _choose_radii(monkeypatch, *radii):
+    for name, sweep in swept.SWEEPS.items():
+        if sweep.dim == "radius":
+            monkeypatch.setitem(swept.SWEEPS, name, dataclasses.replace(sweep, values={"quick": radii}))
 
 
 def _run(module, monkeypatch, folder, *arguments):
@@ -191,7 +197,8 @@ def test_a_file_with_more_cells_is_kept(expressivity, monkeypatch, tmp_path, cap
     ],
 )
 def test_networks_are_what_their_cells_say(expressivity, monkeypatch, sweep):
-    monkeypatch.setattr(grid, "QUICK_RADII", (0.9, 1.0, 1.01))
+    if sweep.startswith("radius"):
+        _choose_radii(monkeypatch, *(radius for radius in (0.9, 1.0, 1.01) if radius > 1 or "clipped" not in sweep))
     settings = dataclasses.replace(grid.SETTINGS["quick"]["smnist"], radius=0.97)
     values = grid.values(sweep, settings, "quick")
     assert len(values) == 1 if sweep == "radius-clipped" else len(values) > 1
