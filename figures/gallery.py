@@ -46,6 +46,7 @@ FIGURES = {  # script to what it shows
     "rates": "beyond the paper: learning rates against the limit that the Hessian sets",
     "hessians": "what Hessians are made of, and what they depend on",
     "architectures": "learning curves behind Table 2",
+    "memory": "how long architectures remember before training",
     "modulation": "learning-rate modulation in full (part of Figure 4B)",
 }
 TABLES = {"table1": "homogeneous against heterogeneous residuals", "table2": "architectures compared"}

@@ -11,8 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import xarray as xr
 
-from figures import claims
-from figures.architectures import EXPONENTS
+from figures import claims, memory
 from figures.drawing import Datasets, Source
 from figures.panels import characteristic_frequency, is_learnt, mean_best_score, networks, task_name
 from figures.table2 import NAMES
@@ -20,7 +19,7 @@ from lyapkit.plots.training import deviation, until_minimal_performance
 
 BEGIN, END = "<!-- {}: written by figures/gallery.py -->", "<!-- end of {} -->"
 OWN_SOURCES = {  # besides those that claims ask
-    "exponents": EXPONENTS,
+    "exponents": memory.SOURCE,
     "full-length": Source(
         "expressivity/full-length/smnist_radius.nc",
         "python analyses/expressivity.py --scale full-length --task smnist --sweep radius --value 0.995 --seeds 1",

@@ -18,6 +18,7 @@ from figures import (
     figS2,
     figS3,
     figS4,
+    memory,
     panels,
     rates,
     table1,
@@ -301,28 +302,45 @@ def test_figure_s4():
 
 
 def test_architectures():
-    figure = architectures
     ds = _sweep("architecture", ("gru", "lstm", "wcrnn")).assign(learning_rate=("architecture", [0.1, 0.2, 0.3]))
-    names, sizes = list(figure.COLOURS), (2, len(figure.COLOURS), 2, 1)
-    exponents = xr.Dataset(
-        {"lyapunov_exponent": (("task", "architecture", "network", "exponent"), -np.arange(1.0, 37.0).reshape(sizes))},
-        {"task": ["smnist", "add100"], "architecture": names, "network": [0, 1], "exponent": [1]},
-    )
-    datasets = {"smnist": ds, "add100": ds.isel(architecture=[2]), "exponents": exponents}
-    axes = _axes(figure.make(datasets))
+    axes = _axes(architectures.make({"smnist": ds, "add100": ds.isel(architecture=[2])}))
     for name in ("gru", "lstm", "wcrnn"):
         line = _line(axes[0], ds.test_score.sel(architecture=name).median("network"))
-        assert line.get_color() == figure.COLOURS[name]
-        largest = exponents.lyapunov_exponent.sel(architecture=name, exponent=1).median("network")
-        assert _line(axes[4], largest).get_color() == figure.COLOURS[name]
-    assert len(set(figure.COLOURS.values())) == 9
+        assert line.get_color() == architectures.COLOURS[name]
+    assert len(set(architectures.COLOURS.values())) == 9
     assert "not computed yet" in axes[1].texts[0].get_text()
     assert _line(axes[2], ds.test_score.sel(architecture="wcrnn").median("network")).get_color() == line.get_color()
-    text = figure.numbers(datasets)
-    expected = float(exponents.lyapunov_exponent.sel(task="smnist", architecture="lstm").mean())
-    (row,) = (line for line in text.splitlines() if line.startswith("| smnist | lstm |"))
-    assert row.endswith(f"| 0.2 | {expected:+.4f} |")
-    assert "| 0.2 |  |" in figure.numbers({"smnist": ds})
+    (row,) = (
+        line for line in architectures.numbers({"smnist": ds}).splitlines() if line.startswith("| smnist | lstm |")
+    )
+    assert row.endswith("| 0.2 |")
+
+
+def test_memory():
+    """Rows are architectures, the one that remembers longest, or grows, on top."""
+    names = list(table2.NAMES)
+    values = -np.random.default_rng(0).permutation(np.geomspace(0.001, 1.0, 2 * len(names) * 2)).reshape(2, -1, 2, 1)
+    ds = xr.Dataset(
+        {"lyapunov_exponent": (("task", "architecture", "network", "exponent"), values)},
+        {"task": ["smnist", "add100"], "architecture": names, "network": [0, 1], "exponent": [1]},
+        {"scale": "quick"},
+    ).assign_coords(n_steps=("task", [196, 100]))
+    ds.lyapunov_exponent[:, 3] = [[[0.05], [0.06]], [[0.07], [0.08]]]
+    (ax,) = _axes(memory.make(ds))
+    rows = [label.get_text() for label in ax.get_yticklabels()]
+    largest = ds.lyapunov_exponent.sel(exponent=1)
+    means = largest.mean(("task", "network"))
+    assert rows == [table2.NAMES[name] for name in sorted(names, key=lambda name: float(means.sel(architecture=name)))]
+    assert rows[-1] == table2.NAMES[names[3]]
+    points = [line.get_xdata() for line in ax.lines if len(line.get_xdata()) == len(names)]
+    by_row = ds.architecture.values[np.argsort(means.values)]
+    expected = largest.sel(architecture=by_row).stack(one=("task", "network")).T
+    np.testing.assert_array_equal(points, expected)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["sMNIST, T = 196", "ADD100, T = 100"]
+    text = memory.numbers(ds)
+    assert f"| smnist | {names[3]} | +0.0550 | grows |" in text
+    value = float(largest.sel(task="add100", architecture=names[0]).mean())
+    assert f"| add100 | {names[0]} | {value:+.4f} | {-1 / value:.3g} |" in text
 
 
 def test_titles_say_how_many_networks_and_which_scale():
