@@ -10,11 +10,24 @@ from __future__ import annotations
 from pathlib import Path
 
 import matplotlib
+import xarray as xr
+from matplotlib.axes import Axes
 
 import lyapkit as lk
 from lyapkit.plots import save_figure
 
 ROOT = Path(__file__).resolve().parent.parent
+N_LEADING = 10
+
+
+def leading(ax: Axes, ds: xr.Dataset) -> None:
+    """Draw the largest exponents in an inset: how close they are to 0 is what the whole spectrum does not show."""
+    inset = ax.inset_axes((0.09, 0.1, 0.4, 0.42))
+    lk.plot_spectrum(ds.isel(exponent=slice(N_LEADING)), ax=inset)
+    inset.get_legend().remove()
+    inset.set(xlabel="", ylabel="")
+    inset.set_title(f"the {N_LEADING} largest", loc="left", fontsize="small")
+    inset.tick_params(labelsize="small")
 
 
 def main() -> None:
@@ -26,6 +39,8 @@ def main() -> None:
         ds = lk.load(ROOT / "data" / f"{name}_spectrum.nc")
         for kind, draw in (("spectrum", lk.plot_spectrum), ("convergence", lk.plot_convergence)):
             ax = draw(ds)
+            if kind == "spectrum":
+                leading(ax, ds)
             ax.set_title(f"{ds.attrs['system']}\ndriven by rows of {title} (scale: {ds.attrs['scale']})", loc="left")
             print(f"drew {save_figure(ax, folder / f'{name}_{kind}.png').relative_to(ROOT)}")
 
