@@ -2,9 +2,10 @@
 
     python analyses/learning_rate.py                   # all tasks at the scale quick, into data/learning_rate/quick/
     python analyses/learning_rate.py --task add100
+    python analyses/learning_rate.py --scale full-length --task smnist   # one epoch at 784 steps, half a core hour
     python analyses/learning_rate.py --task smnist --sweep architecture --value lstm --value gru
 
-One weight seed, a part of the iterations, for three radii of the residual r·I, or for other architectures. The rate to
+One weight seed, a part of the iterations, for a few radii of the residual r·I, or for other architectures. The rate to
 take is the largest at which no network of the three is unstable, or the one at which the loss of an architecture has
 come lowest; the table printed in the end shows training losses and test scores, by which to judge. On the adding
 problem nothing is learnt in so short a time; there it shows how large a rate can be before the loss leaves the level of
@@ -31,6 +32,7 @@ from lyapkit.sweeps import cell_path, is_done, join_cells, run_cells
 from lyapkit.training import train
 
 SWEEPS = {"radius": (0.97, 0.99, 1.0), "architecture": tuple(ARCHITECTURES)}
+LONG_RADII, LONG_RATES = (0.97, 0.99, 1.0, 1.005), (0.0003, 0.001, 0.003, 0.01, 0.03)  # of whole images, 784 steps
 RATES = {
     ("radius", "image"): (0.03, 0.1, 0.3, 1.0),
     ("radius", "add"): (0.01, 0.05, 0.1, 0.3),
@@ -83,12 +85,14 @@ def main() -> None:
         if options.task is not None and name not in options.task:
             continue
         kind = "add" if name.startswith("add") else "image"
-        n_iterations, rates = N_ITERATIONS[kind], RATES[options.sweep, kind]
+        n_iterations, rates, values = N_ITERATIONS[kind], RATES[options.sweep, kind], SWEEPS[options.sweep]
+        if kind == "image" and options.scale != "quick" and options.sweep == "radius":
+            rates, values = LONG_RATES, LONG_RADII
         settings = dataclasses.replace(full, n_iterations=n_iterations)
         cells = [
             {"learning_rate": rate, options.sweep: value, "settings": as_pairs(settings)}
             for rate in rates
-            for value in SWEEPS[options.sweep]
+            for value in values
         ]
         chosen = [
             cell
@@ -101,7 +105,7 @@ def main() -> None:
         run_cells(functools.partial(compute, folder=parts), chosen, parts, n_workers=options.workers)
         paths = [cell_path(parts, cell) for cell in cells if is_done(cell, cell_path(parts, cell))]
         if not paths:
-            parser.error(f"no such cells: rates are {rates}, values {SWEEPS[options.sweep]}")
+            parser.error(f"no such cells: rates are {rates}, values {values}")
         ds = join_cells(paths, ["learning_rate", options.sweep])
         ds["learning_rate"].attrs["long_name"] = "learning rate η"
         ds[options.sweep].attrs["long_name"] = "radius r" if options.sweep == "radius" else "architecture"
