@@ -2,11 +2,13 @@
 # Both create .venv and install into it; set PYTHON to choose an interpreter (3.11 or newer).
 
 PYTHON ?= python3
+GPU_PYTHON ?= python3
+SECONDS ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: spectrum test test-slow docs lint types wheel figures paper benchmark clean
+.PHONY: spectrum test test-slow docs lint types wheel figures paper benchmark gpu clean
 
 spectrum: $(VENV)/.installed  ## the Lyapunov spectrum of a trained LSTM driven by handwritten digits
 	@mkdir -p output
@@ -44,6 +46,12 @@ benchmark: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/lyapunov.py
 	$(BIN)/python benchmarks/learning.py
 	$(BIN)/python benchmarks/training.py
+
+gpu:  ## on a machine with a GPU, with its own PyTorch: its tests, benchmarks, and trainings at the scale paper for SECONDS
+	$(GPU_PYTHON) -m pytest -q -m gpu
+	$(GPU_PYTHON) benchmarks/training.py --device cuda
+	timeout 600 $(GPU_PYTHON) benchmarks/large.py --device cuda
+	$(GPU_PYTHON) analyses/expressivity.py --scale paper --device cuda --time-budget $(SECONDS) --folder data/expressivity
 
 clean:
 	rm -rf $(VENV) output
