@@ -80,27 +80,28 @@ class ByHand(Linearization):
         network, previous = self.network, self._from_start[:-1]
         readout, of_outputs = network.readout.weight, self._time_or_sample_first(of_outputs)
         seeds = of_outputs @ readout
-        change_z = torch.zeros_like(self.states)  # of g_t a_t
-        through_z = None
+        through_z = turned = None
         from_gains = None  # what the gains' change adds to that of a_{t−1}
-        if curved:
+        if not curved:
+            change_z = torch.zeros_like(self.states)  # of g_t a_t
+        else:
             tangents, output_gradient = self._tangents, self._time_or_sample_first(self.output_gradient)
             if READOUT in tangents:
                 seeds = seeds + output_gradient @ tangents[READOUT]
             gradients, through_z = self._kept_gradients()
             gain_tangents = self._gain_tangents()
-            torch.mul(gain_tangents.coupling, gradients, out=change_z)
+            change_z = gain_tangents.coupling.mul_(gradients)
             if self._residual_gain is not None:
-                from_gains = network.residual.transposed(gain_tangents.residual * gradients)
-            if RECURRENT in tangents:
-                from_weights = through_z @ tangents[RECURRENT]
-                from_gains = from_weights if from_gains is None else from_gains.add_(from_weights)
+                from_gains = network.residual.transposed(gain_tangents.residual.mul_(gradients))
+            turned = tangents.get(RECURRENT)
         weight, seeds = network.recurrent.weight, self._by_step(seeds)
         change = seeds[-1]  # of a_T; then, on the way back, of a_t
         for time in reversed(range(len(seeds))):
             change_z[time].addcmul_(self._coupling_gain[time], change)
             through_u = change if self._residual_gain is None else self._residual_gain[time] * change
             change = torch.addmm(network.residual.transposed(through_u), change_z[time], weight)
+            if turned is not None:
+                change.addmm_(through_z[time], turned)
             if from_gains is not None:
                 change += from_gains[time]
             if time and seeds[time - 1] is not None:
@@ -205,9 +206,10 @@ class ByHand(Linearization):
 
     def _drive(self, tangents: Mapping[str, Tensor]) -> Tensor:
         """Return the derivative of each z_t along tangents of the block, its state being kept."""
-        drive = torch.zeros_like(self.states)
         if RECURRENT in tangents:
-            drive += linear(self._from_start[:-1], tangents[RECURRENT])
+            drive = linear(self._from_start[:-1], tangents[RECURRENT])
+        else:
+            drive = torch.zeros_like(self.states)
         if INPUT in tangents:
             drive += linear(self._inputs, tangents[INPUT])
         if BIAS in tangents:
