@@ -8,7 +8,8 @@ import numpy as np
 import xarray as xr
 
 from lyapkit.covariant_dataset import CONVERGED
-from lyapkit.tables import counted, number, shown_rows
+from lyapkit.labels import counted
+from lyapkit.tables import number, shown_rows
 
 
 def covariant_table(ds: xr.Dataset) -> str:

@@ -84,3 +84,8 @@ def swept_parameters(ds: xr.Dataset) -> list[str]:
 def index(dim: str, size: int, first: int = 0) -> dict[str, Variable]:
     """Return the coordinate of a dimension that counts from `first`, with its label."""
     return variable(dim, (dim,), np.arange(first, first + size))
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Return a number with its noun; the plural has an s, if no other is given."""
+    return f"{number} {one if number == 1 else many or f'{one}s'}"

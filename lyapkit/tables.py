@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
-from lyapkit.labels import swept_parameters
+from lyapkit.labels import counted, swept_parameters
 from lyapkit.statistics import ensemble_mean, entropy_rate, kaplan_yorke_dimension, memory_timescale, upper_bounds
 
 MAX_ROWS = 16
@@ -29,7 +29,7 @@ def spectrum_table(ds: xr.Dataset) -> str:
     lines = [
         ds.attrs["system"],
         f"{counted(ds.sizes['trajectory'], 'trajectory', 'trajectories')} of {_lengths(ds)} "
-        f"{'steps' if unit == 'step' else 'units of time'}, {counted(k, 'exponent', 'exponents')}",
+        f"{'steps' if unit == 'step' else 'units of time'}, {counted(k, 'exponent')}",
         "",
         f"{'rank':>5} {'exponent':>13} {'std. error':>12} {'smallest':>12} {'largest':>12} {'memory':>10}",
         f"{'':>5} {'nats/' + _short(unit):>13} {'':>12} {'of the trajectories':>25} {_short(unit) + 's':>10}",
@@ -113,11 +113,6 @@ def shown_rows(k: int) -> Iterator[int | None]:
             yield None
         yield row
         previous = row
-
-
-def counted(number: int, one: str, many: str) -> str:
-    """Return a number with its noun."""
-    return f"{number} {one if number == 1 else many}"
 
 
 def _short(unit: str) -> str:

@@ -83,7 +83,7 @@ def test_warnings_are_a_line_each(run, files, monkeypatch):
     growing.weight_hh_l0.data.abs_().mul_(1e8)
     tanh, relu, growing = (_saved(one, files / f"{i}.pt") for i, one in enumerate((tanh, relu, growing)))
     monkeypatch.setattr(type(lk.load_system(tanh, nonlinearity="tanh")), "findings", lambda self: ["a\n  b"])
-    about_steps, dead = "tanh RNN (1 inputs, 6 units, state size 6): a b", "were mapped to zero exactly"
+    about_steps, dead = "tanh RNN (1 input, 6 units, state size 6): a b", "were mapped to zero exactly"
     for model, nonlinearity, name, words in (
         (tanh, "tanh", "spike", ("are upper bounds", about_steps)),
         (relu, "relu", "plain", (dead, "a b")),
@@ -517,7 +517,7 @@ def test_train(run, tmp_path):
     files = ["--folder", folder, "--checkpoint", "5", "--output", output, "--plot", picture]
     code, out, err = run("train", "digits", *options, "--iterations", "10", *files)
     assert (code, err) == (0, "")
-    assert "digits (64 steps, 1 inputs, 10 outputs), 10 iterations of 16 samples" in out
+    assert "digits (64 steps, 1 input, 10 outputs), 10 iterations of 16 samples" in out
     ds = lk.load(output)
     assert ds.radius.values.tolist() == [0.9, 0.9, 0.98, 0.98]
     assert ds.seed.values.tolist() == [0, 1, 0, 1]

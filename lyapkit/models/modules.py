@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lyapkit.arguments import ReliabilityWarning
+from lyapkit.labels import counted
 from lyapkit.models.loops import check_loop
 from lyapkit.models.pytorch_modules import (
     computed_weights,
@@ -157,7 +158,7 @@ class _OwnCode(System):
         return next((parameter.device for parameter in self.module.parameters()), torch.device("cpu"))
 
     def __str__(self) -> str:
-        return f"{type(self.module).__name__} ({self.input_size} inputs, state size {self.state_size})"
+        return f"{type(self.module).__name__} ({counted(self.input_size, 'input')}, state size {self.state_size})"
 
 
 class Cell(_OwnCode):

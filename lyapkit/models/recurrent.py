@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lyapkit.labels import counted
 from lyapkit.models.layers import GRULayer, Layer, LSTMLayer, ReluLayer, ResetFirstGRULayer, TanhLayer
 from lyapkit.systems import System
 from lyapkit.systems.system import Stage, push_through_stages
@@ -150,7 +151,9 @@ class Recurrent(System):
         first = self.layers[0]
         hidden = " + ".join(str(layer.hidden_size) for layer in self.layers)
         projection = f", projected to {first.sizes[0]}" if first.sizes[0] != first.hidden_size else ""
-        return f"{first.kind} ({self.input_size} inputs, {hidden} units{projection}, state size {self.state_size})"
+        units = "unit" if hidden == "1" else "units"
+        inputs = counted(self.input_size, "input")
+        return f"{first.kind} ({inputs}, {hidden} {units}{projection}, state size {self.state_size})"
 
     def pytorch_module(self) -> nn.RNNBase:
         """Return an nn.RNN, nn.GRU or nn.LSTM with these weights.

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lyapkit.labels import counted
 from lyapkit.models.layers import tanh_slope
 from lyapkit.models.network import Network
 
@@ -104,7 +105,8 @@ class RefinedLSTM(Network):
         return self.readout(state[:, : self.hidden_size])
 
     def __str__(self) -> str:
-        return f"UR-LSTM ({self.input_size} inputs, {self.hidden_size} units, state size {self.state_size})"
+        sizes = f"{counted(self.input_size, 'input')}, {counted(self.hidden_size, 'unit')}"
+        return f"UR-LSTM ({sizes}, state size {self.state_size})"
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Tensor], source: Mapping[str, str] | None = None) -> RefinedLSTM:

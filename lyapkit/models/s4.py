@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
+from lyapkit.labels import counted
 from lyapkit.models.network import Network
 
 SLOWEST, FASTEST = 1e-3, 1e-1  # step sizes Δ at the start: log-uniform between them
@@ -147,7 +148,7 @@ class S4(Network):
         return {**super().settings, "order": self.order}
 
     def __str__(self) -> str:
-        return f"S4 ({self.input_size} inputs, {self.hidden_size} channels of order {self.order})"
+        return f"S4 ({counted(self.input_size, 'input')}, {counted(self.hidden_size, 'channel')} of order {self.order})"
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Tensor], source: Mapping[str, str] | None = None) -> S4:

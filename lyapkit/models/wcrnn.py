@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from lyapkit.labels import counted
 from lyapkit.models import extra_state
 from lyapkit.models.network import Network
 from lyapkit.models.residuals import Residual, as_values, scaled_identity
@@ -189,7 +190,7 @@ class WCRNN(Network):
 
     def __str__(self) -> str:
         kind = self.kind if self.activation == "tanh" else f"{self.kind}, {self.activation} activation"
-        sizes = f"{self.input_size} inputs, {self.state_size} units"
+        sizes = f"{counted(self.input_size, 'input')}, {counted(self.state_size, 'unit')}"
         return f"WCRNN of kind {kind} ({sizes}, {self.residual}, α = {self._span()})"
 
     @classmethod

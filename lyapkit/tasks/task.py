@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from lyapkit.labels import counted
 from lyapkit.notebook import as_html
 
 ACCURACY_TO_REACH = 0.5  # minimal performance: chosen, the paper's numbers are illegible
@@ -131,7 +132,8 @@ class Task(ABC):
 
     def __str__(self) -> str:
         when = " at every step" if self.every_step else ""
-        return f"{self.name} ({self.n_steps} steps, {self.input_size} inputs, {self.output_size} outputs{when})"
+        sizes = f"{counted(self.input_size, 'input')}, {counted(self.output_size, 'output')}"
+        return f"{self.name} ({counted(self.n_steps, 'step')}, {sizes}{when})"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self})"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lyapkit.arguments import available_device
+from lyapkit.labels import counted
 from lyapkit.losses import Loss
 from lyapkit.models.network import Network
 from lyapkit.provenance import provenance
@@ -101,10 +102,13 @@ class Run:
                 n_outputs = outputs.shape[-1]
                 if n_outputs == task.output_size or (task.kind == "classification" and n_outputs > task.output_size):
                     continue
-            has = f"{ensemble.input_size} inputs" + ("" if n_outputs is None else f" and {n_outputs} outputs")
+            has = counted(ensemble.input_size, "input")
+            if n_outputs is not None:
+                has += f" and {counted(n_outputs, 'output')}"
+            needs = f"{counted(task.input_size, 'input')} and {counted(task.output_size, 'output')}"
             raise ValueError(
-                f"the networks have {has}, the task {task.name} {task.input_size} inputs and {task.output_size} "
-                f"outputs: build them with input_size={task.input_size}, output_size={task.output_size}"
+                f"the networks have {has}, the task {task.name} {needs}: build them with input_size={task.input_size}, "
+                f"output_size={task.output_size}"
             )
         if "loss" in self.settings:
             first = torch.tensor([0])

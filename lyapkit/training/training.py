@@ -12,12 +12,13 @@ import xarray as xr
 from torch import nn
 from tqdm import tqdm
 
+from lyapkit.labels import counted
 from lyapkit.losses import Loss
 from lyapkit.models.network import Network
 from lyapkit.notebook import preformatted
 from lyapkit.progress import progress_bar
 from lyapkit.scalars import real, whole
-from lyapkit.tables import counted, training_table
+from lyapkit.tables import training_table
 from lyapkit.tasks.task import Task
 from lyapkit.training.folder import RunFolder
 from lyapkit.training.losses import loss_name
@@ -46,8 +47,8 @@ class Training:
     is_finished: bool
 
     def __str__(self) -> str:
-        networks = counted(len(self.networks), "network", "networks")
-        iterations = counted(self.metrics.attrs["n_iterations"], "iteration", "iterations")
+        networks = counted(len(self.networks), "network")
+        iterations = counted(self.metrics.attrs["n_iterations"], "iteration")
         return f"Training of {networks}, {iterations}, {'finished' if self.is_finished else 'stopped for the time'}"
 
     def __repr__(self) -> str:

@@ -40,7 +40,7 @@ def test_a_network_learns_from_a_file(tmp_path):
     path = tmp_path / "mine.npz"
     np.savez(path, inputs=inputs, targets=inputs[:, -1, 0], test_inputs=test_inputs, test_targets=test_inputs[:, -1, 0])
     the_task = task(str(path))
-    assert str(the_task) == "mine (7 steps, 3 inputs, 1 outputs)"
+    assert str(the_task) == "mine (7 steps, 3 inputs, 1 output)"
     network = lk.build_network("lstm", 3, 16, 1)
     metrics = lk.train([network], the_task, 300, batch_size=20, learning_rate=0.05).metrics
     assert metrics.attrs["task"] == "mine"
@@ -64,7 +64,7 @@ def test_networks_that_do_not_fit(sizes, message):
 def test_values_need_as_many_outputs():
     """More would be broadcast against the targets, without an error."""
     the_task = ArrayTask(INPUTS, VALUES[:, :1], TEST_INPUTS, TEST_VALUES[:, :1])
-    with pytest.raises(ValueError, match="have 3 inputs and 2 outputs, the task own 3 inputs and 1 outputs"):
+    with pytest.raises(ValueError, match="have 3 inputs and 2 outputs, the task own 3 inputs and 1 output"):
         lk.train([lk.build_network("wcrnn", 3, 8, 2)], the_task, 1, batch_size=8)
 
 
