@@ -19,6 +19,7 @@ from lyapkit.systems.user_function import UserFunction
 MOST_TRAJECTORIES = 4  # that are looked at
 VISITED = (0, 1, 2, 5)  # steps after which a state is looked at
 N_DIRECTIONS = 2
+APART = 1e-6  # of a value, is what loops that end when all trajectories have converged may leave of the others
 _LENGTHS = {torch.float64: (1e-6, 1e-4, 1e-8), torch.float32: (1e-2, 3e-2, 2e-3)}  # of differences, to the state's size
 _TOLERANCE = {torch.float64: 1e-4, torch.float32: 2e-2}
 _AWAY = {
@@ -71,8 +72,9 @@ def check_repeatable(function: UserFunction, points: Points) -> None:
     alone = torch.cat(
         [function(state[row : row + 1], None if input is None else input[row : row + 1]) for row in range(len(state))]
     )
+    tolerance = 1e5 * torch.finfo(value.dtype).eps if function.is_torch else 0.0
     for other in (reversed_order, alone):
-        if not _agree(other, value, exact=not function.is_torch):
+        if not _agree(other, value, tolerance):
             raise ValueError(
                 not_a_function(function.role, value, other).replace(
                     "called twice with the same,",
@@ -89,7 +91,7 @@ def _check_apart(function: UserFunction, points: Points, value: Tensor) -> None:
             alike = function(state[row].expand_as(state).clone(), input)
         except ValueError:
             continue  # a function may know its rows
-        if not _agree(alike[row], value[row], exact=False):
+        if not _agree(alike[row], value[row], max(APART, 1e5 * torch.finfo(value.dtype).eps)):
             raise ValueError(
                 f"{function.role} mixes trajectories: what it returns for the state of one, "
                 f"{_numbers(value[row])}, becomes {_numbers(alike[row])} where the states of the others are another. "
@@ -98,11 +100,11 @@ def _check_apart(function: UserFunction, points: Points, value: Tensor) -> None:
             )
 
 
-def _agree(one: Tensor, other: Tensor, *, exact: bool) -> bool:
+def _agree(one: Tensor, other: Tensor, tolerance: float) -> bool:
+    """Return whether values are the same, but for `tolerance` times the largest of them."""
     if same_numbers(one, other):
         return True
     size = float(other.abs().nan_to_num(nan=0.0, posinf=0.0).amax())
-    tolerance = 0.0 if exact else 1e5 * torch.finfo(other.dtype).eps
     return torch.allclose(one, other, rtol=tolerance, atol=tolerance * size, equal_nan=True)
 
 

@@ -212,6 +212,23 @@ def test_functions_that_mix_trajectories_are_refused(step, start, kind):
         measured(kind(step, 2, batched=True, **options), start, 20)
 
 
+def test_loops_until_all_have_converged_are_no_mixture():
+    """Here of an implicit step y = x/2 + sin(y)/3: how often it is iterated depends on the slowest of all."""
+
+    def step(s):
+        y, before = s.clone(), torch.full_like(s, torch.inf)
+        while bool(((y - before).abs() > 1e-8).any()):
+            y, before = s / 2 + y.sin() / 3, y
+        return y
+
+    def jacobian(s):
+        return (0.5 / (1 - step(s).cos() / 3))[:, :, None]
+
+    grown, findings = measured(lk.Map(step, 1, jacobian, batched=True), [[0.1], [2.0], [-3.0]], 400)
+    assert not findings
+    np.testing.assert_allclose(grown, np.log(0.75), atol=0.02)
+
+
 def test_rows_may_be_told_apart_by_their_place():
     """As where every trajectory has a parameter of its own."""
     rates = torch.linspace(0.2, 0.8, 16)[:, None]
