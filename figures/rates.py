@@ -4,8 +4,9 @@
 
 Gradient descent with momentum μ is stable only for η < 2(1 + μ)/λ_max. Lines: this limit from the largest measured
 eigenvalue λ_max of the Hessian, before training and at the end of it, at 196 and 784 steps. Marks: trainings on sMNIST,
-with what share of the networks collapses (their test loss rises by more than 1 above the least it had been). Radii are
-compared across lengths by r^T: far below criticality nothing limits η before training, but learning makes λ_max grow.
+with what share of the networks collapses (their test loss rises by more than 1 above the least it had been, or is not
+finite any more). Radii are compared across lengths by r^T: far below criticality nothing limits η before training, but
+learning makes λ_max grow.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from figures.fig2 import SOURCE as BEFORE
 
 MOMENTUM = 0.9
 COLLAPSE = 1.0  # rise of the loss
-SHORT = ("smnist", "slower", "tried")
+SHORT, LONG = ("smnist", "slower", "tried"), ("full-length", "one epoch")
 FULL_LENGTH = Source(
     "expressivity/full-length/smnist_radius.nc",
     "python analyses/expressivity.py --scale full-length --task smnist --sweep radius --value 0.995 --seeds 1",
@@ -39,6 +40,12 @@ SOURCES = {
     ),
     "before": BEFORE,
     "full-length": FULL_LENGTH,
+    "one epoch": Source(
+        "learning_rate/full-length/smnist_radius.nc",
+        "python analyses/learning_rate.py --scale full-length --task smnist",
+        "half a core hour",
+        ("learning_rate", "radius", "test_loss"),
+    ),
 }
 
 
@@ -59,6 +66,8 @@ def collapsed(losses: xr.DataArray) -> xr.DataArray:
 def trainings(ds: xr.Dataset) -> list[tuple[float, float, float, int]]:
     """Return radius, learning rate, share of networks that collapse and their number, of all trainings."""
     gone = collapsed(ds["test_loss"])
+    if "divergence_iteration" in ds:
+        gone = gone.where(ds["divergence_iteration"].isnull(), 1.0)
     if "network" not in gone.dims:
         gone = gone.expand_dims("network")
     found = []
@@ -124,8 +133,9 @@ def make(datasets: Datasets) -> Figure:
             full.legend(loc="lower left")
         else:
             blank(full, BEFORE)
-        if "full-length" in datasets:
-            draw_trainings(full, trainings(datasets["full-length"]))
+        for name in LONG:
+            if name in datasets:
+                draw_trainings(full, trainings(datasets[name]))
         full.set(yscale="log", xlabel="radius r", title="sMNIST, T = 784")
         short.plot([], [], "o", color="0.2", markersize=5, label="all learn")
         short.plot([], [], "x", color="#D55E00", markersize=5, label="some or all collapse")

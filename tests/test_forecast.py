@@ -58,3 +58,18 @@ def test_the_time_that_is_announced_is_about_right(monkeypatch):
 )
 def test_durations(seconds, text):
     assert forecast._duration(seconds) == text
+
+
+def test_what_only_first_steps_cost_is_not_counted(monkeypatch):
+    """A first factorisation loads libraries and starts threads, which once took a second of a run of twenty."""
+    network, calls = lk.classical.RandomNetwork(100), []
+    factored = forecast.cheapest
+
+    def slow_at_first(*arguments):
+        calls.append(time.sleep(0.0 if calls else 0.5))
+        return factored(*arguments)
+
+    monkeypatch.setattr(forecast, "cheapest", slow_at_first)
+    state, frame = torch.zeros(1, 100, dtype=torch.float64), torch.eye(100, dtype=torch.float64)[None]
+    assert forecast.announcement(network, state, frame, None, 2000, 0.0) == ""
+    assert 1 < len(calls) <= forecast.TRIALS

@@ -426,6 +426,8 @@ def test_rates():
     losses[2, 1] = np.nan
     ds["test_loss"] = (("radius", "network", "iteration"), losses)
     assert rates.trainings(ds) == [(0.95, 0.3, 0.0, 2), (1.0, 0.3, 0.5, 2), (1.01, 0.1, 0.0, 1)]
+    gone = ds.assign(divergence_iteration=(("radius", "network"), [[np.nan, 20.0], [np.nan] * 2, [np.nan] * 2]))
+    assert rates.trainings(gone)[0] == (0.95, 0.3, 0.5, 2)
     axes = _axes(rates.make({"smnist": ds}))
     largest = ds.hessian_eigenvalue.isel(checkpoint=0, network=0).max("eigenvalue")
     _line(axes[0], 2 * 1.9 / largest)
