@@ -11,6 +11,7 @@ import xarray as xr
 import lyapkit as lk
 from analyses import eq13 as analysis
 from figures import eq13 as figure
+from figures.eq13_run import LABELS, LINEAR, slope
 from lyapkit.sweeps import join_cells, run_cells
 
 COUPLINGS = [1e-4, 1e-3, 1e-2]
@@ -104,14 +105,14 @@ def test_slopes_of_power_laws():
         {"network": range(3), "coupling": couplings},
         ("network", "coupling", "trajectory"),
     )
-    mean, error = figure.slope(xr.Dataset({"x": values}), "x", couplings)
+    mean, error = slope(xr.Dataset({"x": values}), "x", couplings)
     assert mean == pytest.approx(1.0, abs=1e-12)
     assert error == pytest.approx(4.302653 * 0.1 / np.sqrt(3), rel=1e-5)
 
 
 def test_deviation_panel(ds, axes):
-    for model in figure.LINEAR:
-        drawn = _line(axes[0], figure.LABELS.get(model, model)).get_ydata()
+    for model in LINEAR:
+        drawn = _line(axes[0], LABELS.get(model, model)).get_ydata()
         at = ds.largest_deviation.sel(model=model, inputs="digit", radius=0.98, coupling=COUPLINGS).isel(hidden_size=0)
         np.testing.assert_allclose(drawn, at.max("trajectory").mean("network"))
     assert "slope" in str(_line(axes[0], "αT = 60").get_label())
