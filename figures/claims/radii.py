@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from figures.claims.judging import LEVEL_OF_SEVERAL, Data, Verdict, claim, judged
+from figures.claims.judging import LEVEL_OF_SEVERAL, Data, Verdict, claim, judged, per_value
 from figures.claims.statistics import (
     MIN_NETWORKS,
     Effect,
@@ -79,7 +79,10 @@ def curvature_over_training(smnist: xr.Dataset) -> Verdict:
         [
             signed("change of log10 |eigenvalue| for r < 1", change[radius < 1]),
             signed("for r ≥ 1, that it falls", -change[radius >= 1]),
-        ]
+        ],
+        also=f"largest |eigenvalue| over {smnist.attrs['n_steps']} steps before training, by r, "
+        f"{per_value(10.0 ** leading.isel(checkpoint=0), '.2g')}, and after it, "
+        f"{per_value(10.0 ** leading.isel(checkpoint=-1), '.2g')}",
     )
 
 
