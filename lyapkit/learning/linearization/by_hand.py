@@ -27,7 +27,7 @@ BLOCK = (RECURRENT, INPUT, BIAS, READOUT, READOUT_BIAS)
 class ByHand(Linearization):
     """A WCRNN along the sequences of a micro-batch; see `Linearization`.
 
-    States, slopes and gradients are kept from one product to the next.
+    States, slopes, and what gradients make of them, are kept from one product to the next.
     """
 
     network: WCRNN
@@ -43,23 +43,20 @@ class ByHand(Linearization):
         super().__init__(network, inputs, lengths, names, output_gradient)
         self._inputs = inputs.transpose(0, 1)
         with torch.no_grad():
-            start = inputs.new_zeros(len(inputs), network.state_size)
-            states, residual_parts, pre_activations = network.unroll(start, inputs)
-            self._from_start = torch.cat([start[None], states])  # h_0 to h_T
-            gains = network.gains(residual_parts, pre_activations)
+            self._from_start, *arguments = self._unrolled()
+            gains = network.gains(*arguments)
         self.states = self._from_start[1:]
-        self._coupling_gain = gains.coupling.expand_as(states)
+        self._coupling_gain = gains.coupling.expand_as(self.states)
         self._residual_gain = None if network.kind == "linear" else gains.residual
-        # until the first Hessian product asks for slopes; those of the kind "linear" need no R h
-        self._arguments = (residual_parts[:1] if network.kind == "linear" else residual_parts), pre_activations
-        self._gradients: tuple[Tensor, Tensor] | None = None
+        self._arguments: list[Tensor] | None = arguments  # until the first Hessian product asks for slopes
 
     @torch.no_grad()
     def push(self, tangents: Mapping[str, Tensor]) -> Tensor:
         """Return the tangents of the outputs along tangents of the block."""
         network, drive = self.network, self._drive(tangents)
         weight = network.recurrent.weight.mT
-        moved = torch.zeros_like(self._from_start)
+        moved = torch.empty_like(self._from_start)
+        moved[0].zero_()
         for time in range(len(drive)):
             drive[time].addmm_(moved[time], weight)
             through_residual = network.residual(moved[time])
@@ -88,11 +85,11 @@ class ByHand(Linearization):
             tangents, output_gradient = self._tangents, self._time_or_sample_first(self.output_gradient)
             if READOUT in tangents:
                 seeds = seeds + output_gradient @ tangents[READOUT]
-            gradients, through_z = self._kept_gradients()
-            gain_tangents = self._gain_tangents()
-            change_z = gain_tangents.coupling.mul_(gradients)
+            through_z, bends = self._of_gradients
+            bent = self._tangents_of_gains(bends)
+            change_z = bent.coupling
             if self._residual_gain is not None:
-                from_gains = network.residual.transposed(gain_tangents.residual.mul_(gradients))
+                from_gains = network.residual.transposed(bent.residual)
             turned = tangents.get(RECURRENT)
         weight, seeds = network.recurrent.weight, self._by_step(seeds)
         change = seeds[-1]  # of a_T; then, on the way back, of a_t
@@ -196,7 +193,7 @@ class ByHand(Linearization):
     @torch.no_grad()
     def bent(self) -> Tensor:
         """Return the second derivative of each step along the tangents that were pushed, and what they move."""
-        gain_tangents = self._gain_tangents()
+        gain_tangents = self._tangents_of_gains(self._slopes())
         bent = gain_tangents.coupling * self._z_tangent
         if self._residual_gain is not None:
             bent += gain_tangents.residual * self.network.residual(self._moved[:-1])
@@ -216,16 +213,25 @@ class ByHand(Linearization):
             drive += tangents[BIAS]
         return drive
 
-    def _gain_tangents(self) -> Gains:
-        """Return how the gains change along the tangents that were pushed."""
-        residual_tangent = None if self.network.kind == "linear" else self.network.residual(self._moved[:-1])
-        return self.network.gain_tangents(self._gain_slopes, residual_tangent, self._z_tangent)
+    def _unrolled(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return h_0 to h_T, and the R h and z of all steps; only the first R h where gains need none."""
+        network = self.network
+        start = self._inputs.new_zeros(self._inputs.shape[1], network.state_size)
+        states, residual_parts, pre_activations = network.unroll(start, self._inputs.transpose(0, 1))
+        if network.kind == "linear":
+            residual_parts = residual_parts[:1]
+        return torch.cat([start[None], states]), residual_parts, pre_activations
 
-    @functools.cached_property
-    def _gain_slopes(self) -> Gains:
-        slopes = self.network.gain_slopes(*self._arguments)
-        del self._arguments
-        return slopes
+    def _slopes(self) -> Gains:
+        """Return the derivatives of the gains by R h and z."""
+        if self._arguments is None:
+            _, *self._arguments = self._unrolled()
+        return self.network.gain_slopes(*self._arguments)
+
+    def _tangents_of_gains(self, slopes: Gains) -> Gains:
+        """Return how the gains change along the tangents that were pushed, or multiples of them, as the slopes are."""
+        residual_tangent = None if self.network.kind == "linear" else self.network.residual(self._moved[:-1])
+        return self.network.gain_tangents(slopes, residual_tangent, self._z_tangent)
 
     def _mean_gains(self) -> tuple[Tensor | None, Tensor]:
         """Return each sample's gains, averaged over its steps."""
@@ -237,12 +243,17 @@ class ByHand(Linearization):
         residual_gain = None if self._residual_gain is None else (weights * self._residual_gain).sum(0)
         return residual_gain, (weights * self._coupling_gain).sum(0)
 
-    def _kept_gradients(self) -> tuple[Tensor, Tensor]:
-        """Return a_t and g_t a_t of all steps; computed once, since the loss's own gradient does not change."""
-        if self._gradients is None:
-            gradients = self.back(self.seeds(self.output_gradient))
-            self._gradients = gradients, self._coupling_gain * gradients
-        return self._gradients
+    @functools.cached_property
+    def _of_gradients(self) -> tuple[Tensor, Gains]:
+        """Return g_t a_t of all steps, and the slopes of the gains times a_t.
+
+        Computed once, since the loss's own gradient does not change.
+        """
+        gradients, slopes = self.back(self.seeds(self.output_gradient)), self._slopes()
+        self._arguments = None
+        residual = slopes.residual if self._residual_gain is None else slopes.residual.mul_(gradients)
+        bends = Gains(residual, slopes.coupling.mul_(gradients))
+        return gradients.mul_(self._coupling_gain), bends
 
     def _one_step_back(self, gradient: Tensor, time: int, through_z: Tensor) -> Tensor:
         """Return a gradient (B, N), or several, (B, k, N), one step earlier."""
