@@ -80,6 +80,8 @@ def propagate_compiled(
         if isinstance(compiled.function, Map):
             for state, driven in zip(states, driving, strict=True):
                 compiled.function.note_later(state, driven)
+    if isinstance(system, Flow):
+        system.note_time(term.state)
     _judge_steps(system, run, term)
     return term, f"machine code (llvmlite {llvmlite.__version__})"
 

@@ -122,6 +122,7 @@ class Flow(System):
             initial_state=initial_state,
             name=name,
         )
+        self.n_clocks = self._field.n_clocks = int(time_dependent)
         self.input_size = input_size
         self.time_step = time_step  # type: ignore[assignment] # None until `prepared` chooses it
         self.rtol = RTOL if rtol is None and time_step is None else rtol
@@ -171,10 +172,14 @@ class Flow(System):
                     stages._replace(tangent=stages.tangent.clone()) if is_last else stages,
                 )
             state, tangent = stages.state, stages.tangent
-        if self.time_dependent and len(state):
-            self._last_time = float(state[0, -1])
-            self._resolution = torch.finfo(state.dtype).eps
+        self.note_time(state)
         return state, tangent
+
+    def note_time(self, state: Tensor) -> None:
+        """Note the time that states (B, N) have come to, of which `findings` says whether it is resolved."""
+        if self.time_dependent and len(state):
+            self._last_time = float(state[:, -1].nan_to_num().abs().max())
+            self._resolution = torch.finfo(state.dtype).eps
 
     def _stages(self, state: Tensor, input: Tensor | None, tangent: Tensor, h: float) -> Stages:
         push = self._field.push
@@ -213,6 +218,7 @@ class Flow(System):
             run.time_step = rounded_down(STRETCH * chosen_step(pilot._stages, state, str(self._field)))
             run._step_is_chosen = True
         if run.adaptive is not None:
+            run._check_start_time(state, run.adaptive.rtol)
             some = slice(MOST_TRAJECTORIES)
             run._check_tolerance(run.adaptive, state[some], None if first is None else first[some])
         run._field.check(visited_states(run.step, state, inputs))
@@ -227,6 +233,19 @@ class Flow(System):
         size = float(state[:, : self.state_size - self.time_dependent].abs().amax())
         if size and self.atol > LOOSEST * size:
             raise ValueError(f"atol={self.atol:g} is not small in comparison with the states, up to {size:.3g}")
+
+    def _check_start_time(self, state: Tensor, rtol: float) -> None:
+        """Refuse a time that is resolved too coarsely for steps to be adapted."""
+        if not self.time_dependent or not len(state):
+            return
+        start = float(state[:, -1].abs().max())
+        resolution = torch.finfo(state.dtype).eps * start
+        if resolution > 0.1 * rtol * self._known_step():
+            raise ValueError(
+                f"{self._field}: times from {start:g} on are resolved to {resolution:.1g} only, too coarsely for steps "
+                f"that are adapted to rtol={rtol:g}: start close to 0, and let the field add the rest, or give "
+                "time_step= alone"
+            )
 
     def _trace(self) -> Callable[[Tensor, Tensor | None], Tensor]:
         """Return the divergence of the field."""
@@ -291,9 +310,6 @@ class Flow(System):
             written = self._with_field(self._field.written(state, input))
             self._errors.stepper, self._errors.trace = written._stages, written._trace()
             self._errors.take(state, input, tangent, weights, growth)
-            if self.time_dependent:
-                self._last_time = float(state[:, -1].max())
-                self._resolution = torch.finfo(state.dtype).eps
 
     @property
     def divergence_hint(self) -> str:

@@ -228,7 +228,7 @@ class Map(System):
         self._step(*points)
         rough = self._step.loses_digits or (self._jacobian is not None and self._jacobian.loses_digits)
         message = self._wrong_differentiation if self._jacobian is None else self._wrong_jacobian
-        check_jacobian(self._step, self.pushed, points, message, rough, away)
+        check_jacobian(self._step, self.pushed, points, message, rough, away, self.n_clocks)
 
     def _exact(self) -> Map:
         """Return this map in float64, in which differences tell more."""

@@ -62,6 +62,8 @@ class System(ABC):
     treats_trajectories_alike : bool
         Whether a trajectory's place in the batch makes no difference, so that some of them may be computed alone. False
         until a subclass says so: then all of them are always computed, which is safe and can be slower.
+    n_clocks : int
+        How many of the last state variables are times, which no other variable changes.
     maps_to_zero : bool
         Whether the tangent map may be singular. If it never is, a perturbation that becomes zero did so by underflow.
     """
@@ -71,6 +73,7 @@ class System(ABC):
     n_tokens: int | None = None
     time_step: float = 1.0
     time_unit: str = "step"
+    n_clocks: int = 0
     if TYPE_CHECKING:  # an attribute or a property
 
         @property

@@ -120,6 +120,7 @@ def check_jacobian(
     message: Callable[[str], str],
     rough: bool = False,
     away: float = 1.0,
+    n_clocks: int = 0,
 ) -> None:
     """Check the derivative of a step against differences of the step, in random directions near given states.
 
@@ -135,6 +136,9 @@ def check_jacobian(
         Whether the step's values have the digits of float32 only.
     away : float
         How far from the states themselves, which may lie on kinks: by 1 of a thousandth of their size, or 0.
+    n_clocks : int
+        How many of the last variables are left alone: a time, on whose derivative no exponent depends, and whose
+        size says nothing about the differences to be made of it.
 
     Raises
     ------
@@ -148,10 +152,12 @@ def check_jacobian(
     scale = state.abs().amax(0, keepdim=True)  # of every variable
     largest = scale.amax() if bool(scale.amax() > 0) else 1.0
     scale = torch.where(scale > 0, scale.clamp(min=1e-9 * float(largest)), largest)
-    state = state + away * _AWAY[digits] * scale * torch.randn(
+    n_moved = size - n_clocks
+    moved = (torch.arange(size) < n_moved).to(state)
+    state = state + away * _AWAY[digits] * scale * moved * torch.randn(
         batch, size, generator=generator, dtype=torch.float64
     ).to(state)
-    directions = torch.randn(N_DIRECTIONS, size, generator=generator, dtype=torch.float64)
+    directions = torch.randn(N_DIRECTIONS, size, generator=generator, dtype=torch.float64) * moved.double().cpu()
     directions = scale * (directions / directions.norm(dim=-1, keepdim=True)).to(state)
     try:
         given = push(state, input, directions.expand(batch, -1, -1).contiguous())
@@ -170,17 +176,17 @@ def check_jacobian(
     lengths = _LENGTHS[digits][0] * scale
     columns = [
         (step(one + lengths * axis, driven) - step(one - lengths * axis, driven)) / (2 * lengths[0, column])
-        for column, axis in enumerate(eye)
+        for column, axis in enumerate(eye[:n_moved])
     ]
     expected = torch.cat(columns).mT
     if not bool(expected.any()) or torch.allclose(expected, torch.eye(*expected.shape).to(expected), atol=1e-6):
         return  # a mere clock beside Jacobians that are given: products of matrices
-    jacobian = push(one, driven, eye.expand(1, -1, -1).contiguous())[0].mT
+    jacobian = push(one, driven, eye[:n_moved].expand(1, -1, -1).contiguous())[0].mT
     error = (jacobian - expected).abs().nan_to_num(nan=0.0)
-    worst = int((error * scale / scale.mT).argmax())  # in units of the variables' sizes
-    i, j = divmod(worst, size)
+    worst = int((error * scale[:, :n_moved] / scale.mT).argmax())  # in units of the variables' sizes
+    i, j = divmod(worst, n_moved)
     hint = ""
-    if jacobian.shape[0] == size and bool((jacobian.mT - expected).abs().amax() < 1e-2 * error.amax()):
+    if jacobian.shape[0] == n_moved and bool((jacobian.mT - expected).abs().amax() < 1e-2 * error.amax()):
         hint = "; its transpose would agree: row i, column j is the derivative of variable i by variable j"
     elif bool((jacobian + expected).abs().amax() < 1e-2 * error.amax()):
         hint = "; the opposite sign would agree"

@@ -11,6 +11,7 @@ from torch import Tensor
 from lyapkit.systems.system import System
 
 N_POINTS = 3  # at which `push` is compared with finite differences
+NEGLIGIBLE = 1e-12  # in comparison with the largest variable
 DIFFERENCES = (1e-5, 1e-7)  # relative to the state's size
 
 
@@ -59,29 +60,43 @@ def plain_growth(
 
 
 def _doubt(system: System, state: Tensor, input: Tensor | None, frame: Tensor) -> str | None:
-    """Return how `push` differs from finite differences of `step`: "" if it does not, None if they do not tell."""
-    weights = torch.linspace(1.0, 2.0, frame.shape[1], dtype=frame.dtype, device=frame.device)
-    direction = torch.nn.functional.normalize(weights @ frame[0], dim=0)
-    pushed = system.push(state, input, direction[None, None])[1][0, 0]
-    here = system.step(state, input)[0]
-    size = max(float(state.abs().amax()), float(here.abs().amax()))
-    doubt = None
-    for difference in DIFFERENCES:
-        h = difference * (size or 1.0) / max(1.0, float(pushed.abs().amax()))  # a small step, and a small change
-        ahead, behind = (system.step(state + sign * h * direction, input)[0] for sign in (1, -1))
-        noise = 100 * torch.finfo(here.dtype).eps * size / h
-        if torch.equal(ahead, behind) or torch.allclose(ahead - behind, 2 * h * direction, rtol=1e-6, atol=0):
+    """Return how `push` differs from finite differences of `step`: "" if it does not, None if they do not tell.
+
+    Differences are small in comparison with the largest variable, then with the smallest: in every variable one of them
+    must agree, of those that rounding lets tell. Times are left alone, on whose derivative no growth depends.
+    """
+    n = state.shape[1] - system.n_clocks
+    direction = torch.linspace(1.0, 2.0, frame.shape[1], dtype=frame.dtype, device=frame.device) @ frame[0]
+    direction[n:] = 0.0
+    direction = torch.nn.functional.normalize(direction, dim=0)
+    pushed = system.push(state, input, direction[None, None])[1][0, 0, :n]
+    here = system.step(state, input)[0, :n]
+    sizes = torch.maximum(state[0, :n].abs(), here.abs())
+    largest = float(sizes.amax()) or 1.0
+    smallest = float(sizes.masked_fill(sizes <= NEGLIGIBLE * largest, largest).amin())
+    agrees, doubt = torch.zeros_like(pushed, dtype=torch.bool), None
+    for difference in (*(largest * d for d in DIFFERENCES), *(smallest * d for d in DIFFERENCES)):
+        h = difference / max(1.0, float(pushed.abs().amax()))  # a small step, and a small change
+        ahead, behind = (system.step(state + sign * h * direction, input)[0, :n] for sign in (1, -1))
+        if torch.equal(ahead, behind) or torch.allclose(ahead - behind, 2 * h * direction[:n], rtol=1e-6, atol=0):
             return None  # a step that is a mere clock says nothing about the growth of perturbations
+        noise = 100 * torch.finfo(here.dtype).eps * sizes / h
+        differs = torch.ones_like(agrees)
         for slope in ((ahead - behind) / (2 * h), (ahead - here) / h, (here - behind) / h):
-            worst = int((slope - pushed).abs().argmax())
-            tolerance = 1e-4 * float(torch.maximum(pushed.abs(), slope.abs()).amax()) + noise
-            if abs(float(slope[worst] - pushed[worst])) <= tolerance:
-                return "" if noise < tolerance / 2 else None
-        doubt = doubt or (
-            f"push carries a perturbation to {float(pushed[worst]):.6g} in variable {worst}, but finite "
-            f"differences of step give {float(slope[worst]):.6g}"
-        )
-    return doubt
+            tolerance = 1e-4 * torch.maximum(pushed.abs(), slope.abs()).amax()
+            differs &= noise < tolerance
+            agrees |= ((slope - pushed).abs() <= tolerance + noise) & differs
+        if bool(agrees.all()):
+            return ""
+        differs &= ~agrees
+        if bool(differs.any()):
+            worst = int(((slope - pushed).abs() * differs).argmax())
+            doubt = (
+                f"push carries a perturbation to {float(pushed[worst]):.6g} in variable {worst}, but finite "
+                f"differences of step give {float(slope[worst]):.6g}"
+            )
+            unsettled = differs
+    return doubt if doubt is not None and bool((unsettled & ~agrees).any()) else None
 
 
 def condition(pushed: Tensor, upper: Tensor) -> Tensor:

@@ -333,6 +333,27 @@ def test_time_with_inputs():
     assert float(state[0, 0]) == pytest.approx(0.5 * (1 - np.exp(-1)) + (1 - 1 + np.exp(-1)), abs=1e-9)
 
 
+@pytest.mark.parametrize("options", [{}, {"time_step": 0.02}], ids=["adaptive", "fixed"])
+@pytest.mark.parametrize("compile", [True, False])
+def test_late_times_are_computed_or_refused(options, compile):
+    """Forced oscillators a million and 10¹⁰ periods on: their phase is told, or it is said that it cannot be."""
+    late = 2 * np.pi * round(1e6 / (2 * np.pi))
+    exponents = {}
+    for start in (0.0, late):
+        flow = lk.Flow(
+            lambda t, s: torch.stack([s[1], -0.1 * s[1] - s[0] + 0.3 * torch.cos(t)]), 2, time_dependent=True, **options
+        )
+        ds = lk.lyapunov_spectrum(flow, initial_state=[0.1, 0.2, start], n_steps=1100, compile=compile)
+        exponents[start] = ds.lyapunov_exponent.values[0]
+    np.testing.assert_allclose(exponents[late], exponents[0.0], atol=1e-6)
+    if options:
+        with pytest.warns(lk.ReliabilityWarning, match="resolves the time to"):
+            lk.lyapunov_spectrum(flow, initial_state=[0.1, 0.2, 1e12], n_steps=1100, compile=compile)
+    else:
+        with pytest.raises(ValueError, match="too coarsely for steps that are adapted to rtol"):
+            lk.lyapunov_spectrum(flow, initial_state=[0.1, 0.2, 1e9], n_steps=1100, compile=compile)
+
+
 def test_time_that_float32_cannot_resolve_is_named():
     _, run = measured(forced(0.01), [0.3, 0.1, 10_000.0], 0.4, dtype=torch.float32)
     assert any("resolves the time" in finding for finding in run.findings())

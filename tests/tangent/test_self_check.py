@@ -1,5 +1,6 @@
 """Every run computes its beginning twice: planted errors are found, and nothing else is."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -106,3 +107,29 @@ def test_nothing_is_found_where_all_is_right(dtype, reorthonormalize, seeds):
         lk.lyapunov_spectrum(RandomNetwork(20, 4.0, seed), n_steps=200, n_trajectories=2, **options)
         for system in (lk.classical.henon(), lk.classical.cat(), lk.classical.lorenz(), lk.classical.standard(20.0)):
             lk.lyapunov_spectrum(system, n_steps=100, n_trajectories=2, seed=seed, **options)
+
+
+@pytest.mark.parametrize("size", [1e-9, 1.0, 1e9])
+def test_variables_of_different_sizes(size):
+    """A variable may be 10⁹ times as large as the others, or as small; a wrong derivative of any is found."""
+
+    def step(s):
+        return torch.stack([torch.cos(3 * s[0]) + s[1], 0.3 * s[0], 0.5 * s[2] + size * torch.sin(s[0])])
+
+    def jacobian(s):
+        zero = torch.zeros_like(s[0])
+        rows = [[-3 * torch.sin(3 * s[0]), zero + 1, zero], [zero + 0.3, zero, zero]]
+        return torch.stack([torch.stack(row) for row in (*rows, [size * torch.cos(s[0]), zero, zero + 0.5])])
+
+    options = {"initial_state": [0.1, 0.1, 2 * size], "n_steps": 200, "progress": False}
+    exponents = lk.lyapunov_spectrum(lk.Map(step, 3, jacobian), **options).lyapunov_exponent.values[0]
+    assert exponents.sum() == pytest.approx(np.log(0.3 * 0.5), abs=1e-9)  # the determinant is constant
+    for row, column in ((0, 0), (0, 1), (1, 0), (2, 2)):
+
+        def wrong(s, row=row, column=column):
+            matrix = jacobian(s).clone()
+            matrix[row, column] = 1.1 * matrix[row, column] + 0.01
+            return matrix
+
+        with pytest.raises((lk.SelfCheckError, ValueError)):
+            lk.lyapunov_spectrum(lk.Map(step, 3, wrong), **options)
