@@ -33,6 +33,7 @@ ORDER = (  # sweep and task, the most wanted first
     *(("architecture", name) for name in ("smnist", "psmnist", "add100", "scifar10")),
     ("radius", "scifar10"),
     ("radius-slower", "smnist"),
+    *(("radius-short", name) for name in ("smnist", "psmnist")),
     ("residual", "add200"),
     *((f"spread-{kind}", "smnist") for kind in "ab"),
 )
@@ -72,7 +73,8 @@ N_NETWORKS = {"quick": 3, "full-length": 3, "paper": 5}  # weight seeds
 MOMENTUM = 0.9  # chosen; the adding problem has one of its own
 _MNIST = Settings("smnist/2", 4 * 468, 128, 0.3, 117, 2000)
 _ADD = Settings("add100", 12_000, 64, 0.05, 250, 1000)
-OWN_RATES = {  # learning rates of architectures, by task, where that of others does not suit; see `learning_rate.py`
+OWN_RATES = {  # learning rates of architectures and radii, by task, where that of others does not suit
+    **{(name, radius): rate for name in ("smnist", "psmnist") for radius, rate in ((1.0, 0.01), (1.005, 0.0003))},
     ("smnist/2", "elman-residual"): 0.001,
     ("psmnist/2", "elman-residual"): 0.001,
     ("scifar10/2", "elman-residual"): 0.001,  # that of MNIST, not swept
@@ -87,7 +89,7 @@ SETTINGS = {
         "add100": _ADD,
         **{f"add{length}": dataclasses.replace(_ADD, task=f"add{length}") for length in (200, 400, 800)},
     },
-    "full-length": {"smnist": Settings("smnist", 44 * 468, 128, 0.03, 117, 2000)},
+    "full-length": {name: Settings(name, 44 * 468, 128, 0.03, 117, 2000) for name in ("smnist", "psmnist")},
     "paper": {
         "smnist": Settings("smnist", 200 * 468, 128, 0.03, 117, None),
         "psmnist": Settings("psmnist", 200 * 468, 128, 0.03, 117, None),
@@ -101,6 +103,7 @@ SETTINGS = {
 MEASURED = (("radius", "smnist"), ("spread", "smnist"), ("radius", "add100"))  # first networks also at checkpoints
 N_MEASURED = {
     "quick": (250, 20),
+    "full-length": (250, 20),
     "paper": (1000, 100),
 }  # samples, and those of them along which exponents are taken
 N_EIGENVALUES = 5

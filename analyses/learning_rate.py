@@ -113,7 +113,7 @@ def main() -> None:
         about = {
             "title": f"Learning rates for {name}",
             "command": shlex.join(["python", "analyses/learning_rate.py", *sys.argv[1:]]),
-            "scale": options.scale,
+            "scale": "paper" if options.scale == "paper" else "quick",
         }
         made = provenance(**dataclasses.asdict(settings)) | the_task.description
         ds.attrs = made | ds.attrs | about

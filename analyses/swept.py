@@ -122,6 +122,7 @@ FREQUENCY = Sweep("frequency", {"quick": QUICK_MULTIPLES, "paper": MULTIPLES}, r
 SPREAD = Sweep("spread", everywhere(SPREADS), spread)
 TWO_RESIDUALS = Sweep("residual", everywhere(("homogeneous", "heterogeneous")), named)
 CLIPPED = {"quick": supercritical(QUICK_RADII), "paper": supercritical(RADII)}
+SHORT = {"quick": (), "paper": tuple(radius for radius in QUICK_RADII if radius < 1.01)}  # at 784 steps
 LONG = {"quick": LONG_MULTIPLES, "paper": MULTIPLES}
 SWEEPS = {
     "radius": RADIUS,
@@ -129,6 +130,7 @@ SWEEPS = {
     "radius-b": dataclasses.replace(RADIUS, architecture="wcrnn-b"),
     "radius-clipped": dataclasses.replace(RADIUS, values=CLIPPED, clips=True),
     "radius-slower": dataclasses.replace(RADIUS, rate={"quick": 0.1}, n_networks=5, measured=3),
+    "radius-short": dataclasses.replace(RADIUS, values=SHORT, length={"full-length": 10 / 44}, measured=1),
     "frequency": FREQUENCY,
     "frequency-a": dataclasses.replace(FREQUENCY, architecture="wcrnn-a"),
     "frequency-b": dataclasses.replace(FREQUENCY, architecture="wcrnn-b"),
