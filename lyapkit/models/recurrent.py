@@ -152,7 +152,7 @@ class Recurrent(System):
         hidden = " + ".join(str(layer.hidden_size) for layer in self.layers)
         projection = f", projected to {first.sizes[0]}" if first.sizes[0] != first.hidden_size else ""
         units = "unit" if hidden == "1" else "units"
-        inputs = counted(self.input_size, "input")
+        inputs = counted(first.input_size, "input")
         return f"{first.kind} ({inputs}, {hidden} {units}{projection}, state size {self.state_size})"
 
     def pytorch_module(self) -> nn.RNNBase:
