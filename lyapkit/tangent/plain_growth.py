@@ -74,29 +74,27 @@ def _doubt(system: System, state: Tensor, input: Tensor | None, frame: Tensor) -
     sizes = torch.maximum(state[0, :n].abs(), here.abs())
     largest = float(sizes.amax()) or 1.0
     smallest = float(sizes.masked_fill(sizes <= NEGLIGIBLE * largest, largest).amin())
-    agrees, doubt = torch.zeros_like(pushed, dtype=torch.bool), None
-    for difference in (*(largest * d for d in DIFFERENCES), *(smallest * d for d in DIFFERENCES)):
+    agrees = torch.zeros_like(pushed, dtype=torch.bool)
+    doubts: dict[int, str] = {}
+    for difference in dict.fromkeys(size * relative for size in (largest, smallest) for relative in DIFFERENCES):
         h = difference / max(1.0, float(pushed.abs().amax()))  # a small step, and a small change
         ahead, behind = (system.step(state + sign * h * direction, input)[0, :n] for sign in (1, -1))
         if torch.equal(ahead, behind) or torch.allclose(ahead - behind, 2 * h * direction[:n], rtol=1e-6, atol=0):
             return None  # a step that is a mere clock says nothing about the growth of perturbations
         noise = 100 * torch.finfo(here.dtype).eps * sizes / h
-        differs = torch.ones_like(agrees)
+        tells = torch.ones_like(agrees)
         for slope in ((ahead - behind) / (2 * h), (ahead - here) / h, (here - behind) / h):
             tolerance = 1e-4 * torch.maximum(pushed.abs(), slope.abs()).amax()
-            differs &= noise < tolerance
-            agrees |= ((slope - pushed).abs() <= tolerance + noise) & differs
+            tells &= noise < tolerance
+            agrees |= ((slope - pushed).abs() <= tolerance + noise) & tells
         if bool(agrees.all()):
             return ""
-        differs &= ~agrees
-        if bool(differs.any()):
-            worst = int(((slope - pushed).abs() * differs).argmax())
-            doubt = (
-                f"push carries a perturbation to {float(pushed[worst]):.6g} in variable {worst}, but finite "
-                f"differences of step give {float(slope[worst]):.6g}"
+        for variable in (tells & ~agrees).nonzero().flatten().tolist():
+            doubts[variable] = (
+                f"push carries a perturbation to {float(pushed[variable]):.6g} in variable {variable}, but finite "
+                f"differences of step give {float(slope[variable]):.6g}"
             )
-            unsettled = differs
-    return doubt if doubt is not None and bool((unsettled & ~agrees).any()) else None
+    return next((doubt for variable, doubt in doubts.items() if not agrees[variable]), None)
 
 
 def condition(pushed: Tensor, upper: Tensor) -> Tensor:
