@@ -163,11 +163,13 @@ class Run:
     def _step(self, iteration: int, members: Tensor) -> None:
         """Move some of the networks along the gradients of an iteration's batch."""
         seed, population = self.settings["seed"], self.population
-        samples = self.task.batch(iteration, self.settings["batch_size"], seed)
-        self._samples = samples
-        inputs, targets, *lengths = as_tensors(samples, population.dtype, population.device)
+        self._samples = self._batch(iteration)
+        inputs, targets, *lengths = as_tensors(self._samples, population.dtype, population.device)
         noise = int(np.random.SeedSequence([seed, iteration]).generate_state(1)[0])
         population.step(inputs, targets, members, lengths[0] if lengths else None, noise)
+
+    def _batch(self, iteration: int) -> tuple[np.ndarray, ...]:
+        return self.task.batch(iteration, self.settings["batch_size"], self.settings["seed"])
 
     def choose_threads(self, threads: int | None, n_iterations: int) -> int:
         """Return on how many threads to compute: those the run began with, those asked for, or the faster ones."""
@@ -220,6 +222,7 @@ class Run:
         if state is None:
             return
         self._check_begun(state)
+        self._check_last(state)
         self.population.restore(state)
         self.history.restore(state)
         self.spent = float(state["spent"])
@@ -243,8 +246,8 @@ class Run:
 
         By them it is seen that networks, task and loss are those a run began with, whatever functions they consist of.
         """
-        population, seed, batch_size = self.population, self.settings["seed"], self.settings["batch_size"]
-        samples = as_tensors(self.task.batch(0, batch_size, seed), population.dtype, population.device)
+        population = self.population
+        samples = as_tensors(self._batch(0), population.dtype, population.device)
         of_test = [self.test_inputs, self.test_targets, *([] if self.test_lengths is None else [self.test_lengths])]
         found = {}
         for name, parts in (("train", samples), ("test", of_test)):
@@ -275,9 +278,11 @@ class Run:
                 "choose another folder"
             )
 
-        kept = state.get(LAST_SAMPLES)
+    def _check_last(self, state: dict[str, Tensor]) -> None:
+        """Refuse to go on with a run whose last batch was another one than this task gives."""
+        kept = state.get(LAST_SAMPLES)  # None in runs from before this was kept
         if done := int(state["iteration"]):
-            self._samples = self.task.batch(done - 1, self.settings["batch_size"], self.settings["seed"])
+            self._samples = self._batch(done - 1)
         own = self._last_samples()
         if kept is not None and not torch.allclose(kept, own, rtol=SAME[torch.float64], atol=0.0, equal_nan=True):
             raise ValueError(
