@@ -51,4 +51,5 @@ def inspect_weights(tensors: NamedTensors) -> list[str]:
         return []
     stored = stored_weights(tensors)
     doubt = stored.doubt(stored.tensors)
-    return [note for note in stored.notes if doubt is None or note not in doubt] + ([doubt] if doubt else [])
+    doubted = {f"{name} {how}" for name, how in stored.parametrized.items()}
+    return [note for note in stored.notes if note not in doubted] + ([doubt] if doubt else [])
