@@ -51,7 +51,7 @@ gpu:  ## on a machine with a GPU, with its own PyTorch: its tests, benchmarks, a
 	$(GPU_PYTHON) -m pytest -q -m gpu
 	$(GPU_PYTHON) benchmarks/training.py --device cuda
 	timeout 600 $(GPU_PYTHON) benchmarks/large.py --device cuda
-	$(GPU_PYTHON) analyses/expressivity.py --scale paper --device cuda --time-budget $(SECONDS) --folder data/expressivity
+	$(GPU_PYTHON) analyses/expressivity.py --scale paper --device cuda --time-budget $(SECONDS)
 
 clean:
 	rm -rf $(VENV) output

@@ -43,7 +43,8 @@ def make(ds: xr.Dataset) -> Figure:
 def largest_exponents(ax: Axes, ds: xr.Dataset) -> None:
     """Draw the largest exponent of every network: architectures in rows, the longest memory on top, tasks by colour."""
     largest = ds["lyapunov_exponent"].sel(exponent=1)
-    order = largest.mean(("task", "network")).sortby(largest.mean(("task", "network")))["architecture"].values
+    means = largest.mean(("task", "network"))
+    order = means.sortby(means)["architecture"].values
     tasks = ds["task"].values.tolist()
     place = np.arange(len(order))
     for shift, name, colour in zip(
