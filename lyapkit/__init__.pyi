@@ -11,7 +11,7 @@ from . import tasks as tasks
 from . import testing as testing
 from . import training as training
 from .arguments import ReliabilityWarning, as_sequences
-from .comparison import compare, comparison_table, in_words
+from .comparison import compare, comparison_table
 from .covariant import covariant_vectors
 from .covariant_table import covariant_table
 from .extension import extend
@@ -84,6 +84,7 @@ from .tangent import DivergenceError, DivergenceWarning, LostDirectionWarning, S
 from .tasks import ArrayTask, Task, power_spectrum, task
 from .training import Training, checkpoints, train
 from .weak_coupling import validate_weak_coupling
+from .words import in_words
 
 __version__: str
 

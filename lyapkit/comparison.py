@@ -1,4 +1,4 @@
-"""`compare`: the mean spectra of several networks, side by side; `in_words`: what a spectrum says."""
+"""`compare`: the mean spectra of several networks, side by side."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import xarray as xr
 from lyapkit.labels import index, variable
 from lyapkit.provenance import provenance
 from lyapkit.statistics import ensemble_mean, entropy_rate, kaplan_yorke_dimension, upper_bounds
-
-CLEAR = 2.0  # standard errors by which a number differs from 0
+from lyapkit.tables import exponent_with_error
 
 
 def compare(spectra: Mapping[str, xr.Dataset]) -> xr.Dataset:
@@ -98,70 +97,13 @@ def comparison_table(ds: xr.Dataset) -> str:
         one = ds.sel(model=name)
         first = float(one["lyapunov_exponent"][0])
         memory = "∞" if first >= 0 else "n/a" if math.isnan(first) else f"{-1 / first:.3g}"
-        numbers = "".join(f"{_with_error(one, i):>20}" for i in range(shown))
+        numbers = "".join(f"{exponent_with_error(one, i):>20}" for i in range(shown))
         dimension = float(one["kaplan_yorke_dimension"])
         lines.append(
             f"{name!s:<{width}} {int(one['n_exponents']):>10}{numbers} {memory:>10} "
             f"{'n/a' if math.isnan(dimension) else f'{dimension:.4g}':>10}"
         )
     return "\n".join(lines)
-
-
-def in_words(ds: xr.Dataset) -> str:
-    """Return one plain sentence on what a spectrum says: whether perturbations grow or fade, and how fast.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        What `lyapunov_spectrum` returned.
-
-    Raises
-    ------
-    ValueError
-        If it is something else.
-    """
-    _require_spectrum(ds, "in_words got")
-    mean = ensemble_mean(ds)
-    unit = ds["end_time"].attrs["units"]
-    times = "steps" if unit == "step" else "units of time"
-    value, error = float(mean["lyapunov_exponent"][0]), float(mean["standard_error"][0])
-    number = f"λ₁ = {_with_error(mean, 0)} nats per {unit}"
-    if math.isnan(value):
-        return "The largest exponent is not known."
-    if value == -math.inf:
-        return "All perturbations are mapped to zero exactly: nothing is remembered."
-    if upper_bounds(mean)[0]:
-        return f"Of the largest exponent only an upper bound is known, {value:.3g} nats per {unit}."
-    if math.isnan(error):
-        doubt = "; the run is too short for an error"
-        error = 0.0
-    else:
-        doubt = ""
-    if value > CLEAR * error:
-        values, errors = mean["lyapunov_exponent"].values, mean["standard_error"].fillna(0.0).values
-        n_growing = int((values > CLEAR * errors).sum())
-        directions = "one direction" if n_growing == 1 else f"{n_growing} directions"
-        return (
-            f"Perturbations grow in {directions}: {number}, twice as large after {math.log(2) / value:.3g} {times}"
-            f"{doubt}. On a trajectory that stays bounded this is chaos."
-        )
-    if value < -CLEAR * error:
-        return f"All directions fade: {number}; the slowest memory is {-1 / value:.3g} {times}{doubt}."
-    return f"The largest exponent cannot be told from 0: {number}, as at the edge of chaos, or on a closed orbit."
-
-
-def _with_error(mean: xr.Dataset, rank: int) -> str:
-    """Return an exponent with its error, to the digits that the error leaves."""
-    value, error = float(mean["lyapunov_exponent"][rank]), float(mean["standard_error"][rank])
-    if math.isnan(value):
-        return "–"
-    if value == -math.inf:
-        return "−∞"
-    sign = "≤ " if upper_bounds(mean)[rank] else ""
-    if not math.isfinite(error) or error == 0:
-        return f"{sign}{value:.4g}"
-    digits = min(12, max(0, 1 - math.floor(math.log10(error))))
-    return f"{sign}{value:.{digits}f} ± {error:.{digits}f}"
 
 
 def _require_spectrum(ds: object, what: str) -> None:

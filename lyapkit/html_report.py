@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ import jinja2
 import xarray as xr
 from matplotlib.axes import Axes
 
-from lyapkit.comparison import in_words
 from lyapkit.files.writing import check_writable, replacing
 from lyapkit.plots.drawing import savefig
 from lyapkit.plots.of_dataset import pictures_of
 from lyapkit.statistics import ensemble_mean, memory_timescale, upper_bounds
+from lyapkit.tables import number
+from lyapkit.words import in_words
 
 MEANING = {
     "spectrum": "Each exponent is the mean rate at which perturbations in a direction grow (above 0) or fade (below).",
@@ -26,6 +28,7 @@ MEANING = {
     "eigenvalues": "How curved the loss is along the directions of largest curvature; 2/λ bounds the learning rate.",
     "density": "How many directions of the weights have which curvature.",
     "modulation": "What each time step contributes to the curvature.",
+    "covariant_vectors": "Angles between the directions behind the exponents: near 0° they are nearly tangent.",
     "weak_coupling": "The exponents beside those that the residual alone would give (Eq. 13).",
 }
 
@@ -87,29 +90,53 @@ def _section(name: str, ds: xr.Dataset) -> dict[str, Any]:
         {"name": shown.replace("_", " "), "png": _png(draw, ds), "meaning": MEANING.get(shown, "")}
         for shown, draw in pictures_of(ds).items()
     ]
-    is_spectrum = "log_growth" in ds
     made = {key: str(value) for key, value in ds.attrs.items() if key not in ("references", "parameters")}
     return {
         "name": name,
-        "words": in_words(ds) if is_spectrum else "",
+        "words": _words(ds),
         "pictures": drawn,
-        "table": _exponents(ds) if is_spectrum else [],
-        "unit": ds["end_time"].attrs["units"] if is_spectrum else "",
+        "table": _table(ds),
         "made": made | _as_text(json.loads(ds.attrs.get("parameters", "{}"))),
         "references": ds.attrs.get("references", ""),
     }
+
+
+def _words(ds: xr.Dataset) -> str:
+    """Return what a dataset says, nothing if there is no sentence for it."""
+    try:
+        return in_words(ds)
+    except ValueError:
+        return ""
 
 
 def _as_text(parameters: Mapping[str, object]) -> dict[str, str]:
     return {key: str(value) for key, value in parameters.items() if value is not None}
 
 
-def _exponents(ds: xr.Dataset) -> list[tuple[int, str, str, str]]:
+def _table(ds: xr.Dataset) -> dict[str, Any] | None:
+    """Return heads, rows and a remark of the table that belongs to a dataset, if there is one."""
+    if "log_growth" in ds:
+        return _exponents(ds)
+    name = "hessian_eigenvalue" if "hessian_eigenvalue" in ds else "ggn_eigenvalue"
+    if name not in ds:
+        return None
+    rows = [
+        (int(rank), f"{float(value):.6g}", f"{float(residual):.2g}")
+        for rank, value, residual in zip(
+            ds["eigenvalue"].values, ds[name].values, ds["residual_norm"].values, strict=True
+        )
+    ]
+    heads = ("rank", "eigenvalue (loss per squared parameter)", "residual")
+    return {"heads": heads, "rows": rows, "remark": "A residual is ‖H v − λ v‖ of the unit vector v that was found."}
+
+
+def _exponents(ds: xr.Dataset) -> dict[str, Any]:
     """Return rank, exponent, standard error and memory of every exponent, averaged over trajectories."""
+    unit = ds["end_time"].attrs["units"]
     mean = ensemble_mean(ds)
     memory = memory_timescale(mean)
-    return [
-        (int(rank), f"{'≤ ' if is_bound else ''}{float(value):.6g}", f"{float(error):.2g}", f"{float(steps):.3g}")
+    rows = [
+        (int(rank), number(value, is_bound, ".6g"), number(error, form=".2g"), _as_memory(steps))
         for rank, value, error, steps, is_bound in zip(
             mean["exponent"].values,
             mean["lyapunov_exponent"].values,
@@ -119,6 +146,16 @@ def _exponents(ds: xr.Dataset) -> list[tuple[int, str, str, str]]:
             strict=True,
         )
     ]
+    heads = ("rank", f"exponent (nats per {unit})", "standard error", f"memory ({unit}s)")
+    remark = (
+        "≤ marks upper bounds, −inf what is mapped to zero exactly, n/a what is not known. A memory is −1/exponent, "
+        "the time in which a perturbation fades to 1/e; ∞ where it does not fade."
+    )
+    return {"heads": heads, "rows": rows, "remark": remark}
+
+
+def _as_memory(steps: float) -> str:
+    return "∞" if math.isinf(steps) else number(steps, form=".3g")
 
 
 def _png(draw: Callable[[xr.Dataset], Axes], ds: xr.Dataset) -> str:

@@ -14,11 +14,12 @@ from lyapkit.statistics import ensemble_mean, entropy_rate, kaplan_yorke_dimensi
 MAX_ROWS = 16
 
 
-def spectrum_table(ds: xr.Dataset) -> str:
+def spectrum_table(ds: xr.Dataset, verbose: bool = False) -> str:
     """Return a spectrum as a table: mean over trajectories, standard error, range and memory timescale per exponent.
 
     Of long spectra the first and last exponents are shown, and some in between. What is only an upper bound has "≤"
-    directly before the number, and lines at the end say what was lost, and why.
+    directly before the number, and lines at the end say what was lost, and why. With `verbose` a line says how often
+    perturbations were re-orthonormalised, and how ill-conditioned they had become by then.
     """
     mean = ensemble_mean(ds)
     exponents, bounds = ds["lyapunov_exponent"].values, upper_bounds(ds)
@@ -47,10 +48,12 @@ def spectrum_table(ds: xr.Dataset) -> str:
         "",
         f"Kaplan–Yorke dimension {_mean_text(kaplan_yorke_dimension(ds))}, "
         f"entropy rate {_mean_text(entropy_rate(ds))} nats per {unit}",
-        f"{ds.attrs['n_reorthonormalizations']} re-orthonormalisations, {ds.attrs['n_reconditionings']} factorisations "
-        f"between them, worst condition {ds.attrs['worst_condition']:.1e}",
     ]
-    return "\n".join(lines + _losses(ds, mean))
+    internals = (
+        f"{ds.attrs['n_reorthonormalizations']} re-orthonormalisations, {ds.attrs['n_reconditionings']} factorisations "
+        f"between them, worst condition {ds.attrs['worst_condition']:.1e}"
+    )
+    return "\n".join(lines + ([internals] if verbose else []) + _losses(ds, mean))
 
 
 def training_table(ds: xr.Dataset) -> str:
@@ -169,6 +172,23 @@ def number(value: float, is_bound: bool = False, form: str = ".5f") -> str:
     if value == -math.inf:
         return "−inf"
     return ("≤" if is_bound else "") + f"{value:{form}}"
+
+
+def exponent_with_error(mean: xr.Dataset, rank: int) -> str:
+    """Return a mean exponent with its error, to the digits that the error leaves."""
+    value, error = float(mean["lyapunov_exponent"][rank]), float(mean["standard_error"][rank])
+    return "–" if math.isnan(value) else with_error(value, error, bool(upper_bounds(mean)[rank]))
+
+
+def with_error(value: float, error: float, is_bound: bool = False) -> str:
+    """Return a number with its error, to the digits that the error leaves."""
+    if value == -math.inf:
+        return "−∞"
+    sign = "≤ " if is_bound else ""
+    if not math.isfinite(error) or error == 0:
+        return f"{sign}{value:.4g}"
+    digits = min(12, max(0, 1 - math.floor(math.log10(error))))
+    return f"{sign}{value:.{digits}f} ± {error:.{digits}f}"
 
 
 def _mean_text(values: xr.DataArray) -> str:

@@ -1,4 +1,4 @@
-"""Spectra side by side, and in words."""
+"""Spectra side by side."""
 
 import json
 import os
@@ -48,34 +48,6 @@ def test_what_cannot_be_compared():
         lk.compare({})
     with pytest.raises(ValueError, match="expected compare's"):
         lk.plot_comparison(_diagonal(0.5))
-
-
-@pytest.mark.parametrize(
-    ("ds", "words"),
-    [
-        (
-            lambda: _diagonal(0.9, 0.5),
-            "All directions fade: λ₁ = -0.1054 nats per step; the slowest memory is 9.49 steps.",
-        ),
-        (
-            lambda: _diagonal(1.5, 1.2, 0.5),
-            "grow in 2 directions: λ₁ = 0.4055 nats per step, twice as large after 1.71 steps",
-        ),
-        (lambda: _diagonal(1.0, 0.5), "cannot be told from 0"),
-    ],
-)
-def test_one_sentence(ds, words):
-    assert words in lk.in_words(ds())
-
-
-def test_sentences_of_the_extremes():
-    ds = _diagonal(0.9, 0.5)
-    unknown = ds.assign(lyapunov_exponent=ds.lyapunov_exponent * np.nan)
-    assert "not known" in lk.in_words(unknown)
-    bounded = ds.assign(is_bound=ds.is_bound | True)
-    assert "only an upper bound" in lk.in_words(bounded)
-    with pytest.raises(ValueError, match="in_words got DataArray"):
-        lk.in_words(ds.lyapunov_exponent)
 
 
 def test_several_checkpoints_from_the_shell(tmp_path, run):

@@ -163,7 +163,8 @@ def test_table(few, many):
     table = lk.spectrum_table(few)
     assert f"{float(few.lyapunov_exponent[:, 0].mean()):.5f}" in table
     assert "nats/step" in table
-    assert f"{few.attrs['n_reorthonormalizations']} re-orthonormalisations" in table
+    assert "re-orthonormalisations" not in table
+    assert f"{few.attrs['n_reorthonormalizations']} re-orthonormalisations" in lk.spectrum_table(few, verbose=True)
     long = lk.spectrum_table(many)
     assert "…" in long
     assert f"{float(many.lyapunov_exponent[:, -1].mean()):.5f}" in long

@@ -85,3 +85,6 @@ Progress = Annotated[
     bool | None,
     typer.Option("--quiet", "-q", callback=lambda quiet: False if quiet else None, help="No progress bar."),
 ]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Say also how often perturbations were re-orthonormalised.")
+]

@@ -23,8 +23,8 @@ from lyapkit.cli.options import (
     Readout,
     Transient,
 )
-from lyapkit.cli.reading import learning_problem
-from lyapkit.cli.results import files_among, table_and_words
+from lyapkit.cli.reading import learning_problem, of_one_length
+from lyapkit.cli.results import files_among
 
 
 def report(
@@ -36,6 +36,10 @@ def report(
     ),
     n_transient: Transient = 0,
     n_eigenvalues: Annotated[int, typer.Option("-k", help="How many Hessian eigenvalues.")] = 10,
+    covariant: Annotated[
+        int | None,
+        typer.Option(help="Measure as many leading covariant vectors as well: the directions behind the exponents."),
+    ] = None,
     loss: LossName = "cross-entropy",
     module: ModuleHook = None,
     prefix: Prefix = None,
@@ -59,6 +63,10 @@ def report(
         system = lk.from_module(load_module(module, checkpoint, key))
     sequences = lk.read_inputs(inputs)
     measured = {"spectrum": lk.lyapunov_spectrum(system, sequences, n_transient=n_transient, progress=progress)}
+    if covariant is not None:
+        measured["covariant vectors"] = lk.covariant_vectors(
+            system, of_one_length(inputs), n_transient=n_transient or None, n_exponents=covariant, progress=progress
+        )
     if targets is not None:
         problem = learning_problem(
             checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity, key, ignore
@@ -67,4 +75,5 @@ def report(
         measured["curvature"] = lk.hessian_eigenvalues(*problem, n_eigenvalues, progress=progress)
     command = shlex.join(["lyapkit", *sys.argv[1:]])
     written = lk.report(measured, output, title=f"{checkpoint.name}: {system}", command=command)
-    print(table_and_words(measured["spectrum"]), "", *(f"wrote {path}" for path in written), sep="\n")
+    words = [lk.in_words(ds) for ds in measured.values()]
+    print(lk.spectrum_table(measured["spectrum"]), "", *words, *(f"wrote {path}" for path in written), sep="\n")

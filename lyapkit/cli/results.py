@@ -36,7 +36,7 @@ def finish(
     plot: Path | None,
     draw: Callable[[xr.Dataset], Axes],
 ) -> None:
-    """Write and draw what was asked for, then print it as text, even if a file cannot be written."""
+    """Write and draw what was asked for, then print it as a table and in words, even if a file cannot be written."""
     import lyapkit as lk
     from lyapkit.files.datasets import left_out
     from lyapkit.plots import save_figure
@@ -53,11 +53,4 @@ def finish(
             save_figure(ax, plot)
             done.append(f"drew {plot}")
     finally:
-        print(describe(ds), *done, sep="\n")
-
-
-def table_and_words(ds: xr.Dataset) -> str:
-    """Return a spectrum as a table, and what it means."""
-    import lyapkit as lk
-
-    return f"{lk.spectrum_table(ds)}\n\n{lk.in_words(ds)}"
+        print(describe(ds), "", lk.in_words(ds), *done, sep="\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,9 +29,10 @@ from lyapkit.cli.options import (
     Readout,
     Steps,
     Transient,
+    Verbose,
 )
 from lyapkit.cli.reading import loaded, name_among, named, of_one_length, refuse_with_module, steps_that_count
-from lyapkit.cli.results import check_paths, finish, table_and_words
+from lyapkit.cli.results import check_paths, finish
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -86,6 +88,7 @@ def spectrum(
     ] = None,
     max_size: MaxSize = "2GiB",
     progress: Progress = None,
+    verbose: Verbose = False,
 ) -> None:
     """Compute the Lyapunov spectrum of the recurrent network in each of CHECKPOINTS along --inputs, or without.
 
@@ -157,7 +160,7 @@ def spectrum(
             raise ValueError("--extend is for trajectories of one length")
         (system,) = systems.values()
         ds = lk.extend(lk.load(extend), system, sequences, n_steps=steps, device=device, progress=progress)
-        _finish_one(ds, output, plot)
+        _finish_one(ds, output, plot, verbose)
         return
     options["keep_state"] = keep_state
     spectra = {name: lk.lyapunov_spectrum(system, sequences, **options) for name, system in systems.items()}
@@ -165,13 +168,13 @@ def spectrum(
         finish(lk.compare(spectra), lk.comparison_table, output, plot, lk.plot_comparison)
     else:
         (ds,) = spectra.values()
-        _finish_one(ds, output, plot)
+        _finish_one(ds, output, plot, verbose)
 
 
-def _finish_one(ds: xr.Dataset, output: Path | None, plot: Path | None) -> None:
+def _finish_one(ds: xr.Dataset, output: Path | None, plot: Path | None, verbose: bool) -> None:
     import lyapkit as lk
 
-    finish(ds, table_and_words, output, plot, lk.plot_spectrum)
+    finish(ds, partial(lk.spectrum_table, verbose=verbose), output, plot, lk.plot_spectrum)
     if "interrupted" in ds.attrs:
         raise typer.Exit(130)
 
@@ -255,4 +258,4 @@ def validate(
     if not isinstance(system, lk.WCRNN):
         raise ValueError(f"{checkpoint} holds a network without a residual, {system}: only a WCRNN can be validated")
     ds = lk.validate_weak_coupling(system, of_one_length(inputs), n_transient=n_transient, progress=progress)
-    finish(ds, lambda ds: f"{lk.spectrum_table(ds)}\n\n{ds.attrs['verdict']}", output, plot, lk.plot_weak_coupling)
+    finish(ds, lk.spectrum_table, output, plot, lk.plot_weak_coupling)
