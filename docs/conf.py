@@ -5,7 +5,8 @@ from sphinx_gallery.sorting import FileNameSortKey
 import lyapkit
 
 project = "lyapkit"
-author = "the authors of lyapkit"
+author = "the lyapkit developers"
+copyright = "2026, the lyapkit developers"
 release = version = lyapkit.__version__
 
 extensions = [
@@ -33,6 +34,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "gallery",
     "within_subsection_order": FileNameSortKey,
     "abort_on_example_error": True,
+    "capture_repr": (),  # what is printed is shown, not the last expression
     "download_all_examples": False,
     "show_memory": False,
     "show_signature": False,
@@ -42,3 +44,5 @@ sphinx_gallery_conf = {
 html_theme = "furo"
 html_title = f"lyapkit {version}"
 html_copy_source = False
+html_static_path = ["static"]
+html_css_files = ["lyapkit.css"]

@@ -129,7 +129,7 @@ def sweep(
     is_classical = getattr(build, "__module__", "").startswith(f"{classical.__name__}.")
     ds = ds.transpose(*values, ...).assign_attrs(
         provenance(parameters={name: len(entries) for name, entries in values.items()}, **settings)
-        | {"system": build.__name__ if is_classical else _name(build), "swept": list(values)}
+        | {"system": build.__name__ if is_classical else _name(build).removeprefix("__main__."), "swept": list(values)}
     )
     _report(ds, list(values))
     return ds

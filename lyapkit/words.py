@@ -88,7 +88,7 @@ def _of_comparison(ds: xr.Dataset) -> str:
 
     def shown(place: int) -> str:
         bound = bool(known["is_bound"].values[place])
-        return f"{known['model'].values[place]}, λ₁ = {with_error(exponents[place], errors[place], bound)}"
+        return f"{known['model'].values[place]} (λ₁ = {with_error(exponents[place], errors[place], bound)})"
 
     both = (
         f"Perturbations last longest in {shown(first)}, and shortest in {shown(last)} nats per {ds.attrs['time_unit']}"

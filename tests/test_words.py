@@ -46,12 +46,12 @@ def test_sentences_of_the_extremes():
 def test_comparisons():
     spectra = {"slow": _diagonal(0.9, 0.2), "fast": _diagonal(0.1), "between": _diagonal(0.5)}
     words = lk.in_words(lk.compare(spectra))
-    expected = "Perturbations last longest in slow, λ₁ = -0.1054, and shortest in fast, λ₁ = -2.303 nats per step."
+    expected = "Perturbations last longest in slow (λ₁ = -0.1054) and shortest in fast (λ₁ = -2.303), in nats per step."
     assert words == expected
     alike = lk.compare({"a": _diagonal(0.5), "b": _diagonal(0.5)})
     alike["lyapunov_exponent"] = alike.lyapunov_exponent + np.array([[0.0], [0.1]])
     alike["standard_error"] = alike.standard_error.fillna(0.0) + 0.06
-    assert lk.in_words(alike).startswith("Perturbations last longest in b, λ₁ = -0.593 ± 0.060, and shortest in a")
+    assert lk.in_words(alike).startswith("Perturbations last longest in b (λ₁ = -0.593 ± 0.060) and shortest in a (")
     assert lk.in_words(alike).endswith("; the two cannot be told apart.")
     alike["lyapunov_exponent"] = alike.lyapunov_exponent + np.array([[np.nan], [0.0]])
     assert lk.in_words(alike) == "Of b alone the largest exponent is known."

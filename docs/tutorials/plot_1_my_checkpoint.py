@@ -30,10 +30,15 @@ ds = lk.lyapunov_spectrum(checkpoint, inputs, n_transient=40)
 print(lk.spectrum_table(ds))
 
 # %%
+# What that says, in words:
+
+print(lk.in_words(ds))
+
+# %%
 # Exponents are in nats per step: a perturbation in direction i grows by exp(exponent) in a step. The second half
 # of the spectrum belongs to what is forgotten at once.
 
-fig, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
+fig, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
 lk.plot_spectrum(ds, ax=left)
 lk.plot_convergence(ds, ax=right)
 

@@ -23,6 +23,8 @@ networks = {
 spectra = {name: lk.lyapunov_spectrum(network, inputs, n_transient=40) for name, network in networks.items()}
 together = lk.compare(spectra)
 print(lk.comparison_table(together))
+print()
+print(lk.in_words(together))
 lk.plot_comparison(together)
 
 # %%

@@ -6,7 +6,6 @@ Any function from a state to the next is a system. Here the delayed logistic map
 closed curve and then to chaos as its parameter grows.
 """
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
@@ -25,6 +24,7 @@ def delayed_logistic(a):
 
 ds = lk.lyapunov_spectrum(delayed_logistic(2.27), n_steps=2000, n_transient=500)
 print(lk.spectrum_table(ds))
+print(lk.in_words(ds))
 
 # %%
 # The function was differentiated automatically, and the derivative compared with differences before it was used.
@@ -39,25 +39,19 @@ print(ds.attrs["computed_by"])
 # How the exponents change with the parameter
 # -------------------------------------------
 
-values = np.linspace(1.8, 2.27, 12)
-exponents = []
-for a in values:
-    spectrum = lk.lyapunov_spectrum(delayed_logistic(a), n_steps=300, n_transient=300)
-    exponents.append(spectrum.lyapunov_exponent.values[0])
-fig, ax = plt.subplots(figsize=(7, 4))
-ax.plot(values, exponents, ".-", label=["first", "second"])
-ax.axhline(0, color="0.6", linewidth=0.8)
-ax.axvline(2, color="0.6", linewidth=0.8, linestyle=":")
-ax.set(xlabel="parameter a", ylabel="Lyapunov exponent (nats per step)")
-ax.legend()
+sweep = lk.sweep(delayed_logistic, {"a": np.linspace(1.8, 2.27, 95)}, n_steps=3000)
+lk.plot_sweep(sweep)
+print(lk.in_words(sweep))
 
 # %%
-# Below a = 2 both exponents are equal: the fixed point is a focus, and each is half the log of the determinant of its
-# Jacobian, log(a − 1)/2, up to what 300 steps allow. Above, the first is 0 as long as the orbit lies on a closed
-# curve.
+# Above, where the orbit goes; below, the exponents. Up to a = 2 both are equal: the fixed point is a focus, and each is
+# half the log of the determinant of its Jacobian, log(a − 1)/2, up to what 3000 steps allow. Above, the first is 0 as
+# long as the orbit lies on a closed curve.
 
-expected = np.log(values[values < 1.95] - 1) / 2
-print("largest difference from the closed form:", np.abs(np.array(exponents)[values < 1.95] - expected[:, None]).max())
+a = sweep.a.values
+exponents = sweep.lyapunov_exponent.isel(trajectory=0).values[a < 1.95]
+expected = np.log(a[a < 1.95] - 1)[:, None] / 2
+print(f"largest difference from the closed form: {np.abs(exponents - expected).max():.1e} nats per step")
 
 # %%
 # Differential equations
