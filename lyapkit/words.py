@@ -90,9 +90,8 @@ def _of_comparison(ds: xr.Dataset) -> str:
         bound = bool(known["is_bound"].values[place])
         return f"{known['model'].values[place]} (λ₁ = {with_error(exponents[place], errors[place], bound)})"
 
-    both = (
-        f"Perturbations last longest in {shown(first)}, and shortest in {shown(last)} nats per {ds.attrs['time_unit']}"
-    )
+    unit = ds.attrs["time_unit"]
+    both = f"Perturbations last longest in {shown(first)} and shortest in {shown(last)}, in nats per {unit}"
     if exponents[first] - exponents[last] <= CLEAR * math.hypot(errors[first], errors[last]):
         return f"{both}; the two cannot be told apart."
     return f"{both}."
