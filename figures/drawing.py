@@ -2,7 +2,7 @@
 
 A script has `SOURCES`, the datasets it reads, and ``make(datasets) -> Figure``. What is missing is named with the
 command that computes it, and left blank; a dataset that is not what it should be is refused. Trainings are those of
-the scale quick; `--scale paper` draws those of the other scale.
+the largest scale at which there are as many as at the scale quick; `--scale` draws those of another.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from matplotlib.figure import Figure
 
 import lyapkit as lk
 from lyapkit.plots import save_figure
+from lyapkit.plots.training import swept_parameter
 
 ROOT = Path(__file__).resolve().parent.parent
 STYLE = Path(__file__).with_name("paper.mplstyle")
 OUTPUT = ROOT / "figures" / "output"
 TWO_COLUMNS = 7.2  # inches
+SCALES = ("paper", "full-length", "quick")  # of trainings, the most wanted first
 Datasets = Mapping[str, xr.Dataset]
 
 
@@ -52,6 +54,12 @@ class Source:
     cost: str
     needs: tuple[str, ...]
 
+    @property
+    def family(self) -> str:
+        """Return the task that is trained, whatever its length; "" if this is no training."""
+        folder, _, name = self.path.rpartition("/")
+        return name.partition("_")[0].rstrip("0123456789") if folder.startswith("expressivity/") else ""
+
     def at(self, scale: str) -> Source:
         """Return the source of the same trainings at another scale; what is not trained has only one."""
         path = self.path.replace("/quick/", f"/{scale}/")
@@ -66,6 +74,41 @@ def sweep(task: str, name: str, cost: str, *needs: str) -> Source:
     dim = name.partition("-")[0]
     path = f"expressivity/quick/{task}_{name}.nc"
     return Source(path, command, cost, ("test_score", "best_score", dim, "network", "iteration", *needs))
+
+
+def at_best(sources: Mapping[str, Source], folder: Path) -> dict[str, Source]:
+    """Return sources at the largest scale at which there are all trainings that there are at the scale quick.
+
+    All sweeps of one task, whatever its length, are of one scale: nothing is compared across scales.
+    """
+    best = dict(sources)
+    if folder.is_file():
+        return best
+    for family in {source.family for source in sources.values()} - {""}:
+        of_family = {name: source for name, source in sources.items() if source.family == family}
+        for scale in SCALES[:-1]:
+            larger = {name: source.at(scale) for name, source in of_family.items()}
+            if all(_covers(folder / larger[name].path, folder / of_family[name].path) for name in larger):
+                best |= larger
+                break
+    return best
+
+
+def _covers(larger: Path, smaller: Path) -> bool:
+    """Return whether one sweep has as many trained networks as another at each of its values, and is there at all."""
+    if larger == smaller or not larger.is_file():
+        return False
+    if not smaller.is_file():
+        return True
+    with xr.open_dataset(larger) as large, xr.open_dataset(smaller) as small:
+        dim = swept_parameter(small)
+        trained = [ds["best_score"].notnull().sum("network").to_series() for ds in (small, large)]
+        return dim == swept_parameter(large) and bool((trained[1].reindex(trained[0].index) >= trained[0]).all())
+
+
+def chosen(sources: Mapping[str, Source], folder: Path) -> dict[str, xr.Dataset]:
+    """Return those datasets that are there, trainings at the scale that `at_best` chooses."""
+    return read(at_best(sources, folder), folder)[0]
 
 
 def read(sources: Mapping[str, Source], folder: Path) -> tuple[dict[str, xr.Dataset], list[str]]:
@@ -118,13 +161,14 @@ def asked_for(sources: Mapping[str, Source], about: str) -> tuple[dict[str, Sour
         "--data", type=Path, default=ROOT / "data", help="folder (or the one file) to read; default: data/"
     )
     parser.add_argument("--output", type=Path, default=OUTPUT, help="folder; default: figures/output")
-    parser.add_argument("--scale", choices=["quick", "paper"], default="quick", help="of trainings; default: quick")
+    parser.add_argument("--scale", choices=SCALES, help="of trainings; default: the largest that is there")
     parser.add_argument("--recompute", action="store_true", help="run what computes the data first")
     options = parser.parse_args()
-    sources = {name: source.at(options.scale) for name, source in sources.items()}
+    if options.scale is not None:
+        sources = {name: source.at(options.scale) for name, source in sources.items()}
     if options.recompute:
         recompute(sources.values())
-    return sources, options
+    return sources if options.scale else at_best(sources, options.data), options
 
 
 def run(

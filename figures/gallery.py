@@ -28,7 +28,7 @@ import matplotlib.pyplot as plt
 
 from figures import summary
 from figures.claims import CLAIMS, NOT_SEEN, NOT_YET, SEEN, SOURCES, UNDECIDED, WAITING
-from figures.drawing import OUTPUT, ROOT, Source, read, recompute
+from figures.drawing import OUTPUT, ROOT, Source, at_best, recompute
 from lyapkit.files.writing import replacing
 
 FIGURES = {  # script to what it shows
@@ -74,7 +74,7 @@ def figure_section(name: str, title: str, output: Path, data: Path) -> list[str]
     elif (output / f"{name}.md").is_file():
         lines += [(output / f"{name}.md").read_text().strip(), ""]
     lines += [*caption(name), f"`python figures/{name}.py`"]
-    if sources := sources_of(name):
+    if sources := at_best(dict(enumerate(sources_of(name))), data).values():
         lines += ["", "| data | made by | cost on two CPU cores |", "|---|---|---|"]
         for source in sources:
             there = "" if (data / source.path).is_file() else " (not computed yet)"
@@ -93,12 +93,11 @@ def caption(name: str) -> list[str]:
 
 def claims_section(data: Path) -> tuple[list[str], list[str]]:
     """Return how many claims have which verdict, with a line for each, and the evidence for each."""
-    datasets, _ = read(SOURCES, data)
     judged = []
     for claim in CLAIMS:
         mark, place = claim.ask.__name__.replace("_", "-"), f" (`{claim.ask.__module__}.{claim.ask.__name__}`)"
         judged.append(
-            (claim, *claim.verdict(datasets), mark, place + ": " + " ".join((claim.ask.__doc__ or "").split()))
+            (claim, *claim.verdict(claim.data(data)), mark, place + ": " + " ".join((claim.ask.__doc__ or "").split()))
         )
     for number, claim in enumerate(WAITING, 1):
         judged.append(
@@ -181,7 +180,7 @@ def main() -> None:
         temporary.write_text(page(OUTPUT, ROOT / "data"))
     paper = ROOT / "docs" / "paper.md"
     with replacing(paper) as temporary:
-        temporary.write_text(summary.inserted(paper.read_text(), read(summary.SOURCES, ROOT / "data")[0]))
+        temporary.write_text(summary.inserted(paper.read_text(), summary.data(ROOT / "data")))
     print(f"wrote {path.relative_to(ROOT)}, and sentences with numbers into {paper.relative_to(ROOT)}")
 
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from figures import claims, memory
-from figures.drawing import Datasets, Source
+from figures.drawing import Datasets, Source, chosen
 from figures.panels import characteristic_frequency, is_learnt, mean_best_score, networks, task_name
 from figures.table2 import NAMES
 from lyapkit.plots.training import deviation, until_minimal_performance
@@ -209,6 +210,7 @@ PARTS: dict[str, tuple[Sentence, ...]] = {
     ),
 }
 
+Data = Callable[[tuple[str, ...]], Datasets]  # of names of datasets, those that are there
 SOURCES = {
     name: (claims.SOURCES | OWN_SOURCES)[name]
     for sentences in PARTS.values()
@@ -217,17 +219,22 @@ SOURCES = {
 }
 
 
-def block(part: str, datasets: Datasets) -> str:
+def data(folder: Path) -> Data:
+    """Return what gives each sentence its datasets of a folder, as far as they are there."""
+    return lambda needs: chosen({name: SOURCES[name] for name in needs}, folder)
+
+
+def block(part: str, data: Data) -> str:
     """Return the sentences of a part whose data are there, as a Markdown list between the marks."""
     lines = [
         textwrap.fill(sentence(*(datasets[name] for name in needs)), 118, initial_indent="- ", subsequent_indent="  ")
         for sentence, needs in PARTS[part]
-        if all(name in datasets for name in needs)
+        if len(datasets := data(needs)) == len(needs)
     ]
     return "\n".join([BEGIN.format(part), *lines, END.format(part)])
 
 
-def inserted(text: str, datasets: Datasets) -> str:
+def inserted(text: str, data: Data) -> str:
     """Return a text with what is between the marks of each part replaced by its sentences.
 
     Raises
@@ -239,5 +246,5 @@ def inserted(text: str, datasets: Datasets) -> str:
         begin, end = BEGIN.format(part), END.format(part)
         if text.count(begin) != 1 or text.count(end) != 1:
             raise ValueError(f"the text must have the marks {begin} and {end}, once each")
-        text = text[: text.index(begin)] + block(part, datasets) + text[text.index(end) + len(end) :]
+        text = text[: text.index(begin)] + block(part, data) + text[text.index(end) + len(end) :]
     return text

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from figures import fig2, hessians
 from figures.claims.statistics import MIN_NETWORKS, Effect
-from figures.drawing import Datasets, Source, sweep
+from figures.drawing import Datasets, Source, chosen, sweep
 
 SEEN, NOT_SEEN, UNDECIDED, NOT_YET = "seen", "not seen", "undecided", "not yet at this scale"
 LEVEL, LEVEL_OF_SEVERAL = 0.025, 0.05  # of p-values; where several independent data must agree
@@ -64,6 +65,10 @@ class Claim:
     ask: Callable[..., Verdict]
     shuffled: Shuffle
     synthetic: Callable[[np.random.Generator], Data]
+
+    def data(self, folder: Path) -> dict[str, xr.Dataset]:
+        """Return those datasets of a folder that are asked, trainings at the largest scale that is there."""
+        return chosen({name: SOURCES[name] for name in self.needs}, folder)
 
     def verdict(self, datasets: Datasets) -> Verdict:
         """Return verdict and evidence; that data are missing, if they are."""

@@ -10,15 +10,15 @@ import scipy.stats
 import xarray as xr
 from scripts import ROOT
 
-from figures import claims, drawing
+from figures import claims
 from figures.claims import statistics, sweeps, synthetic
 
 every_claim = pytest.mark.parametrize("claim", claims.CLAIMS, ids=lambda claim: claim.ask.__name__)
 
 
 @functools.cache
-def _committed():
-    return drawing.read(claims.SOURCES, ROOT / "data")[0]
+def _committed(claim):
+    return claim.data(ROOT / "data")
 
 
 def _share_seen(claim, given):
@@ -37,9 +37,10 @@ def _made_up(claim, n):
 
 def _own(claim, like):
     """Return the committed data of a claim, with the variables that it asks alone, or none if they are not there."""
-    if any(name not in _committed() for name in claim.needs):
+    committed = _committed(claim)
+    if any(name not in committed for name in claim.needs):
         return []
-    return [tuple(_committed()[name][list(made.data_vars)] for name, made in zip(claim.needs, like, strict=True))]
+    return [tuple(committed[name][list(made.data_vars)] for name, made in zip(claim.needs, like, strict=True))]
 
 
 @every_claim
@@ -57,7 +58,7 @@ def test_shares_of_seen(claim):
     assert _share_seen(claim, _shuffled(claim, made_up, 5)) <= 0.05
     for own in _own(claim, made_up[0]):
         assert _share_seen(claim, _shuffled(claim, [own], 200)) <= 0.05
-        assert claim.ask(*own) == claim.verdict(_committed())  # nothing else is asked
+        assert claim.ask(*own) == claim.verdict(_committed(claim))  # nothing else is asked
 
 
 def test_claims_without_data_say_their_criterion_and_what_is_missing():
@@ -83,7 +84,7 @@ def test_a_claim_says_its_criterion_and_what_is_missing(claim):
     assert claim.needs
     verdict, evidence = claim.verdict({})
     assert (verdict, evidence.startswith("missing: ")) == (claims.NOT_YET, True)
-    found, evidence = claim.verdict(_committed())
+    found, evidence = claim.verdict(_committed(claim))
     assert found in (claims.SEEN, claims.NOT_SEEN, claims.UNDECIDED, claims.NOT_YET)
     assert evidence
     assert "nan" not in evidence

@@ -9,7 +9,7 @@ from scripts import ROOT
 
 import lyapkit as lk
 from analyses import grid
-from figures import claims, drawing, gallery, summary
+from figures import claims, gallery, summary
 
 
 def _sweep_of(dim, best, reached=None, task="smnist/2", falls=None):
@@ -30,12 +30,13 @@ def _sweep_of(dim, best, reached=None, task="smnist/2", falls=None):
 
 
 def test_the_page_says_what_the_data_say():
-    datasets, _ = drawing.read(summary.SOURCES, ROOT / "data")
+    data = summary.data(ROOT / "data")
     text = (ROOT / "docs" / "paper.md").read_text()
-    assert summary.inserted(text, datasets) == text, "run `python figures/gallery.py`"
-    assert summary.block("trainings", {}).splitlines() == [m.format("trainings") for m in (summary.BEGIN, summary.END)]
+    assert summary.inserted(text, data) == text, "run `python figures/gallery.py`"
+    marks = [mark.format("trainings") for mark in (summary.BEGIN, summary.END)]
+    assert summary.block("trainings", lambda needs: {}).splitlines() == marks
     with pytest.raises(ValueError, match="marks"):
-        summary.inserted("no marks", datasets)
+        summary.inserted("no marks", data)
 
 
 def test_sentences_are_of_the_data():

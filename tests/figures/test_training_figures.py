@@ -367,6 +367,36 @@ def test_the_other_scale(radius, tmp_path, monkeypatch, capsys):
     assert fig4.SOURCES["power"].at("paper") == fig4.SOURCES["power"]
 
 
+def test_trainings_of_the_largest_scale_that_has_as_many(radius, tmp_path):
+    """All sweeps of a task, of whatever length, are of one scale."""
+
+    def keep(scale, name, ds):
+        (tmp_path / "expressivity" / scale).mkdir(parents=True, exist_ok=True)
+        lk.save(ds.assign_attrs(scale=scale), tmp_path / "expressivity" / scale / f"{name}.nc")
+
+    def scales_of(*names):
+        sources = {name: drawing.sweep(*name.split("_"), "") for name in names}
+        return {name: ds.attrs["scale"] for name, ds in drawing.chosen(sources, tmp_path).items()}
+
+    whole = radius["psmnist"]
+    keep("quick", "add100_radius", whole)
+    keep("paper", "add100_radius", whole.isel(radius=slice(1, None)))
+    assert scales_of("add100_radius") == {"add100_radius": "quick"}  # a radius is missing
+    keep("paper", "add100_radius", whole.where(whole.radius > whole.radius[0]))
+    assert scales_of("add100_radius") == {"add100_radius": "quick"}  # it is there, but not trained
+    keep("paper", "add100_radius", whole)
+    keep("full-length", "add100_radius", whole)
+    assert scales_of("add100_radius") == {"add100_radius": "paper"}
+    keep("quick", "add50_radius", whole)
+    keep("quick", "smnist_radius", whole)
+    assert scales_of("add100_radius", "smnist_radius") == {"add100_radius": "paper", "smnist_radius": "quick"}
+    assert scales_of("add50_radius", "add100_radius") == {"add50_radius": "quick", "add100_radius": "quick"}
+    keep("paper", "add50_radius", whole)
+    assert scales_of("add50_radius", "add100_radius") == {"add50_radius": "paper", "add100_radius": "paper"}
+    keep("paper", "psmnist_radius", whole)
+    assert scales_of("psmnist_radius", "smnist_radius") == {"psmnist_radius": "paper", "smnist_radius": "quick"}
+
+
 def test_recompute_runs_each_command_once(radius, tmp_path, monkeypatch, capsys):
     commands = []
 
