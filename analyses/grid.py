@@ -32,7 +32,7 @@ ORDER = (  # sweep and task, the most wanted first
     *((sweep, "smnist") for sweep in ("radius-clipped", "spread-critical", "residual-a", "residual-b")),
     *(("architecture", name) for name in ("smnist", "psmnist", "add100", "scifar10")),
     ("radius", "scifar10"),
-    ("radius-slower", "smnist"),
+    *(("radius-slower", name) for name in ("smnist", "psmnist")),
     *(("radius-short", name) for name in ("smnist", "psmnist")),
     ("residual", "add200"),
     *((f"spread-{kind}", "smnist") for kind in "ab"),
