@@ -127,8 +127,9 @@ def text() -> str:
 
 def main(path: Path = ROOT / "docs" / "trainings.md") -> None:
     """Write the page."""
+    written = text()
     with replacing(path) as temporary:
-        temporary.write_text(text())
+        temporary.write_text(written)
 
 
 if __name__ == "__main__":

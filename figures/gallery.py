@@ -175,13 +175,15 @@ def main() -> None:
     if options.draw or options.recompute:
         for line in draw_all((*FIGURES, *TABLES)):
             print(line, flush=True)
-    path = ROOT / "figures" / "README.md"
-    with replacing(path) as temporary:
-        temporary.write_text(page(OUTPUT, ROOT / "data"))
-    paper = ROOT / "docs" / "paper.md"
-    with replacing(paper) as temporary:
-        temporary.write_text(summary.inserted(paper.read_text(), summary.data(ROOT / "data")))
-    print(f"wrote {path.relative_to(ROOT)}, and sentences with numbers into {paper.relative_to(ROOT)}")
+    gallery, paper = ROOT / "figures" / "README.md", ROOT / "docs" / "paper.md"
+    written = {
+        gallery: page(OUTPUT, ROOT / "data"),
+        paper: summary.inserted(paper.read_text(), summary.data(ROOT / "data")),
+    }
+    for path, text in written.items():
+        with replacing(path) as temporary:
+            temporary.write_text(text)
+    print(f"wrote {gallery.relative_to(ROOT)}, and sentences with numbers into {paper.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":
