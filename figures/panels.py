@@ -107,7 +107,10 @@ def label_ends(ax: Axes, ends: list[tuple[float, float, str, str]], before: str 
     places = np.array(shares)[order]
     for index in range(1, len(places)):
         places[index] = max(places[index], places[index - 1] + apart)
-    places -= max(0.0, places[-1] - 0.96) if len(places) * apart < 1 else 0.0
+    if len(places) * apart < 1:  # there is room for all of them in the panel: those that lie too high make way
+        places[-1] = min(places[-1], 0.96)
+        for index in range(len(places) - 2, -1, -1):
+            places[index] = min(places[index], places[index + 1] - apart)
     for place, index in zip(places, order, strict=True):
         _, _, label, colour = ends[index]
         text = f"{before}{label}" if index == order[-1] else label
@@ -176,9 +179,18 @@ def mean_and_deviation(values: xr.DataArray, digits: int = 3, factor: float = 1.
     return f"{float(known.mean()):.{digits}f}{spread} ({len(known)})"
 
 
+def measured(ds: xr.Dataset, name: str) -> xr.DataArray:
+    """Return a variable of those networks and swept values that were measured at checkpoints."""
+    return ds[name].dropna("network", how="all").dropna(swept_parameter(ds), how="all")
+
+
 def over_checkpoints(ax: Axes, values: xr.DataArray, ylabel: str) -> None:
-    """Draw a number per checkpoint against the training iteration, one colour per swept value."""
-    (dim,) = (dim for dim in values.dims if dim != "checkpoint")
+    """Draw a number per checkpoint against the training iteration, one colour per swept value: networks and median."""
+    (dim,) = (dim for dim in values.dims if dim not in ("checkpoint", "network"))
+    values = values.transpose(dim, "checkpoint", "network")
     for value, colour in zip(values[dim].values, colours(values[dim].values, dim), strict=True):
-        ax.plot(values["checkpoint"], values.sel({dim: value}), "o-", color=colour, label=f"{value:.4g}")
+        one = values.sel({dim: value})
+        if one.sizes["network"] > 1:
+            ax.plot(one["checkpoint"], one, color=colour, alpha=0.4, linewidth=0.6)
+        ax.plot(one["checkpoint"], one.median("network"), "o-", color=colour, label=f"{value:.4g}")
     ax.set(xlabel="training iteration", ylabel=ylabel)

@@ -57,7 +57,8 @@ def _sweep(dim, values, *, n_steps=196, task="smnist/2", score="accuracy", seed=
     if measured:
         dims = (dim, "network", "checkpoint")
         some = np.full((*shape, 2), np.nan)
-        some[:, 0] = rng.uniform(0.1, 2, (len(values), 2))
+        some[:] = rng.uniform(0.1, 2, (len(values), 2, 2))
+        some[0, 1] = np.nan
         exponents = rng.normal(size=(*shape, 2, 3))
         ds = ds.assign_coords(checkpoint=("checkpoint", [0, 40]))
         ds["hessian_eigenvalue"] = ((*dims, "eigenvalue"), np.stack([some, -some / 2], axis=-1))
@@ -113,9 +114,12 @@ def test_figure_3(radius):
         assert any(list(line.get_xdata()) == [1.0, 1.0] for line in best.lines)
     assert "sMNIST, T = 196" in axes[0].get_title(loc="left")
     assert "ADD100" in axes[2].get_title(loc="left")
-    leading = np.abs(radius["smnist"].hessian_eigenvalue).max("eigenvalue").sel(network=0)
+    leading = np.abs(radius["smnist"].hessian_eigenvalue).max("eigenvalue")
     for value in RADII:
-        _line(axes[9], leading.sel(radius=value))
+        line = _line(axes[9], leading.sel(radius=value).median("network"))
+        assert line.get_label() == f"{value:.4g}"
+    _line(axes[9], leading.sel(radius=1.0, network=1))
+    _line(axes[9], leading.sel(radius=0.95, network=0))
     text = fig3.numbers(radius)
     assert f"| smnist | 0.95 | {float(radius['smnist'].best_score[0].mean()):.3f}" in text
     assert "(1 never)" in text
@@ -149,11 +153,11 @@ def test_what_is_missing_is_said(radius, tmp_path, capsys, monkeypatch):
     folder = tmp_path / "expressivity" / "quick"
     folder.mkdir(parents=True)
     lk.save(radius["psmnist"].assign_attrs(n_cells=5, n_cells_wanted=6), folder / "psmnist_radius.nc")
-    lk.save(radius["smnist"].drop_vars("hessian_eigenvalue"), folder / "smnist_radius.nc")  # an older version
+    lk.save(radius["smnist"].drop_vars("hessian_eigenvalue"), folder / "smnist_radius-slower.nc")  # an older version
     datasets, missing = drawing.read(fig3.SOURCES, tmp_path)
     assert list(datasets) == ["psmnist"]
     text = "\n".join(missing)
-    assert "smnist_radius.nc is of another experiment or an older version, it lacks hessian_eigenvalue" in text
+    assert "smnist_radius-slower.nc is of another experiment or an older version, it lacks hessian_eigenvalue" in text
     assert "add100_radius.nc is not computed yet: python analyses/expressivity.py --scale quick --task add100" in text
     assert "5 of 6 cells" in text
     axes = _axes(fig3.make(datasets))
@@ -161,7 +165,9 @@ def test_what_is_missing_is_said(radius, tmp_path, capsys, monkeypatch):
     assert "not computed yet" in axes[9].texts[0].get_text()
     _line(axes[4], radius["psmnist"].best_score.median("network"))
     monkeypatch.setattr("sys.argv", ["fig3.py", "--data", str(tmp_path / "empty")])
-    with pytest.raises(SystemExit, match=r"fig3: nothing to draw in .*: expressivity/quick/smnist_radius.nc is not"):
+    with pytest.raises(
+        SystemExit, match=r"fig3: nothing to draw in .*: expressivity/quick/smnist_radius-slower.nc is not"
+    ):
         drawing.run("fig3", fig3.SOURCES, fig3.make, fig3.__doc__)
     for _ in range(2):  # the same data give the same bytes
         monkeypatch.setattr("sys.argv", ["fig3.py", "--data", str(tmp_path), "--output", str(tmp_path / "out")])
@@ -254,9 +260,10 @@ def test_figure_6():
 def test_figure_s1(radius):
     left, right = _axes(figS1.make({"smnist": radius["smnist"]}))[:2]
     for value in RADII:
-        one = radius["smnist"].sel(radius=value, network=0)
-        _line(left, one.lyapunov_exponent.mean("exponent"))
-        _line(right, one.lyapunov_exponent.mean("exponent") - np.log(value))
+        one = radius["smnist"].sel(radius=value).lyapunov_exponent
+        _line(left, one.mean(["network", "exponent"]))
+        _line(right, one.mean("exponent").median("network") - np.log(value))
+        _line(right, one.mean("exponent").sel(network=0) - np.log(value))
         assert any(np.allclose(line.get_ydata(), np.log(value)) for line in left.lines)
     assert f"| 1 | {0:+.4f} |" in figS1.numbers(radius)
 
@@ -265,9 +272,10 @@ def test_figure_s2(radius):
     figure = figS2
     largest, fifth = _axes(figure.make({"smnist": radius["smnist"]}))[:2]
     for value in RADII:
-        one = np.abs(radius["smnist"].hessian_eigenvalue.sel(radius=value, network=0))
-        _line(largest, one.max("eigenvalue"))
-        _line(fifth, one.min("eigenvalue"))  # of two
+        one = np.abs(radius["smnist"].hessian_eigenvalue.sel(radius=value))
+        _line(largest, one.max("eigenvalue").median("network"))
+        _line(largest, one.max("eigenvalue").sel(network=0))
+        _line(fifth, one.min("eigenvalue").median("network"))  # of two
     assert "| 0.95 |" in figure.numbers({"smnist": radius["smnist"]})
     assert "not computed yet" in _axes(figure.make({}))[0].texts[0].get_text()
 
@@ -362,7 +370,7 @@ def test_the_other_scale(radius, tmp_path, monkeypatch, capsys):
     drawing.run("fig3", fig3.SOURCES, fig3.make, fig3.__doc__, fig3.numbers)
     printed = capsys.readouterr().out
     assert "from expressivity/paper/psmnist_radius.nc (scale: paper)" in printed
-    assert "smnist_radius.nc is not computed yet: python analyses/expressivity.py --scale paper" in printed
+    assert "smnist_radius-slower.nc is not computed yet: python analyses/expressivity.py --scale paper" in printed
     assert "quick" not in printed
     assert fig4.SOURCES["power"].at("paper") == fig4.SOURCES["power"]
 
