@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -81,6 +81,12 @@ def as_array(given: object, what: str = "inputs") -> np.ndarray:
     return (tensor.float() if tensor.is_floating_point() and tensor.dtype.itemsize < 4 else tensor).numpy()
 
 
+@overload
+def checked_inputs(inputs: Array, system: System, n_steps: int | None = None, *, trajectory: int = 0) -> np.ndarray: ...
+@overload
+def checked_inputs(
+    inputs: Array | None, system: System, n_steps: int | None = None, *, trajectory: int = 0
+) -> np.ndarray | None: ...
 def checked_inputs(
     inputs: Array | None, system: System, n_steps: int | None = None, *, trajectory: int = 0
 ) -> np.ndarray | None:
@@ -214,7 +220,7 @@ def as_sequences(images: Array, order: Literal["rows", "pixels"]) -> np.ndarray:
     return values.reshape((n, height, width * channels) if order == "rows" else (n, height * width, channels))
 
 
-def warn_of_doubtful_inputs(values: np.ndarray, given: Array, system: System, stacklevel: int) -> None:
+def warn_of_doubtful_inputs(values: np.ndarray, given: object, system: System, stacklevel: int) -> None:
     """Warn of inputs that may be meant in another way than they are taken, and say how they are taken.
 
     Parameters

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -178,17 +178,17 @@ def lyapunov_spectrum(
         keep_state=keep_state,
         progress=progress,
     )
-    sequences, lengths = checked_lengths(inputs, lengths, n_transient)
+    given, lengths = checked_lengths(inputs, lengths, n_transient)
     if lengths is not None:
         if keep_state:
             raise ValueError("keep_state= is for trajectories of one length: only these can be extended")
         if n_steps is not None:
             raise ValueError("give n_steps= or lengths=, not both: lengths say how many steps each trajectory has")
-        values = [checked_inputs(row[None], system, trajectory=index)[0] for index, row in enumerate(sequences)]
+        values = [checked_inputs(row[None], system, trajectory=index)[0] for index, row in enumerate(given)]
         warn_of_doubtful_inputs(np.concatenate(values)[None], inputs, system, stacklevel=2)
         state = start_states(system, values, initial_state, n_trajectories, torch.Generator().manual_seed(seed))
         return by_length(measured, values, state)
-    values = checked_inputs(inputs, system, None if n_steps is None else n_transient + n_steps)
+    values = checked_inputs(given, system, None if n_steps is None else n_transient + n_steps)
     if values is not None and inputs is not None and np.ndim(inputs) > 1:
         warn_of_doubtful_inputs(values, inputs, system, stacklevel=2)
     generator = torch.Generator().manual_seed(seed)
@@ -241,7 +241,7 @@ def _measured(
     if frame.ndim == 3 and len(frame) != len(state):
         raise ValueError(f"initial_frame is given for {len(frame)} trajectories, and there are {len(state)}")
     frame = frame.expand(len(state), -1, -1).contiguous()
-    options = {
+    options: dict[str, Any] = {
         "n_steps": n_steps,
         "n_transient": n_transient,
         "reorthonormalize": reorthonormalize,

@@ -256,14 +256,16 @@ class WCRNN(Network):
         if not isinstance(module, nn.RNN) or module.num_layers > 1 or module.bidirectional:
             raise ValueError(f"expected an nn.RNN of one unidirectional layer, got {module}")
         _check_tanh(module)
-        weight = module.weight_hh_l0.detach()
+        weight = _of_first_layer(module, "weight_hh").detach()
         options: dict[str, Any] = {"device": weight.device, "dtype": weight.dtype}
         model = cls(module.input_size, module.hidden_size, 1, residual, 1.0, "B", **options)
         with torch.no_grad():
             model.recurrent.weight.copy_(weight - model.residual.matrix)
-            bias = module.bias_ih_l0 + module.bias_hh_l0 if module.bias else torch.zeros_like(weight[0])
+            bias = torch.zeros_like(weight[0])
+            if module.bias:
+                bias = _of_first_layer(module, "bias_ih") + _of_first_layer(module, "bias_hh")
             model.recurrent.bias.copy_(bias)
-            model.input.weight.copy_(module.weight_ih_l0)
+            model.input.weight.copy_(_of_first_layer(module, "weight_ih"))
         return model
 
 
@@ -305,8 +307,9 @@ def weakly_coupled_init(
         If it is not a tanh network, or residual or coupling do not fit it.
     """
     _check_tanh(module)
-    checked = WCRNN(1, module.hidden_size, 1, residual, coupling, "B", dtype=module.weight_hh_l0.dtype)
-    alpha = checked.coupling.to(module.weight_hh_l0.device).expand(module.hidden_size)
+    weight = _of_first_layer(module, "weight_hh")
+    checked = WCRNN(1, module.hidden_size, 1, residual, coupling, "B", dtype=weight.dtype)
+    alpha = checked.coupling.to(weight.device).expand(module.hidden_size)
     for name, parameter in module.named_parameters():
         parameter.mul_(alpha[:, None] if parameter.ndim == 2 else alpha)
         if name.startswith("weight_hh"):
@@ -317,6 +320,11 @@ def weakly_coupled_init(
 def _check_tanh(module: nn.RNN) -> None:
     if not isinstance(module, nn.RNN) or module.nonlinearity != "tanh":
         raise ValueError(f"expected an nn.RNN with nonlinearity 'tanh', got {module}")
+
+
+def _of_first_layer(module: nn.RNN, name: str) -> Tensor:
+    """Return a weight of a module's first layer."""
+    return getattr(module, f"{name}_l0")
 
 
 def _settings(state: Tensor) -> dict[str, str]:
