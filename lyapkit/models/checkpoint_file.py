@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 from lyapkit.files.tensors import CheckpointError, CheckpointWarning, NamedTensors
 from lyapkit.models.account import Account, Sizes, account_for
@@ -19,6 +20,8 @@ from lyapkit.models.recurrent import Recurrent
 from lyapkit.models.signals import Embedding
 from lyapkit.models.ties import keep_ties, ties_of, warn_of_lost_ties
 from lyapkit.models.wild_values import warn_of_wild_values
+
+AnyNetwork = TypeVar("AnyNetwork", bound=Recurrent | Network)
 
 
 class CheckpointFile:
@@ -73,7 +76,8 @@ class CheckpointFile:
 
     def composition(self, prefixes: Sequence[str | None], embedding: str | None) -> Composition:
         """Return recurrent modules in a row, from the input upwards, with an embedding in front if one is named."""
-        parts: list[tuple[str, object, int]] = []  # what it is called, part, and how many features it gives
+        # what it is called, part, and how many features it gives
+        parts: list[tuple[str, Embedding | Recurrent | Network, int]] = []
         if embedding is not None:
             name, table = self._embedding(embedding)
             self.ignore.append(name)
@@ -109,13 +113,14 @@ class CheckpointFile:
     def _finished(
         self,
         module: Module,
-        network: Recurrent | Network,
+        network: AnyNetwork,
         account: Account,
         parameters: Mapping[str, str] | None = None,
-    ) -> Recurrent | Network:
+    ) -> AnyNetwork:
         """Return the network with what was assumed, and what is doubtful, said; its parameters tied as in the file."""
         ties = []
         if parameters is not None:  # it can learn
+            assert isinstance(network, Network)
             stored = {name: own for name, own in parameters.items() if name in self.found.tensors}
             ties = keep_ties(network, self.found.tensors, stored)
             tied = [[name for name, own in stored.items() if own in group] for group in ties_of(network)]

@@ -83,7 +83,7 @@ class ClosedLoop(System):
 
     input_size = None
 
-    def __init__(self, network: Network | Composition, feedback: list[SignalMap]) -> None:
+    def __init__(self, network: System, feedback: list[SignalMap]) -> None:
         self.network = network
         if isinstance(network, Composition):
             readout = network.readout

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,8 @@ class Composition(System):
     ValueError
         If nothing is recurrent, sizes do not fit, or a module is no differentiable function of one step's signal.
     """
+
+    input_size: int
 
     def __init__(self, parts: Sequence[Part | nn.Module], source: Mapping[str, str] | None = None) -> None:
         self.parts = [built for part in parts for built in _built(part)]
@@ -92,7 +95,8 @@ class Composition(System):
     @property
     def readout(self) -> list[SignalMap]:
         """Functions behind the last recurrent part."""
-        return self.parts[max(i for i, part in enumerate(self.parts) if isinstance(part, System)) + 1 :]
+        last = max(i for i, part in enumerate(self.parts) if isinstance(part, System))
+        return [part for part in self.parts[last + 1 :] if isinstance(part, SignalMap)]
 
     def step(self, state: Tensor, input: Input) -> Tensor:
         """Return the next state."""
@@ -128,7 +132,9 @@ class Composition(System):
                 tangents.append(pushed)
                 signal, signal_tangent = part.output(next_state), part.output(pushed)
             else:
-                signal_tangent = None if signal_tangent is None else part.push(signal, signal_tangent)
+                if signal_tangent is not None:
+                    assert isinstance(part, SignalMap)  # tokens are not perturbed
+                    signal_tangent = part.push(signal, signal_tangent)
                 signal = part(signal)
         return torch.cat(states, dim=-1), torch.cat(tangents, dim=-1)
 
@@ -139,6 +145,7 @@ class Composition(System):
         (only,) = self._systems
         signals = inputs.flatten(0, 1)
         for part in self.parts[: self.parts.index(only)]:
+            assert not isinstance(part, System)
             signals = part(signals)
         return only.push_along(state, signals.unflatten(0, inputs.shape[:2]), tangent, n_steps)
 
@@ -179,6 +186,7 @@ class Composition(System):
         below = self._systems[index - 1].output(tangents[index - 1]) if index else input_tangent
         if below is not None:
             for part, signal in between:
+                assert isinstance(part, SignalMap)  # tokens are not perturbed
                 below = part.push(signal, below)
         tangents[index] = factor(below, tangents[index])
         return torch.cat(tangents, dim=-1)
@@ -229,7 +237,7 @@ def _with_input(state_and_tangent: tuple[Tensor, Tensor], input: Tensor) -> tupl
     return state, input, tangent
 
 
-def _built(part: System | nn.Module) -> list[Part]:
+def _built(part: Part | nn.Module) -> list[Part]:
     """Return what a system or module is in a composition."""
     if isinstance(part, RecurrentNetwork):
         return [from_module(part.recurrent), *_built(part.readout)]
@@ -256,11 +264,13 @@ def _built(part: System | nn.Module) -> list[Part]:
 def _input_size(first: Part, parts: Sequence[Part]) -> int:
     """Return how many features the first part takes."""
     if isinstance(first, System):
+        assert first.input_size is not None
         return first.input_size
     for part in parts:
         if isinstance(part, System):
+            assert part.input_size is not None
             return part.input_size  # what is before it is elementwise
-        for module in part.module.modules():
+        for module in cast(SignalMap, part).module.modules():
             if isinstance(module, nn.Linear):
                 return module.in_features
             if isinstance(module, nn.LayerNorm):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ def encoded(content: dict[str, object]) -> Tensor:
     return torch.tensor(list(json.dumps(content).encode()), dtype=torch.uint8)
 
 
-def decoded(state: Tensor) -> dict[str, object]:
+def decoded(state: Tensor) -> dict[str, Any]:
     """Return what `encoded` was given.
 
     Raises

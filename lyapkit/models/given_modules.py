@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def as_network(model: nn.Module | str | Path, inputs: Tensor, lengths: Tensor | 
         raise ValueError(f"{name} has no readout that takes its state to an output with a loss: {_ADVICE}")
     reasons = []
     for readout in readouts:
-        every_step, reason = _compared(model, lambda copied, at=readout: _assembled(copied, at), inputs, lengths)
+        every_step, reason = _compared(model, partial(_assembled, readout=readout), inputs, lengths)
         if not reason:
             network = _assembled(model, readout)
             network.every_step = every_step
@@ -134,9 +135,8 @@ def _compared(
             for index, given in enumerate(samples):
                 if reason := _difference(copied, network, *given, is_short=index == 0):
                     return False, reason
-        if reason := _difference_of_gradients(
-            copied, network, *(part if part is None else part[:FEW] for part in samples[0])
-        ):
+        x, n = samples[0]
+        if reason := _difference_of_gradients(copied, network, x[:FEW], n if n is None else n[:FEW]):
             return False, reason
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
         return False, " ".join(str(error).split())

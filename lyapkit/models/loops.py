@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lyapkit.arguments import ReliabilityWarning
+from lyapkit.models.pytorch_modules import input_size_of
 from lyapkit.models.recording import (
     SCALES,
     Call,
@@ -59,7 +60,7 @@ def check_loop(model: nn.Module, name: str) -> None:
                 f"{type(model).__name__} could not be run on random inputs, so what its loop over time does with the "
                 f"states of {name} is not known: if it does nothing, pass {name} itself; else {_ADVICE}"
             )
-        say_what_is_driven(f"{type(model).__name__} could not be run on random inputs", name, recurrent.input_size)
+        say_what_is_driven(f"{type(model).__name__} could not be run on random inputs", name, input_size_of(recurrent))
         return
     check_weights(model, recorded)
     for scale in SCALES if inputs.is_floating_point() else SCALES[:1]:
@@ -67,7 +68,7 @@ def check_loop(model: nn.Module, name: str) -> None:
         for previous, call in pairwise(calls):
             if call.before is None and not is_cell(recurrent):
                 continue  # a new sequence
-            if call.before is None or not torch.equal(call.before, previous.after):
+            if call.before is None or previous.after is None or not torch.equal(call.before, previous.after):
                 raise ValueError(
                     f"{type(model).__name__} changes the states of {name} between its steps, or does not hand them "
                     f"on: {_ADVICE}"
@@ -81,7 +82,7 @@ def check_loop(model: nn.Module, name: str) -> None:
             )
     if not are_given(recurrent, recorded, inputs):
         reason = f"{type(model).__name__} does something to its inputs before {name} gets them"
-        say_what_is_driven(reason, name, recurrent.input_size)
+        say_what_is_driven(reason, name, input_size_of(recurrent))
     if recorded[0].before is not None and bool(recorded[0].before.any()):
         warnings.warn(
             f"{type(model).__name__} starts {name} from a state that is not zero: the system starts from zeros, or "

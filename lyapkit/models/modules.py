@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ from lyapkit.systems.system import Input
 from lyapkit.systems.tracing import Program, traced
 
 StateShape = int | tuple[Any, ...] | list[Any] | Mapping[str, Any]  # sizes, nested as the tensors of a state are
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 _CHECKED_STEPS = 4
 _DIFFERENCE = 1e-6  # of the states in a check of derivatives
 
@@ -93,6 +94,7 @@ def from_module(module: nn.Module, *, state_size: StateShape | None = None, inpu
         n_parts = 2 if isinstance(recurrent, nn.LSTMCell) else 1
         sizes = (recurrent.hidden_size,) * n_parts if n_parts > 1 else recurrent.hidden_size
         return _checked(Cell(recurrent, sizes), must_run=True)
+    assert isinstance(recurrent, nn.RNNBase)
     return _checked(Stack(recurrent), must_run=True)
 
 
@@ -126,7 +128,7 @@ class _OwnCode(System):
     module: nn.Module
     input_size: int
 
-    def _copied(self, module: nn.Module) -> nn.Module:
+    def _copied(self, module: AnyModule) -> AnyModule:
         try:
             return copy.deepcopy(module).eval().requires_grad_(False)
         except RuntimeError as error:
@@ -136,7 +138,7 @@ class _OwnCode(System):
         """Return zeros."""
         return torch.zeros(n_trajectories, self.state_size, dtype=torch.float64)
 
-    def converted(self, dtype: torch.dtype, device: torch.device) -> System:
+    def converted(self, dtype: torch.dtype, device: torch.device) -> Self:
         """Return this system with its parameters in `dtype` on `device`."""
         other = copy.copy(self)
         other.module = copy.deepcopy(self.module).to(device, dtype)
@@ -185,9 +187,10 @@ class Cell(_OwnCode):
         self.shape = state_size
         self.sizes = _leaves(state_size, state_size)
         self.state_size = sum(self.sizes)
-        self.input_size = getattr(module, "input_size", None) if input_size is None else input_size
-        if self.input_size is None:
+        n_inputs = getattr(module, "input_size", None) if input_size is None else input_size
+        if n_inputs is None:
             raise ValueError(f"the number of input features of {type(module).__name__} is not known: give input_size=")
+        self.input_size = n_inputs
 
     def step(self, state: Tensor, input: Input) -> Tensor:
         """Return the next state."""
@@ -221,6 +224,8 @@ class Stack(_OwnCode):
     ValueError
         If it is bidirectional, or a sequence at once gives another state than its steps one by one.
     """
+
+    module: nn.RNNBase
 
     def __init__(self, module: nn.RNNBase) -> None:
         if module.bidirectional:

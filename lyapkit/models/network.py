@@ -89,7 +89,9 @@ class Network(nn.Module, System):
         return network
 
     @classmethod
-    def recurrence(cls, parameters: Mapping[str, Tensor], source: Mapping[str, str] | None = None) -> System:
+    def recurrence(
+        cls, parameters: Mapping[str, Tensor], source: Mapping[str, str] | None = None
+    ) -> Recurrent | Network:
         """Return the network of a state dict as a system, for which its readout need not be known.
 
         Arguments and errors are those of `from_parameters`.
@@ -281,7 +283,9 @@ class RecurrentNetwork(Network):
         return cls(stored_modules.built(settings["recurrent"]), stored_modules.built(settings["readout"]))
 
     @classmethod
-    def recurrence(cls, parameters: Mapping[str, Tensor], source: Mapping[str, str] | None = None) -> System:
+    def recurrence(
+        cls, parameters: Mapping[str, Tensor], source: Mapping[str, str] | None = None
+    ) -> Recurrent | Network:
         """Return the network of a state dict; without its readout, if only its own code can compute that."""
         settings = extra_state.decoded(parameters[extra_state.NAME]).get("settings")
         if not isinstance(settings, dict) or settings.get("readout") is not None or not settings.get("recurrent"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from typing import TYPE_CHECKING, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,9 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from lyapkit.files.errors import CheckpointWarning
 from lyapkit.models.recurrent import PARAMETER
+
+if TYPE_CHECKING:
+    from torch.ao.nn.quantized.dynamic.modules.rnn import RNNBase, RNNCellBase
 
 PYTORCH = (nn.RNN, nn.GRU, nn.LSTM, nn.RNNCell, nn.GRUCell, nn.LSTMCell)
 _WEIGHT_HOOKS = (WeightNorm, SpectralNorm, BasePruningMethod)  # compute weights before each forward, and nothing else
@@ -26,7 +30,7 @@ def is_recurrent(module: nn.Module) -> bool:
     return isinstance(module, nn.RNNBase | nn.RNNCellBase) or is_quantized(module)
 
 
-def is_quantized(module: nn.Module) -> bool:
+def is_quantized(module: nn.Module) -> TypeGuard[RNNBase | RNNCellBase]:
     """Return whether a module is a dynamically quantised recurrent one."""
     return type(module).__module__.startswith("torch.ao.nn.quantized.dynamic") and hasattr(module, "get_bias")
 
@@ -48,7 +52,7 @@ def is_plain(module: nn.Module) -> bool:
     return not any(hasattr(base, name) for name in own)
 
 
-def is_plain_sequence(module: nn.Module) -> bool:
+def is_plain_sequence(module: nn.Module) -> TypeGuard[nn.Sequential]:
     """Return whether a module is an nn.Sequential that does nothing but run its parts one after the other."""
     has_hooks = module._forward_hooks or module._forward_pre_hooks or _has_global_hooks()
     return type(module) is nn.Sequential and not has_hooks and "forward" not in vars(module)
@@ -57,6 +61,11 @@ def is_plain_sequence(module: nn.Module) -> bool:
 def _has_global_hooks() -> bool:
     """Return whether functions run before or after the forward of every module."""
     return bool(nn.modules.module._global_forward_hooks or nn.modules.module._global_forward_pre_hooks)
+
+
+def input_size_of(module: nn.Module) -> int:
+    """Return how many features a recurrent module takes."""
+    return cast(int, module.input_size)
 
 
 def nonlinearity_of(module: nn.Module) -> str | None:
@@ -94,6 +103,7 @@ def computed_weights(module: nn.Module) -> dict[str, Tensor]:
         weights = {name: weight.detach() for name, weight in module.named_parameters(recurse=False)}
         weights = {name: weight for name, weight in weights.items() if PARAMETER.match(name)}
         if parametrize.is_parametrized(module):
+            assert isinstance(module.parametrizations, nn.ModuleDict)
             computed = copy.deepcopy(module.parametrizations).eval()  # not the module, which keeps what it computed
             for name, compute in computed.items():
                 weights[name] = compute()
@@ -108,6 +118,7 @@ def computed_weights(module: nn.Module) -> dict[str, Tensor]:
             elif isinstance(hook, SpectralNorm):
                 weights[hook.name] = hook.compute_weight(module, do_power_iteration=False)
             else:
+                assert isinstance(hook, WeightNorm)
                 weights[hook.name] = hook.compute_weight(module)
         return {name: weight.detach() for name, weight in weights.items()}
 
@@ -117,7 +128,7 @@ def _check_own_weights(module: nn.Module) -> None:
     used = dict(zip(getattr(module, "_flat_weights_names", ()), getattr(module, "_flat_weights", ()), strict=False))
     for name, parameter in module._parameters.items():
         other = used.get(name, parameter)
-        if other is not parameter and other is not None and not torch.equal(other, parameter):
+        if other is not parameter and other is not None and (parameter is None or not torch.equal(other, parameter)):
             raise ValueError(
                 f"{type(module).__name__} computes with another {name} than its parameter (something has replaced it "
                 "in _flat_weights): set the parameter itself"

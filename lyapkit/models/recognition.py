@@ -98,7 +98,7 @@ class Module:
         """Return the names in the file of the tensors that make the network."""
         if self.own and not isinstance(network, Network):  # its recurrent module; what else it has is its readout
             return {self.prefix + name for name in self.parameters if name.startswith(_PARTS)}
-        names = network.state_dict() if self.own else self.parameters
+        names = network.state_dict() if isinstance(network, Network) else self.parameters
         return {self.prefix + name for name in names}
 
 

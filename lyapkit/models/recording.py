@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lyapkit.models.pytorch_modules import computed_weights, is_plain
+from lyapkit.models.pytorch_modules import computed_weights, input_size_of, is_plain
 
 N_STEPS = 33
 SCALES = (1.0, 20.0)  # of inputs: large ones meet what clips
@@ -66,7 +66,7 @@ def recorded_calls(model: nn.Module, recurrent: Sequence[str], inputs: Tensor, *
         def enter(*_: object) -> None:
             running.append(name)
 
-        def leave(module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any], output: object) -> object:
+        def leave(module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any], output: Any) -> Any:
             running.remove(name)
             if running:
                 return output
@@ -99,7 +99,7 @@ def recorded_calls(model: nn.Module, recurrent: Sequence[str], inputs: Tensor, *
 def possible_inputs(model: nn.Module, recurrent: Sequence[str]) -> Iterator[Tensor]:
     """Yield inputs that a model may take: sequences of features, of what its first layers take, or of tokens."""
     generator = torch.Generator().manual_seed(0)
-    features = [model.get_submodule(name).input_size for name in recurrent]
+    features = [input_size_of(model.get_submodule(name)) for name in recurrent]
     features += [part.in_features for part in model.modules() if isinstance(part, nn.Linear)][:3]
     if any(isinstance(part, nn.Embedding) for part in model.modules()):
         yield torch.randint(0, 2, (2, N_STEPS), generator=generator)
@@ -162,7 +162,7 @@ def _is_same(one: Tensor, other: Tensor) -> bool:
     return one.dtype == other.dtype and torch.equal(one, other)
 
 
-def _moved(output: object) -> object:
+def _moved(output: Any) -> Any:
     return tuple(map(_moved, output)) if isinstance(output, tuple) else output + 0.1 * torch.cos(output)
 
 

@@ -38,6 +38,7 @@ class Recurrent(System):
     """
 
     treats_trajectories_alike = True
+    input_size: int
 
     def __init__(self, layers: list[Layer], source: Mapping[str, str] | None = None) -> None:
         self.layers = layers
