@@ -82,7 +82,8 @@ class Ensemble:
         frozen = [name for name in named[0] if name not in self.parameters]
         self._fixed = {name: torch.stack([own[name] for own in named]) for name in frozen}
         self._workspace = Workspace()
-        self._dynamics = _dynamics(self._networks) if is_by_hand(first) and not has_lengths else None
+        by_hand = [network for network in self._networks if isinstance(network, WCRNN)]
+        self._dynamics = _dynamics(by_hand) if is_by_hand(first) and not has_lengths else None
         self.is_random = False
         if self._dynamics is None:
             buffers = [dict(network.named_buffers()) for network in self._networks]
@@ -218,7 +219,7 @@ class Ensemble:
     def _generator_state(self) -> Tensor:
         return torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else torch.get_rng_state()
 
-    def _forked(self) -> contextlib.AbstractContextManager:
+    def _forked(self) -> contextlib.AbstractContextManager[None]:
         return torch.random.fork_rng([self.device] if self.device.type == "cuda" else [])
 
     @contextlib.contextmanager
@@ -265,8 +266,8 @@ class Ensemble:
             if len(members) == 1:  # takes half the time without `vmap`
                 return one({name: value[0] for name, value in tensors.items()})[None]
             return torch.vmap(one)(tensors)
-        recurrent = (tensors[name] for name in ("recurrent.weight", "input.weight", "recurrent.bias"))
-        states = last_states(tuple(recurrent), self._dynamics.of(members), inputs, self._workspace)
+        recurrent = tensors["recurrent.weight"], tensors["input.weight"], tensors["recurrent.bias"]
+        states = last_states(recurrent, self._dynamics.of(members), inputs, self._workspace)
         return torch.baddbmm(tensors["readout.bias"][:, None], states, tensors["readout.weight"].mT)
 
 

@@ -115,7 +115,7 @@ def _between_tensors(one: Tensor | None, other: Tensor | None, names: list[dict[
 def _equal(one: Any, other: Any, names: list[dict[int, str]]) -> bool:
     """Return whether two attributes are equal; registered tensors are, if they have the same name."""
     if isinstance(one, weakref.ref) and isinstance(other, weakref.ref):
-        one, other = one(), other()
+        return _equal(one(), other(), names)
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         if id(one) in names[0] or id(other) in names[1]:
             return names[0].get(id(one)) == names[1].get(id(other))
@@ -132,7 +132,7 @@ def _equal(one: Any, other: Any, names: list[dict[int, str]]) -> bool:
         return len(one) == len(other) and all(
             _equal(ours, theirs, names) for ours, theirs in zip(one, other, strict=True)
         )
-    kind = type(one)
+    kind: Any = type(one)
     if kind.__eq__ is object.__eq__ and kind.__module__ != "builtins" and getattr(one, "__dict__", None):
         return _equal(vars(one), vars(other), names)
     try:

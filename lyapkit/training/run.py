@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -218,11 +219,12 @@ class Run:
 
     def open(self, resume: bool, n_iterations: int, checkpoints: set[int], threads: int | None) -> None:
         """Continue the run in the folder, if there is one, and say which wishes come too late."""
+        assert self.folder is not None
         state = self.folder.read(self.configuration, resume=resume)
         if state is None:
             return
-        self._check_begun(state)
-        self._check_last(state)
+        self._check_begun(state, self.folder.path)
+        self._check_last(state, self.folder.path)
         self.population.restore(state)
         self.history.restore(state)
         self.spent = float(state["spent"])
@@ -261,7 +263,7 @@ class Run:
                 found[f"begun.{name}.{what}"] = _summary(values)
         return found
 
-    def _check_begun(self, state: dict[str, Tensor]) -> None:
+    def _check_begun(self, state: dict[str, Tensor], folder: Path) -> None:
         """Refuse to go on with a run of other networks, samples or another loss that go by the same names."""
         for name, own in self._begun.items():
             kept = state.get(name)  # None in runs from before this was kept
@@ -273,12 +275,12 @@ class Run:
                 continue
             what = "other networks or samples" if name.endswith("outputs") else "another loss, or other targets"
             raise ValueError(
-                f"{self.folder.path} holds a run of another configuration: it began with {what}, though they go by the "
+                f"{folder} holds a run of another configuration: it began with {what}, though they go by the "
                 f"same names ({name.removeprefix('begun.')} of the first samples differ): give those it began with, or "
                 "choose another folder"
             )
 
-    def _check_last(self, state: dict[str, Tensor]) -> None:
+    def _check_last(self, state: dict[str, Tensor], folder: Path) -> None:
         """Refuse to go on with a run whose last batch was another one than this task gives."""
         kept = state.get(LAST_SAMPLES)  # None in runs from before this was kept
         if done := int(state["iteration"]):
@@ -286,7 +288,7 @@ class Run:
         own = self._last_samples()
         if kept is not None and not torch.allclose(kept, own, rtol=SAME[torch.float64], atol=0.0, equal_nan=True):
             raise ValueError(
-                f"{self.folder.path} holds a run of another configuration: its last batch, of iteration "
+                f"{folder} holds a run of another configuration: its last batch, of iteration "
                 f"{done}, is another one in this task, though the first is the same: give the task "
                 "it began with, or choose another folder"
             )
