@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 from torch import Tensor, nn
 
@@ -16,7 +17,7 @@ from lyapkit.models.wcrnn import WCRNN
 __all__ = ["ByAutograd", "ByHand", "Linearization", "is_by_hand", "linearize"]
 
 
-def is_by_hand(network: Network) -> bool:
+def is_by_hand(network: Network) -> TypeGuard[WCRNN]:
     """Return whether derivatives of a network are known by hand: of a WCRNN as it is.
 
     That is without ties, hooks and other modules.
@@ -37,5 +38,6 @@ def linearize(
     output_gradient: Tensor | None = None,
 ) -> Linearization:
     """Return a network along sequences, ready to be differentiated; see `Linearization`."""
-    kind = ByHand if is_by_hand(network) else ByAutograd
-    return kind(network, inputs, lengths, names, output_gradient)
+    if is_by_hand(network):
+        return ByHand(network, inputs, lengths, names, output_gradient)
+    return ByAutograd(network, inputs, lengths, names, output_gradient)

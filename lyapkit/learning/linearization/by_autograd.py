@@ -36,6 +36,7 @@ class ByAutograd(Linearization):
         self._parameters = {name: network.get_parameter(name).detach() for name in self.names}
         self._graph: list[Tensor] | None = None
         self._outputs: Tensor | None = None
+        self._slope: Tensor | None = None
 
     @torch.enable_grad()
     def push(self, tangents: Mapping[str, Tensor]) -> Tensor:
@@ -45,7 +46,8 @@ class ByAutograd(Linearization):
         at = torch.zeros_like(outputs) if self.output_gradient is None else self.output_gradient
         weights = at.detach().clone().requires_grad_()
         gradients = torch.autograd.grad(outputs, leaves, weights, create_graph=True, materialize_grads=True)
-        self._slope = sum((g * t).sum() for g, t in zip(gradients, self._tangents.values(), strict=True))
+        parts = [(g * t).sum() for g, t in zip(gradients, self._tangents.values(), strict=True)]
+        self._slope = sum(parts[1:], start=parts[0])
         return _gradient(self._slope, [weights])[0]
 
     @torch.enable_grad()
@@ -54,6 +56,7 @@ class ByAutograd(Linearization):
         outputs, leaves = self._computed()
         scalar = (outputs * of_outputs).sum()
         if curved:
+            assert self._slope is not None
             scalar = scalar + self._slope
         products = _gradient(scalar, leaves)
         self._outputs = self._slope = None
@@ -90,6 +93,7 @@ class ByAutograd(Linearization):
     def seed_changes(self) -> Tensor:
         """Return how the `seeds` of ∂L/∂o change with the states along the tangents."""
         states = self.states.requires_grad_()
+        assert self.output_gradient is not None
         weighted = (self._read(states) * self.output_gradient).sum()
         (gradient,) = torch.autograd.grad(weighted, states, create_graph=True)
         return _gradient((gradient * self._moved()).sum(), [states])[0]
@@ -189,12 +193,16 @@ def _prefixed(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"network.{name}": value for name, value in parameters.items()}
 
 
-class _Outputs(nn.Module):
-    """The outputs of a network, as a function of its parameters."""
+class _OfNetwork(nn.Module):
+    """Something of a network, as a function of its parameters."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
+
+
+class _Outputs(_OfNetwork):
+    """The outputs of a network, as a function of its parameters."""
 
     def forward(self, inputs: Tensor, lengths: Tensor | None) -> Tensor:
         if lengths is None:
@@ -202,14 +210,14 @@ class _Outputs(nn.Module):
         return Network.forward(self.network, inputs, lengths)
 
 
-class _States(_Outputs):
+class _States(_OfNetwork):
     """All states of a network, as a function of its parameters."""
 
     def forward(self, inputs: Tensor) -> list[Tensor]:
         return list(self.network.states(inputs))
 
 
-class _Step(_Outputs):
+class _Step(_OfNetwork):
     """One step of a network, as a function of its parameters."""
 
     def forward(self, state: Tensor, input: Tensor) -> Tensor:

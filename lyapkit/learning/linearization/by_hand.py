@@ -31,6 +31,7 @@ class ByHand(Linearization):
     """
 
     network: WCRNN
+    states: Tensor
 
     def __init__(
         self,
@@ -82,6 +83,7 @@ class ByHand(Linearization):
         if not curved:
             change_z = torch.zeros_like(self.states)  # of g_t a_t
         else:
+            assert self.output_gradient is not None
             tangents, output_gradient = self._tangents, self._time_or_sample_first(self.output_gradient)
             if READOUT in tangents:
                 seeds = seeds + output_gradient @ tangents[READOUT]
@@ -93,22 +95,23 @@ class ByHand(Linearization):
             turned = tangents.get(RECURRENT)
         weight, seeds = network.recurrent.weight, self._by_step(seeds)
         change = seeds[-1]  # of a_T; then, on the way back, of a_t
+        assert change is not None
         for time in reversed(range(len(seeds))):
             change_z[time].addcmul_(self._coupling_gain[time], change)
             through_u = change if self._residual_gain is None else self._residual_gain[time] * change
             change = torch.addmm(network.residual.transposed(through_u), change_z[time], weight)
-            if turned is not None:
+            if turned is not None and through_z is not None:
                 change.addmm_(through_z[time], turned)
             if from_gains is not None:
                 change += from_gains[time]
-            if time and seeds[time - 1] is not None:
-                change += seeds[time - 1]
+            if time and (seed := seeds[time - 1]) is not None:
+                change += seed
 
         products = {}
         for name in self.names:
             if name in (RECURRENT, INPUT):
                 product = _outer(change_z, previous if name == RECURRENT else self._inputs)
-                if name == RECURRENT and curved:
+                if name == RECURRENT and through_z is not None:
                     product += _outer(through_z, self._moved[:-1])
             elif name == BIAS:
                 product = change_z.sum((0, 1))
@@ -120,7 +123,7 @@ class ByHand(Linearization):
                 product = of_outputs.flatten(0, -2).sum(0)
             products[name] = product
         if curved:
-            self._moved = self._z_tangent = None  # a micro-batch may be kept for long
+            del self._moved, self._z_tangent  # a micro-batch may be kept for long
         return products
 
     @torch.no_grad()
@@ -230,7 +233,9 @@ class ByHand(Linearization):
 
     def _tangents_of_gains(self, slopes: Gains) -> Gains:
         """Return how the gains change along the tangents that were pushed, or multiples of them, as the slopes are."""
-        residual_tangent = None if self.network.kind == "linear" else self.network.residual(self._moved[:-1])
+        residual_tangent = self._z_tangent  # which the gains of kind "linear" do not look at
+        if self.network.kind != "linear":
+            residual_tangent = self.network.residual(self._moved[:-1])
         return self.network.gain_tangents(slopes, residual_tangent, self._z_tangent)
 
     def _mean_gains(self) -> tuple[Tensor | None, Tensor]:
@@ -249,6 +254,7 @@ class ByHand(Linearization):
 
         Computed once, since the loss's own gradient does not change.
         """
+        assert self.output_gradient is not None
         gradients, slopes = self.back(self.seeds(self.output_gradient)), self._slopes()
         self._arguments = None
         residual = slopes.residual if self._residual_gain is None else slopes.residual.mul_(gradients)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -31,7 +32,11 @@ class Linearization(ABC):
         ∂L/∂o, of the shape of the outputs: at which second derivatives are taken.
     """
 
-    states: Tensor  # h_1 … h_T
+    if TYPE_CHECKING:  # an attribute or a property
+
+        @property
+        def states(self) -> Tensor:
+            """h_1 … h_T, (T, B, N)."""
 
     def __init__(
         self,
