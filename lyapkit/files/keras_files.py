@@ -24,8 +24,11 @@ _FREE_EXPANSION, _MAX_EXPANSION = 64 * 2**20, 100
 
 
 class _Beginning(Protocol):
-    start: bytes
-    members: tuple[str, ...]
+    @property
+    def start(self) -> bytes: ...
+
+    @property
+    def members(self) -> tuple[str, ...]: ...
 
 
 def begins_keras(beginning: _Beginning) -> bool:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 class _Beginning(Protocol):
-    start: bytes
+    @property
+    def start(self) -> bytes: ...
 
 
 _FIELDS = bytes(number << 3 | 2 for number in (2, 3, 4, 6, 7, 8, 14, 20)) + bytes([5 << 3])

@@ -212,15 +212,16 @@ def _moved(
 
 def _takes_last(kind: str, axes: tuple[str, ...], attributes: Mapping[str, Any], values: list[Tensor | None]) -> bool:
     """Return whether a node takes the last step of what it is given."""
-    if "time" not in axes or any(value is None for value in values) or not values:
+    known = [value for value in values if value is not None]
+    if "time" not in axes or len(known) < len(values) or not values:
         return False
     time = axes.index("time")
     if kind == "Gather":
-        return attributes.get("axis", 0) % len(axes) == time and values[0].flatten().tolist() == [-1]
-    if len(values) < 3:
+        return attributes.get("axis", 0) % len(axes) == time and known[0].flatten().tolist() == [-1]
+    if len(known) < 3:
         return False
-    starts, ends, taken = (value.tolist() for value in values[:3])
-    step = values[3].tolist() if len(values) > 3 else [1]
+    starts, ends, taken = (value.tolist() for value in known[:3])
+    step = known[3].tolist() if len(known) > 3 else [1]
     return [axis % len(axes) for axis in taken] == [time] and starts == [-1] and ends[0] >= 2**31 - 1 and step == [1]
 
 

@@ -37,17 +37,18 @@ def recurrent_layer(
         Its input.
     """
     refusal = _unknown_attributes(kind, attributes) or _unknown_inputs(constants)
+    stored = {role: value for role, value in constants.items() if value is not None}
     if refusal is None:
-        refusal = _misfit(kind, attributes, constants)
+        refusal = _misfit(kind, attributes, stored)
     if refusal is not None:
         return StoredLayer(name, kind, {}, reads, refusal=refusal)
     order = _GATE_ORDER[kind]
     weights = {
-        "weight_ih": in_pytorch_order(constants["W"][0], order),
-        "weight_hh": in_pytorch_order(constants["R"][0], order),
+        "weight_ih": in_pytorch_order(stored["W"][0], order),
+        "weight_hh": in_pytorch_order(stored["R"][0], order),
     }
-    if "B" in constants:
-        bias_ih, bias_hh = constants["B"][0].chunk(2)
+    if "B" in stored:
+        bias_ih, bias_hh = stored["B"][0].chunk(2)
         weights |= {"bias_ih": in_pytorch_order(bias_ih, order), "bias_hh": in_pytorch_order(bias_hh, order)}
     nonlinearity = _activations(kind, attributes)[0] if kind == "RNN" else None
     reset_after = kind != "GRU" or attributes.get("linear_before_reset", 0) != 0
@@ -88,7 +89,8 @@ def _unknown_inputs(constants: Mapping[str, Tensor | None]) -> str | None:
     """Return which of a node's inputs has no counterpart here, if any."""
     if "sequence_lens" in constants:
         return "its sequences have lengths of their own (sequence_lens): export it without, and give whole sequences"
-    if "P" in constants and (constants["P"] is None or bool(constants["P"].any())):
+    peepholes = constants.get("P")
+    if "P" in constants and (peepholes is None or bool(peepholes.any())):
         return "it has peephole weights (P)"
     for name in ("W", "R", "B"):
         if name in constants and constants[name] is None:
@@ -99,7 +101,7 @@ def _unknown_inputs(constants: Mapping[str, Tensor | None]) -> str | None:
     return None
 
 
-def _misfit(kind: str, attributes: Mapping[str, Any], constants: Mapping[str, Tensor | None]) -> str | None:
+def _misfit(kind: str, attributes: Mapping[str, Any], constants: Mapping[str, Tensor]) -> str | None:
     """Return how weights do not fit a node, if they do not."""
     shapes = {name: tuple(constants[name].shape) for name in ("W", "R", "B") if name in constants}
     if not {"W", "R"} <= shapes.keys() or len(shapes["R"]) != 3 or len(shapes["W"]) != 3:

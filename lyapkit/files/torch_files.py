@@ -11,8 +11,9 @@ import pickletools
 import re
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import torch
 
@@ -34,7 +35,7 @@ class Unread:
         pass
 
 
-_STAND_INS = [
+_STAND_INS: list[tuple[Callable[..., Any], str]] = [
     *(
         (Unread, name)
         for name in (
@@ -62,7 +63,7 @@ def read_torch(path: Path) -> object:
         with (
             path.open("rb") as file,  # torch takes a path called .safetensors for something else
             warnings.catch_warnings(action="ignore"),
-            torch.serialization.safe_globals(_STAND_INS),
+            torch.serialization.safe_globals([*_STAND_INS]),
         ):
             return torch.load(file, map_location="cpu", weights_only=True)
     except CheckpointError:
