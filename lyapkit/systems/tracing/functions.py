@@ -78,7 +78,7 @@ def hypot(a: Any, b: Any) -> Value:
     return (a * a + b * b).do("sqrt")
 
 
-FUNCTIONS: dict[str, Callable] = {
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{
         name: _simple(name)
         for name in (
@@ -146,7 +146,7 @@ FUNCTIONS: dict[str, Callable] = {
 """Functions of values by NumPy's names, and some that have none there."""
 
 
-def function_of(name: str) -> Callable:
+def function_of(name: str) -> Callable[..., Any]:
     """Return a function of values, and of numbers beside them, by its name."""
     try:
         return FUNCTIONS[name]

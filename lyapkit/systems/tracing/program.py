@@ -6,7 +6,8 @@ At a kink, such as that of |x| at 0, the derivative is that of one of the sides.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -118,6 +119,7 @@ class Program:
                 elif operation == "state":
                     known[number] = state[:, arguments[0]]
                 elif operation == "input":
+                    assert input is not None
                     known[number] = input[:, arguments[0]]
                 else:
                     known[number] = EVALUATE[operation](*(known[argument] for argument in arguments))
@@ -144,7 +146,8 @@ class Program:
                     pair = (zero if n is None else moved[n] for n in (rule.this, rule.that))
                     moved[number] = np.where(known[rule.condition][:, None] != 0, *pair)
                 else:
-                    moved[number] = sum(moved[n] if c is None else moved[n] * known[c][:, None] for n, c in rule.terms)
+                    parts = (moved[n] if c is None else moved[n] * known[c][:, None] for n, c in rule.terms)
+                    moved[number] = sum(parts, start=zero)
         return outputs, np.stack([moved.get(number, zero) for number in self.outputs], axis=-1)
 
 
@@ -155,7 +158,7 @@ def _coefficient(tape: Tape, slope: Value | float) -> int | None:
     return None if slope == 1.0 else tape.constant(slope).number
 
 
-def _reachable(nodes: list[tuple], roots: list[int]) -> set[int]:
+def _reachable(nodes: list[tuple[Any, ...]], roots: list[int]) -> set[int]:
     found, waiting = set(), list(roots)
     while waiting:
         number = waiting.pop()
@@ -181,7 +184,7 @@ def _through(tangents: dict[int, Sum | Choice], roots: list[int]) -> set[int]:
     return found
 
 
-_SLOPES = {
+_SLOPES: dict[str, Callable[..., tuple[Any, ...]]] = {
     "add": lambda y, a, b: (1.0, 1.0),
     "subtract": lambda y, a, b: (1.0, -1.0),
     "multiply": lambda y, a, b: (b, a),

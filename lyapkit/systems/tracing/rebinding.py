@@ -20,14 +20,14 @@ from lyapkit.systems.tracing.tape import Untraceable, Value, require_float64
 class _Stand:
     """Stands in for a module: some of its functions are replaced."""
 
-    def __init__(self, module: Any, replaced: dict[str, Callable]) -> None:
+    def __init__(self, module: Any, replaced: dict[str, Callable[..., Any]]) -> None:
         self._module, self._replaced = module, replaced
 
     def __getattr__(self, name: str) -> Any:
         return self._replaced[name] if name in self._replaced else getattr(self._module, name)
 
 
-def _of_math(name: str, function: Callable) -> Callable:
+def _of_math(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     original = getattr(math, name)
 
     def either(*arguments: Any) -> Any:
@@ -36,7 +36,7 @@ def _of_math(name: str, function: Callable) -> Callable:
     return either
 
 
-def _made(name: str) -> Callable:
+def _made(name: str) -> Callable[..., Any]:
     original = getattr(np, name)
 
     def make(*arguments: Any, **options: Any) -> Any:
@@ -71,7 +71,7 @@ def _has_values(entry: Any) -> bool:
     return any(map(_has_values, entry)) if isinstance(entry, (list, tuple)) else isinstance(entry, Value)
 
 
-class _IsFloat(type(float)):
+class _IsFloat(type):
     def __instancecheck__(cls, thing: Any) -> bool:
         return isinstance(thing, (float, Value))
 
@@ -108,7 +108,7 @@ _BY_IDENTITY = {id(getattr(math, name)): function for name, function in _MATH.it
 _STANDS = {id(math): _Stand(math, _MATH), id(np): _Stand(np, _NUMPY), id(float): _Float, id(np.float64): _Float}
 
 
-def rebound(function: Callable, _memo: dict[int, Any] | None = None) -> Callable:
+def rebound(function: Callable[..., Any], _memo: dict[int, Any] | None = None) -> Callable[..., Any]:
     """Return a copy of a function, and of functions of the user's that it calls, that can be called with `Value`s."""
     memo = {} if _memo is None else _memo
     function = getattr(function, "py_func", function)  # one that numba compiled
@@ -147,7 +147,7 @@ def _rebound_object(thing: Any, memo: dict[int, Any]) -> Any:
     return types.MethodType(rebound(call, memo), copied)
 
 
-def _cells(function: types.FunctionType) -> tuple | None:
+def _cells(function: types.FunctionType) -> tuple[types.CellType, ...] | None:
     closure = function.__closure__
     return None if closure is None else tuple(types.CellType(cell.cell_contents) for cell in closure if _filled(cell))
 

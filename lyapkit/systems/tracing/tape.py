@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ def _truth(value: Any) -> Any:
     return np.asarray(value, dtype=np.float64)
 
 
-EVALUATE: dict[str, Callable] = {
+EVALUATE: dict[str, Callable[..., Any]] = {
     **{name: getattr(np, name) for name in ("sqrt", "exp", "expm1", "log", "log1p", "sin", "cos", "tan", "floor")},
     **{name: getattr(np, name) for name in ("arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "arcsinh")},
     **{name: getattr(np, name) for name in ("arccosh", "arctanh", "arctan2", "fmod")},
@@ -62,8 +62,8 @@ class Tape:
     """
 
     def __init__(self) -> None:
-        self.nodes: list[tuple] = []
-        self._numbers: dict[tuple, int] = {}
+        self.nodes: list[tuple[Any, ...]] = []
+        self._numbers: dict[tuple[Any, ...], int] = {}
         self.path: dict[int, bool] = {}
         self._decisions: list[bool] = []
 
@@ -140,7 +140,7 @@ class Tape:
         return [chosen.choose(*pair) for pair in zip(*halves, strict=True)]
 
 
-def _at(results: list, depth: int) -> list[bool]:
+def _at(results: list[tuple[dict[int, bool], list[Value]]], depth: int) -> list[bool]:
     return [list(path.values())[depth] for path, _ in results]
 
 
@@ -302,10 +302,10 @@ class Value:
     def __ge__(self, other: Any) -> Value:
         return self.taken(other).do("less_equal", self)
 
-    def __eq__(self, other: object) -> Value:
+    def __eq__(self, other: object) -> Any:  # a Value, where other objects return a bool
         return self.do("equal", other)
 
-    def __ne__(self, other: object) -> Value:
+    def __ne__(self, other: object) -> Any:
         return ~self.do("equal", other)
 
     __hash__ = object.__hash__
@@ -358,7 +358,7 @@ class Value:
 
         return universal(*arguments, **options)
 
-    def __array_function__(self, function: Callable, types: Any, arguments: Sequence, options: dict) -> Any:
+    def __array_function__(self, function: Callable[..., Any], types: Any, arguments: Any, options: Any) -> Any:
         from lyapkit.systems.tracing.numpy_functions import called
 
         return called(function, arguments, options)

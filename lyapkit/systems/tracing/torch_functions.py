@@ -54,7 +54,9 @@ class TorchTrace(TorchDispatchMode):
             self.go_with(tensor, array.astype(object))
         return self._known[id(tensor)][1]
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         name = func._schema.name.removeprefix("aten::")
         if name in ("_local_scalar_dense", "is_nonzero", "item"):
@@ -118,7 +120,7 @@ class TorchTrace(TorchDispatchMode):
         self._require_kept(tensor, array)
         self.go_with(tensor, array)
 
-    def _number(self, func: Any, args: tuple) -> Any:
+    def _number(self, func: Any, args: tuple[Any, ...]) -> Any:
         if id(args[0]) not in self._known:
             return func(*args)
         entry = self.values_of(args[0]).item()
@@ -134,7 +136,9 @@ class Leaving(TorchFunctionMode):
         super().__init__()
         self.trace = trace
 
-    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         """Call a function of torch's, unless it is one that leaves torch."""
         name = getattr(func, "__name__", "")
         if name in ("tolist", "numpy", "__array__", "data_ptr") and self.trace.has_values(args[0]):
@@ -160,11 +164,11 @@ def _with_values(trace: TorchTrace, argument: Any) -> Any:
     return argument
 
 
-def _element(name: str) -> Callable:
+def _element(name: str) -> Callable[..., Any]:
     return _each(function_of(name))
 
 
-def _each(function: Callable) -> Callable:
+def _each(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *operands: plain(elementwise(function, *operands))
 
 
@@ -201,7 +205,7 @@ def _mean(array: np.ndarray, dim: Any = None, keepdim: bool = False, **_: Any) -
     return total * (total.size / array.size)
 
 
-def _extreme(choose: Callable) -> Callable:
+def _extreme(choose: Callable[..., Any]) -> Callable[..., Any]:
     def reduce(array: np.ndarray, dim: Any = None, keepdim: bool = False) -> Any:
         axes = _axes(dim, array)
         axes = tuple(range(array.ndim)) if axes is None else axes
@@ -264,7 +268,7 @@ def _gelu(array: Any, approximate: str = "none") -> Any:
     return 0.5 * array * (1.0 + _element("erf")(array * math.sqrt(0.5)))
 
 
-def _index(array: np.ndarray, indices: list) -> np.ndarray:
+def _index(array: np.ndarray, indices: list[Any]) -> np.ndarray:
     if any(isinstance(entry, Value) for i in indices if i is not None for entry in np.ravel(i)):
         raise Untraceable("it uses an argument as an index")
     places = [slice(None) if i is None else np.asarray(i.tolist()) for i in indices]
@@ -307,7 +311,7 @@ def _copy(target: np.ndarray, source: Any, *_: Any) -> Any:
     return np.broadcast_to(source, target.shape)
 
 
-def _filled(value: float | None = None) -> Callable:
+def _filled(value: float | None = None) -> Callable[..., Any]:
     def fill(array: np.ndarray, *given: Any, **_: Any) -> np.ndarray:
         return np.full(array.shape, given[0] if value is None else value, dtype=object)
 
@@ -318,7 +322,7 @@ def _unchanged(array: Any, *_: Any, **__: Any) -> Any:
     return np.array(array, dtype=object)
 
 
-_OPERATIONS: dict[str, Callable] = {
+_OPERATIONS: dict[str, Callable[..., Any]] = {
     **{
         name: _element(name)
         for name in (

@@ -17,11 +17,11 @@ from lyapkit.systems.tracing.torch_functions import Leaving, TorchTrace
 
 
 def traced(
-    function: Callable,
+    function: Callable[..., Any],
     state_size: int,
     input_size: int | None = None,
     *,
-    jacobian: Callable | None = None,
+    jacobian: Callable[..., Any] | None = None,
     batched: bool = False,
     in_torch: tuple[bool, bool] = (False, False),
 ) -> Program:
@@ -57,7 +57,7 @@ def traced(
 
 
 def _values(
-    function: Callable,
+    function: Callable[..., Any],
     tape: Tape,
     arguments: list[list[Value]],
     batched: bool,
@@ -76,7 +76,7 @@ def _values(
 
 
 def _numpy_call(
-    function: Callable, tape: Tape, arguments: list[list[Value]], batched: bool, shape: tuple[int, ...]
+    function: Callable[..., Any], tape: Tape, arguments: list[list[Value]], batched: bool, shape: tuple[int, ...]
 ) -> list[Value]:
     arrays = []
     for values in arguments:
@@ -88,7 +88,7 @@ def _numpy_call(
 
 
 def _torch_call(
-    function: Callable, tape: Tape, arguments: list[list[Value]], batched: bool, shape: tuple[int, ...]
+    function: Callable[..., Any], tape: Tape, arguments: list[list[Value]], batched: bool, shape: tuple[int, ...]
 ) -> list[Value]:
     before = torch.get_default_dtype()
     trace = TorchTrace(tape)
