@@ -10,6 +10,7 @@ import ctypes
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -288,6 +289,10 @@ def compiled(kernel: Callable[..., None], vectorizes: bool = False, is_adaptive:
     module = ir.Module(name="kernels")
     steps = adaptive_kernel.STEPS if is_adaptive else fixed_steps.STEPS
     kinds = translated(module, [*steps, *_KERNELS[kernel], kernel])
-    of_ctypes = {"int": ctypes.c_int64, "Push": ctypes.c_int64, "float": ctypes.c_double}
+    of_ctypes: dict[str, type[ctypes._SimpleCData[Any]]] = {
+        "int": ctypes.c_int64,
+        "Push": ctypes.c_int64,
+        "float": ctypes.c_double,
+    }
     signature = ctypes.CFUNCTYPE(None, *(of_ctypes.get(kind, ctypes.c_void_p) for kind in kinds))
     return signature(address_of(kernel.__name__, module, vectorizes))

@@ -8,13 +8,13 @@ their code.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from llvmlite import ir
 
 from lyapkit.compiled.processor import address_of
-from lyapkit.systems.tracing.program import Choice, Program
+from lyapkit.systems.tracing.program import Choice, Program, Sum
 from lyapkit.systems.tracing.tape import COMPARISONS
 
 if TYPE_CHECKING:
@@ -51,8 +51,9 @@ class MachineCode:
     """
 
     def __init__(self, program: Program, n_tangents: int) -> None:
-        nodes, constants = [], []
-        numbers = {}
+        nodes: list[tuple[Any, ...]] = []
+        constants: list[float] = []
+        numbers: dict[int, int] = {}
         for number in program.needed:
             operation, *arguments = program.nodes[number]
             if operation == "constant" and arguments[0] not in _LITERAL:
@@ -78,7 +79,7 @@ class MachineCode:
         self.parameters = np.array(constants or [0.0])
 
 
-def _renumbered(rule: object, numbers: dict[int, int], program: Program) -> tuple:
+def _renumbered(rule: Sum | Choice, numbers: dict[int, int], program: Program) -> tuple[Any, ...]:
     if isinstance(rule, Choice):
         return ("choice", numbers[rule.condition], rule.this, rule.that)
     terms = []
@@ -112,7 +113,7 @@ class _Emission:
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
 
     def emit(self) -> None:
-        values = []
+        values: list[ir.Value] = []
         for operation, *arguments in self.nodes:
             values.append(self._node(operation, arguments, values))
         for index, number in enumerate(self.outputs):

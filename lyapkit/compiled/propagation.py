@@ -206,7 +206,7 @@ class _Loop:
             end,
             is_fixed,
             pace._worst,
-            math.inf if is_fixed else pace._range,
+            pace._range if isinstance(pace, AdaptivePace) else math.inf,
             self.n,
             self.k,
             work.ctypes.data,

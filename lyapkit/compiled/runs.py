@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,13 +13,22 @@ from lyapkit.tangent import SelfCheckError, VariationalTerm, propagate
 
 if TYPE_CHECKING:
     from lyapkit.compiled.propagation import CompiledPropagation
+    from lyapkit.tangent.bundle import Bundle
+    from lyapkit.tangent.course import Course
 
 MOST_VISITED = 64  # trajectories whose states along a run are looked at
 SHORT = 1000  # steps up to which loading the compiled loops is not worth while
 
 
 def propagate_compiled(
-    system: System, state: Tensor, frame: Tensor, inputs: Tensor | None, *, n_steps: int, n_transient: int, **options
+    system: System,
+    state: Tensor,
+    frame: Tensor,
+    inputs: Tensor | None,
+    *,
+    n_steps: int,
+    n_transient: int,
+    **options: Any,
 ) -> tuple[VariationalTerm | None, str]:
     """Return the variational term that `propagate` returns, and the program that computed it; or None, and why.
 
@@ -56,7 +65,7 @@ def propagate_compiled(
         return None, str(reason)
     runs: list[CompiledPropagation] = []
 
-    def moving(course, everyone, accuracy):
+    def moving(course: Course, everyone: Bundle, accuracy: float) -> CompiledPropagation:
         runs.append(CompiledPropagation(course, everyone, accuracy, compiled, n_transient + n_steps))
         return runs[0]
 
@@ -91,7 +100,8 @@ def _visited(run: CompiledPropagation, system: System) -> list[tuple[Tensor, Ten
 
     Of functions that see all trajectories at once, only the last ones at which all were finite.
     """
-    inputs, points = run.course.inputs, []
+    inputs = run.course.inputs
+    points: list[tuple[Tensor, Tensor | None, int]] = []
     for state, time in run.visited:
         moves = state.isfinite().all(1)
         if inputs is not None and time >= inputs.shape[1]:

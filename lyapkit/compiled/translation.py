@@ -12,6 +12,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Callable
+from typing import Protocol, overload
 
 from llvmlite import ir
 
@@ -25,16 +26,36 @@ _ORDERINGS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "=
 _INTRINSICS = ("sqrt", "log")
 
 
-class Doubles:
+class Doubles(Protocol):
     """The annotation of an array of floats, (n,); ``array[start:]`` is what begins at a place of it."""
 
+    @overload
+    def __getitem__(self, place: int) -> float: ...
+    @overload
+    def __getitem__(self, place: slice) -> Doubles: ...
+    def __setitem__(self, place: int, value: float) -> None: ...
 
-class Longs:
+
+class Longs(Protocol):
     """The annotation of an array of whole numbers, (n,)."""
 
+    def __getitem__(self, place: int) -> int: ...
+    def __setitem__(self, place: int, value: int) -> None: ...
 
-class Push:
+
+class Push(Protocol):
     """The annotation of a function of six arrays of floats, called by its address."""
+
+    def __call__(
+        self,
+        state: Doubles,
+        input: Doubles,
+        parameters: Doubles,
+        tangent: Doubles,
+        new_state: Doubles,
+        new_tangent: Doubles,
+    ) -> None:
+        """Write the next state and its tangent vectors."""
 
 
 def translated(module: ir.Module, functions: list[Callable]) -> list[str]:
@@ -61,7 +82,9 @@ class _Translation(ast.NodeVisitor):
     def __init__(self, module: ir.Module, function: Callable, is_inner: bool) -> None:
         self.module, self.globals = module, function.__globals__
         (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
-        self.kinds = {argument.arg: ast.unparse(argument.annotation) for argument in tree.args.args}
+        assert isinstance(tree, ast.FunctionDef)
+        assert tree.returns is not None
+        self.kinds = {own.arg: ast.unparse(own.annotation) for own in tree.args.args if own.annotation is not None}
         returned = _TYPES[ast.unparse(tree.returns)]
         signature = ir.FunctionType(returned, [_TYPES[kind] for kind in self.kinds.values()])
         self.function = ir.Function(module, signature, name=function.__name__)
@@ -101,6 +124,7 @@ class _Translation(ast.NodeVisitor):
     def visit_Assign(self, node: ast.Assign) -> None:
         (target,) = node.targets
         if isinstance(target, ast.Tuple):
+            assert isinstance(node.value, ast.Tuple)
             values = [self.visit(entry) for entry in node.value.elts]
             for entry, value in zip(target.elts, values, strict=True):
                 self._put(entry, value)
@@ -111,6 +135,7 @@ class _Translation(ast.NodeVisitor):
         if isinstance(target, ast.Name):
             self._assign(target.id, value)
         else:
+            assert isinstance(target, ast.Subscript)
             place, kind = self._element(target)
             self.builder.store(self._as(value, kind), place)
 
@@ -119,8 +144,9 @@ class _Translation(ast.NodeVisitor):
         self._put(node.target, self.visit(whole))
 
     def _element(self, node: ast.Subscript) -> tuple[ir.Value, ir.Type]:
-        kind = {"Doubles": DOUBLE, "Longs": LONG}[self.kinds[node.value.id]]
+        kind = {"Doubles": DOUBLE, "Longs": LONG}[self.kinds[_name(node.value)]]
         index = node.slice.lower if isinstance(node.slice, ast.Slice) else node.slice
+        assert index is not None
         return self.builder.gep(self.visit(node.value), [self.visit(index)], source_etype=kind), kind
 
     def visit_Subscript(self, node: ast.Subscript) -> ir.Value:
@@ -137,9 +163,9 @@ class _Translation(ast.NodeVisitor):
         return self._number(node.value)
 
     def visit_Attribute(self, node: ast.Attribute) -> ir.Value:
-        return self._number(getattr(self.globals[node.value.id], node.attr))
+        return self._number(getattr(self.globals[_name(node.value)], node.attr))
 
-    def _number(self, number: float | int) -> ir.Value:
+    def _number(self, number: object) -> ir.Value:
         for kind, of_llvm in ((bool, TRUTH), (int, LONG), (float, DOUBLE)):
             if isinstance(number, kind):
                 return ir.Constant(of_llvm, number)
@@ -187,7 +213,7 @@ class _Translation(ast.NodeVisitor):
         return self.builder.select(self.visit(node.test), self.visit(node.body), self.visit(node.orelse))
 
     def visit_Call(self, node: ast.Call) -> ir.Value:
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else _name(node.func)
         values = [self.visit(argument) for argument in node.args]
         if name in self.module.globals:
             called = self.module.globals[name]
@@ -233,6 +259,8 @@ class _Translation(ast.NodeVisitor):
         self._loop(lambda: self.visit(node.test), node.body)
 
     def visit_For(self, node: ast.For) -> None:
+        assert isinstance(node.iter, ast.Call)
+        name = _name(node.target)
         first, end, step = ir.Constant(LONG, 0), None, ir.Constant(LONG, 1)
         match [self.visit(argument) for argument in node.iter.args]:
             case [end]:
@@ -241,7 +269,7 @@ class _Translation(ast.NodeVisitor):
                 pass
             case [first, end, step]:
                 pass
-        counter = f"{node.target.id}, line {node.lineno}"
+        counter = f"{name}, line {node.lineno}"
         self._assign(counter, first)
 
         def goes_on() -> ir.Value:
@@ -251,7 +279,7 @@ class _Translation(ast.NodeVisitor):
             following = self.builder.add(self.builder.load(self.places[counter], typ=LONG), step)
             self._assign(counter, following)
 
-        self._loop(goes_on, node.body, node.target.id, counter, count)
+        self._loop(goes_on, node.body, name, counter, count)
 
     def _loop(
         self,
@@ -287,6 +315,12 @@ class _Translation(ast.NodeVisitor):
             self.builder.ret_void()
         else:
             self.builder.ret(self._as(self.visit(node.value), self.function.ftype.return_type))
+
+
+def _name(node: ast.expr) -> str:
+    """Return what a variable, a function or a module is called."""
+    assert isinstance(node, ast.Name)
+    return node.id
 
 
 def _loaded(target: ast.expr) -> ast.expr:

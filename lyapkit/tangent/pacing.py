@@ -25,6 +25,7 @@ class Pace(ABC):
     """How far to go. One object serves the trajectories that move together."""
 
     interval: int
+    _worst: float  # that the log of a condition may be
     is_gentle = False  # the last closing frame was close to orthogonal, so that the next may be factored by Cholesky
     _slower: Pace | None = None
 
