@@ -21,7 +21,7 @@ class TracedArray(np.ndarray):
     def __array_ufunc__(self, *arguments: Any, **options: Any) -> Any:
         return universal(*arguments, **options)
 
-    def __array_function__(self, function: Callable, types: Any, arguments: Sequence, options: dict) -> Any:
+    def __array_function__(self, function: Callable[..., Any], types: Any, arguments: Any, options: Any) -> Any:
         return called(function, arguments, options)
 
     @property
@@ -69,7 +69,7 @@ def holds_values(array: Any) -> bool:
     return any(isinstance(entry, Value) for entry in np.ravel(array))
 
 
-def elementwise(function: Callable, *operands: Any) -> Any:
+def elementwise(function: Callable[..., Any], *operands: Any) -> Any:
     """Return a function of every element of arrays, which are broadcast."""
     arrays = [np.asarray(plain(operand), dtype=object) for operand in operands]
 
@@ -79,7 +79,7 @@ def elementwise(function: Callable, *operands: Any) -> Any:
     return as_traced(np.asarray(np.frompyfunc(one, len(arrays), 1)(*arrays), dtype=object))
 
 
-def _ofnumbers(function: Callable, elements: tuple) -> Any:
+def _ofnumbers(function: Callable[..., Any], elements: tuple[Any, ...]) -> Any:
     """Return a function's value for numbers alone, which stand beside values in an array."""
     from lyapkit.systems.tracing.tape import Tape
 
@@ -88,7 +88,7 @@ def _ofnumbers(function: Callable, elements: tuple) -> Any:
     return result.known if isinstance(result, Value) else result
 
 
-def universal(ufunc: np.ufunc, method: str, *operands: Any, out: tuple | None = None, **options: Any) -> Any:
+def universal(ufunc: np.ufunc, method: str, *operands: Any, out: tuple[Any, ...] | None = None, **options: Any) -> Any:
     """Return what a universal function makes of values."""
     if ufunc is np.matmul and method == "__call__":
         result = as_traced(np.matmul(*map(_two, map(plain, operands))))
@@ -123,7 +123,7 @@ def _two(operand: Any) -> np.ndarray:
     return np.asarray(operand, dtype=object)
 
 
-def called(function: Callable, arguments: Sequence, options: dict) -> Any:
+def called(function: Callable[..., Any], arguments: Sequence[Any], options: dict[str, Any]) -> Any:
     """Return what one of NumPy's other functions makes of values."""
     name = function.__name__
     if name in _OWN:
@@ -158,7 +158,7 @@ def _mean(a: Any, axis: Any = None, **options: Any) -> Any:
 
 
 _JOINS = ("concatenate", "stack", "hstack", "vstack", "dstack", "column_stack")
-_OWN: dict[str, Callable] = {
+_OWN: dict[str, Callable[..., Any]] = {
     "where": lambda *arguments: elementwise(where, *arguments),
     "clip": _clip,
     "norm": _norm,
