@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -270,7 +269,7 @@ def _input_size(first: Part, parts: Sequence[Part]) -> int:
         if isinstance(part, System):
             assert part.input_size is not None
             return part.input_size  # what is before it is elementwise
-        for module in cast(SignalMap, part).module.modules():
+        for module in part.module.modules() if isinstance(part, SignalMap) else ():
             if isinstance(module, nn.Linear):
                 return module.in_features
             if isinstance(module, nn.LayerNorm):

@@ -159,6 +159,7 @@ def test_closed_loops_of_networks():
         (lambda: lk.from_module(nn.Sequential(nn.GRU(3, 4), nn.GRU(5, 2))), "takes 5 features and is given 4"),
         (lambda: lk.from_module(nn.Sequential(nn.GRU(3, 4), nn.Linear(5, 2), nn.GRU(2, 2))), "does not take a signal"),
         (lambda: lk.from_module(nn.Sequential(nn.Linear(3, 4))), "recurrent"),
+        (lambda: lk.Composition([nn.Tanh(), nn.Embedding(3, 4), nn.LSTM(4, 5)]), "it has to be the first part"),
     ],
 )
 def test_what_is_refused(build, words):
