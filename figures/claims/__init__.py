@@ -6,7 +6,7 @@ criterion; what the verdicts mean in general says `judging.judged`. On data that
 the cases or fewer; on data made up so that it is true, in 90 % and more. `WAITING` are the claims without any data.
 """
 
-from figures.claims import architectures, hessians, heterogeneity, lengths, radii, rotations, untrained
+from figures.claims import architectures, couplings, hessians, heterogeneity, lengths, radii, rotations, untrained
 from figures.claims.judging import NOT_SEEN, NOT_YET, REGISTERED, SEEN, SOURCES, UNDECIDED
 from figures.claims.waiting import WAITING
 
@@ -21,6 +21,7 @@ __all__ = [
     "UNDECIDED",
     "WAITING",
     "architectures",
+    "couplings",
     "hessians",
     "heterogeneity",
     "lengths",

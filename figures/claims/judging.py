@@ -23,6 +23,12 @@ SOURCES = {
     "power": Source(
         "power_spectra.nc", "python analyses/power_spectra.py", "half a minute", ("characteristic_frequency",)
     ),
+    "rates_coupling": Source(
+        "learning_rate/quick/smnist_coupling.nc",
+        "python analyses/learning_rate.py --task smnist --sweep coupling",
+        "a core hour",
+        ("iterations_to_minimal_performance", "learning_rate", "coupling", "network"),
+    ),
     "eq13": Source("eq13.nc", "python analyses/eq13.py", "8 core hours", ("largest_exponent", "model", "coupling")),
     **{
         f"{task}_{name}": sweep(task, name, "")

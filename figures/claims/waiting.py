@@ -36,11 +36,4 @@ WAITING = [
         "adding problems trained for the paper's 150 epochs, three networks for each r: ours stop at minimal "
         "performance, so that their least errors say nothing",
     ),
-    WaitingClaim(
-        "4.1",
-        "η α, or η α², decides how networks learn",
-        "Expect iterations to minimal performance to differ less between couplings at the same η α (or η α²) than at "
-        "the same η, by a permutation test.",
-        "a sweep of learning rates for every α, three networks each",
-    ),
 ]

@@ -296,6 +296,29 @@ def test_figure_s3():
     assert best.get_xscale() == speed.get_xscale() == "log"
 
 
+def test_figure_s3_by_learning_rates():
+    """Where iterations are those of η α, curves of all α are one, in that panel alone."""
+    rates, couplings = np.array([0.01, 0.1, 1.0]), np.array([0.01, 0.1])
+    when = np.array([[np.nan, 80.0], [80.0, 40.0], [40.0, 20.0]])  # (η, α)
+    when = np.stack([when, when, when + 10], -1)
+    ds = xr.Dataset(
+        {"iterations_to_minimal_performance": (("learning_rate", "coupling", "network"), when)},
+        {"learning_rate": rates, "coupling": ("coupling", couplings, {"long_name": "coupling α"})},
+    )
+    axes = _axes(figS3.make({"rates": ds}))
+    assert "not computed yet" in axes[0].texts[0].get_text()
+    for ax, power in zip(axes[3:], (0, 1, 2), strict=True):
+        weak, strong = (line for line in ax.lines if line.get_linestyle() == "-")
+        np.testing.assert_allclose(weak.get_xdata(), rates[1:] * 0.01**power)
+        np.testing.assert_allclose(strong.get_xdata(), rates * 0.1**power)
+        np.testing.assert_allclose(weak.get_ydata(), [80, 40])
+        at_same = np.isclose(weak.get_xdata()[:, None], strong.get_xdata()) & (
+            np.array([80, 40])[:, None] == [80, 40, 20]
+        )
+        assert at_same.any() == (power == 1)
+        assert sum(len(line.get_xdata()) for line in ax.lines if line.get_linestyle() != "-") == 15
+
+
 def test_figure_s4():
     datasets = {"long": _sweep("frequency", (0.0, 0.45)), "short": _sweep("frequency", (0.0, 0.3, 0.45), seed=1)}
     curves, best = _axes(figS4.make(datasets))[:2]
