@@ -203,6 +203,14 @@ def as_sequences(images: Array, order: Literal["rows", "pixels"]) -> np.ndarray:
     ------
     ValueError
         If these are no images, or it is not clear which axis is that of the channels.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> import numpy as np
+    >>> images = np.zeros((5, 28, 28))
+    >>> lk.as_sequences(images, "rows").shape, lk.as_sequences(images, "pixels").shape
+    ((5, 28, 28), (5, 784, 1))
     """
     if order not in ("rows", "pixels"):
         raise ValueError(f"order must be 'rows' or 'pixels', got {order!r}")

@@ -83,7 +83,16 @@ def compare(spectra: Mapping[str, xr.Dataset]) -> xr.Dataset:
 
 
 def comparison_table(ds: xr.Dataset) -> str:
-    """Return what `compare` returned as a table: the leading exponents of every model, memory and dimension."""
+    """Return what `compare` returned as a table: the leading exponents of every model, memory and dimension.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> maps = {f"a = {a}": lk.classical.henon(a) for a in (1.2, 1.4)}
+    >>> ds = lk.compare({name: lk.lyapunov_spectrum(map, n_steps=200) for name, map in maps.items()})
+    >>> print(lk.comparison_table(ds).splitlines()[0].split())
+    ['model', 'exponents', 'λ1', 'λ2', 'memory', 'dimension']
+    """
     unit = ds.attrs["time_unit"]
     short = "step" if unit == "step" else "time unit"
     width = max(len("model"), *(len(str(name)) for name in ds["model"].values))

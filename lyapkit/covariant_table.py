@@ -16,6 +16,14 @@ def covariant_table(ds: xr.Dataset) -> str:
     """Return a table of covariant vectors: rate, angle to the next, participation, and how far each converged.
 
     Participation is 1 / Σ pᵢ² of the mean squared components pᵢ: how many state variables carry the direction.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> henon = lk.classical.henon()
+    >>> ds = lk.covariant_vectors(henon, n_steps=200, n_transient=100, n_backward_transient=100)
+    >>> print(lk.covariant_table(ds).splitlines()[1])
+    1 trajectory, 200 steps, exponents in nats per step
     """
     shares = (ds["covariant_vector"].astype(float) ** 2).mean(["trajectory", "time"])
     participation = (1 / (shares**2).sum("state")).where(shares.notnull().all("state")).values

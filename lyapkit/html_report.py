@@ -61,6 +61,16 @@ def report(datasets: Mapping[str, xr.Dataset], path: str | Path, *, title: str, 
         If there are no datasets, one cannot be drawn, or the path does not end in .html.
     OSError
         If a file cannot be written.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> import tempfile
+    >>> ds = lk.lyapunov_spectrum(lk.classical.henon(), n_steps=1000, n_transient=100)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     written = lk.report({"spectrum": ds}, f"{folder}/henon.html", title="Hénon map")
+    >>> [path.name for path in written]
+    ['henon.html', 'henon.nc']
     """
     path, data = report_files(path)
     if not datasets:

@@ -157,6 +157,17 @@ def lyapunov_spectrum(
         more trajectories than steps, whole numbers as of pixels or tokens, values far from 1.
     LongRunWarning
         Before a run of more than a minute: how long it will take, how much memory, and what would make it faster.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> ds = lk.lyapunov_spectrum(lk.classical.henon(), n_steps=10_000, n_transient=100)
+    >>> float(ds.lyapunov_exponent.sum()).__round__(6)  # log 0.3, what every area shrinks by
+    -1.203973
+    >>> checkpoint, inputs = lk.examples.digits()
+    >>> ds = lk.lyapunov_spectrum(checkpoint, lk.read_inputs(inputs)[:2, :60], n_exponents=3)
+    >>> ds.lyapunov_exponent.shape
+    (2, 3)
     """
     system, initial_state = in_real_parts(as_system(system, **reading), initial_state)
     dtype = checked_dtype(dtype)

@@ -100,6 +100,13 @@ def sweep(
         Saying how many cells diverged or failed, and the first of them.
     ReliabilityWarning
         Saying of how many cells there were other warnings, and the first of them.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> ds = lk.sweep(lk.classical.henon, {"a": [1.0, 1.2, 1.4]}, n_steps=500)
+    >>> ds.lyapunov_exponent.dims
+    ('a', 'trajectory', 'exponent')
     """
     values = _checked_values(parameters)
     if own := [name for name in OWN if name in options]:

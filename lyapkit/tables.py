@@ -20,6 +20,13 @@ def spectrum_table(ds: xr.Dataset, verbose: bool = False) -> str:
     Of long spectra the first and last exponents are shown, and some in between. What is only an upper bound has "≤"
     directly before the number, and lines at the end say what was lost, and why. With `verbose` a line says how often
     perturbations were re-orthonormalised, and how ill-conditioned they had become by then.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> ds = lk.lyapunov_spectrum(lk.classical.henon(), n_steps=1000, n_transient=100)
+    >>> print(lk.spectrum_table(ds).splitlines()[0])
+    Hénon map (a=1.4, b=0.3)
     """
     mean = ensemble_mean(ds)
     exponents, bounds = ds["lyapunov_exponent"].values, upper_bounds(ds)

@@ -20,7 +20,7 @@ from lyapkit.cli import EXAMPLES
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
     "README.md",
-    *(f"docs/{name}.md" for name in ("index", "how_to", "learning", "training", "covariant", "sweeps")),
+    *(f"docs/{name}.md" for name in ("index", "how_to", "learning", "training", "covariant", "sweeps", "reference")),
 ]
 SHORTER = {  # what takes long, and what is done in its place
     "n_steps=10_000, n_transient=1000, n_trajectories=100": "n_steps=200, n_transient=10, n_trajectories=2",
@@ -152,6 +152,17 @@ def _documented():
         path = Path(module.module_finder.path) / f"{module.name.rpartition('.')[2]}.py"
         if path.is_file() and ">>>" in path.read_text():
             yield module.name
+
+
+def test_every_public_name_is_documented_with_an_example():
+    """Warnings and errors have one on the page; what is public and not on it is a module, or an older name."""
+    page = (ROOT / "docs" / "reference.md").read_text()
+    listed = re.findall(r"^   ([A-Za-z]\w*)$", page, flags=re.MULTILINE)
+    assert len(listed) == len(set(listed)) > 60
+    for name in listed:
+        assert ">>>" in getattr(lk, name).__doc__ or f"lk.{name}" in page, name
+    modules = {name for name in lk.__all__ if type(getattr(lk, name)).__name__ == "module"}
+    assert set(lk.__all__) - set(listed) == modules | {"load_checkpoint", "open"}
 
 
 @pytest.mark.parametrize("name", list(_documented()))

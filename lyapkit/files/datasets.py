@@ -40,6 +40,16 @@ def save(ds: xr.Dataset, path: str | Path) -> Path:
         If the ending is none of these.
     OSError
         If it cannot be written: the folder does not exist or is full, the path is a folder or a device.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> import tempfile
+    >>> ds = lk.lyapunov_spectrum(lk.classical.henon(), n_steps=1000, n_transient=100)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     again = lk.load(lk.save(ds, f"{folder}/henon.nc"))
+    >>> again.identical(ds)
+    True
     """
     path = Path(path)
     target_of(path)
@@ -106,6 +116,16 @@ def load(path: str | Path) -> xr.Dataset:
         If there is no such file.
     ValueError
         If it is not a netCDF file, or would take more memory than `maximum_size`.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> import tempfile
+    >>> ds = lk.lyapunov_spectrum(lk.classical.henon(), n_steps=1000, n_transient=100)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     again = lk.load(lk.save(ds, f"{folder}/henon.nc"))
+    >>> again.identical(ds)
+    True
     """
     path = Path(path)
     if not path.is_file():

@@ -28,6 +28,14 @@ def maximum_size(size: int | str) -> Iterator[None]:
     ------
     ValueError
         If it is no positive size.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> checkpoint, _ = lk.examples.digits()
+    >>> with lk.maximum_size("1MiB"):
+    ...     print(lk.load_system(checkpoint))
+    LSTM (8 inputs, 64 units, state size 128)
     """
     token = _maximum.set(parse_size(size))
     try:

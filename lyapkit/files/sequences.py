@@ -34,6 +34,13 @@ def read_inputs(path: str | Path) -> np.ndarray | xr.DataArray | list[np.ndarray
     ------
     ValueError
         If the file is missing, damaged, of another type, or does not hold one array.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> _, inputs = lk.examples.digits()
+    >>> lk.read_inputs(inputs).shape  # (trajectory, time, feature)
+    (8, 360, 8)
     """
     return _read(Path(path), "inputs", csv_sequences)
 

@@ -66,6 +66,15 @@ def hessian_density(
     ------
     ValueError
         As `hessian_eigenvalues`, or if a number is not positive.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> model = lk.WCRNN(1, 8, 10, lk.residuals.scaled_identity(8, 0.9), 0.1)
+    >>> inputs, labels = lk.task("digits").test_samples(20)
+    >>> ds = lk.hessian_density(model, inputs, labels, "cross-entropy", n_steps=10, n_vectors=2)
+    >>> ds.density.dims
+    ('value',)
     """
     n_steps, n_vectors, n_values = (
         whole(name, value, 0)

@@ -84,6 +84,15 @@ def gradient_norms(
     ------
     ValueError
         If inputs, targets, loss and network do not fit together, values are not finite, or there is no readout.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> model = lk.WCRNN(1, 8, 10, lk.residuals.scaled_identity(8, 0.9), 0.1)
+    >>> inputs, labels = lk.task("digits").test_samples(20)
+    >>> ds = lk.gradient_norms(model, inputs, labels, "cross-entropy")
+    >>> ds.gradient_norm.shape, bool(ds.decay_rate.max() < 0)
+    ((20, 64), True)
     """
     given: dict[str, Any] = {
         "parameters": None,

@@ -73,6 +73,15 @@ def learning_rate_modulation(
         If the block holds a parameter of the readout, the loss takes parameters directly, the direction does not fit
         the block or has no length, inputs, targets, loss and network do not fit together, or the contributions of
         layers do not sum to vᵀHv, which is computed apart.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> model = lk.WCRNN(1, 8, 10, lk.residuals.scaled_identity(8, 0.9), 0.1)
+    >>> inputs, labels = lk.task("digits").test_samples(20)
+    >>> ds = lk.learning_rate_modulation(model, inputs, labels, "cross-entropy")
+    >>> ds.sizes["time"]
+    64
     """
     learning_rate = real("learning_rate", learning_rate)
     given: dict[str, Any] = {"lengths": lengths, "batch_size": batch_size, "dtype": dtype, "device": device}

@@ -45,6 +45,15 @@ def over_training(
     ------
     ValueError
         If there are no checkpoints.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> networks = {step: lk.build_network("lstm", 1, 4, 10, seed=step) for step in (0, 10)}
+    >>> inputs, labels = lk.task("digits").test_samples(20)
+    >>> ds = lk.over_training(lk.lyapunov_spectrum, networks, inputs[:2])
+    >>> ds.lyapunov_exponent.dims
+    ('step', 'trajectory', 'exponent')
     """
     if not checkpoints:
         raise ValueError("there are no checkpoints: give a mapping of training steps to models or paths")

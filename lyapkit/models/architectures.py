@@ -71,6 +71,16 @@ def register(name: str, network: type[Network], build: Callable[[int, int, int],
     ------
     ValueError
         If the class is no `Network`, or the name, or the name of the class, is another's.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> class Echo(lk.RefinedLSTM):
+    ...     pass
+    >>> lk.register("echo", Echo)
+    >>> type(lk.build_network("echo", 1, 8, 10)).__name__
+    'Echo'
+    >>> _ = lk.models.ARCHITECTURES.pop("echo")  # forget it again
     """
     if not (isinstance(network, type) and issubclass(network, Network)):
         raise ValueError(f"{network!r} is not a subclass of lyapkit.Network")
@@ -118,6 +128,15 @@ def build_network(
     ------
     ValueError
         If the name is unknown, or a residual or a coupling is given to a network that has none.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> lstm = lk.build_network("lstm", 1, 8, 10, seed=3)
+    >>> residual = lk.residuals.rotation(8, 0.2, 0.99)
+    >>> wcrnn = lk.build_network("wcrnn", 1, 8, 10, residual=residual, coupling=0.01)
+    >>> lstm.state_size, wcrnn.state_size
+    (16, 8)
     """
     if name not in ARCHITECTURES:
         raise ValueError(f"unknown network {name!r}, expected one of {', '.join(ARCHITECTURES)}")

@@ -66,6 +66,13 @@ def load_system(
     -----
     CheckpointWarning
         If what lies elsewhere in the model was taken for harmless and nothing but its place says so.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> checkpoint, _ = lk.examples.digits()
+    >>> print(lk.load_system(checkpoint))
+    LSTM (8 inputs, 64 units, state size 128)
     """
     tensors = read_tensors(path, key)
     prefixes = [prefix] if prefix is None or isinstance(prefix, str) else list(prefix)
@@ -120,6 +127,14 @@ def load_network(
     CheckpointError
         As `load_system`; if there is no readout, or several and none is chosen; if anything precedes or follows it; or
         if the state dict does not fit `module`.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> checkpoint, inputs = lk.examples.digits()
+    >>> network = lk.load_network(checkpoint)
+    >>> network.readout
+    Linear(in_features=64, out_features=10, bias=True)
     """
     if module is not None:
         return load_into(module if isinstance(module, nn.Module) else module(), path, key)

@@ -47,6 +47,14 @@ def closed_loop(network: System | nn.Module, feedback: nn.Module | Callable[[Ten
     ValueError
         If outputs have not the size of inputs, inputs are tokens, the feedback cannot be differentiated (argmax,
         rounding, sampling), or it cannot be verified what a module makes of its inputs.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> from torch import nn
+    >>> loop = lk.closed_loop(nn.Sequential(nn.GRU(1, 8), nn.Linear(8, 1)))
+    >>> loop.input_size is None, loop.state_size
+    (True, 8)
     """
     if not isinstance(network, System):
         network = _whole(network)

@@ -41,6 +41,13 @@ class Composition(System):
     ------
     ValueError
         If nothing is recurrent, sizes do not fit, or a module is no differentiable function of one step's signal.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> from torch import nn
+    >>> lk.Composition([nn.GRU(3, 4), nn.Tanh(), nn.LSTM(4, 5)]).state_size  # 4 + 2 · 5
+    14
     """
 
     input_size: int

@@ -21,6 +21,13 @@ def inspect_checkpoint(path: str | Path, key: str | None = None) -> dict[str, st
     ------
     CheckpointError
         If the file cannot be read.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> checkpoint, _ = lk.examples.digits()
+    >>> lk.inspect_checkpoint(checkpoint)
+    {'recurrent.': 'LSTM (8 inputs, 64 units, state size 128)'}
     """
     descriptions = {}
     for prefix, (network, account) in inspect_accounts(read_tensors(Path(path), key)).items():

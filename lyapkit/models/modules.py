@@ -64,6 +64,13 @@ def from_module(module: nn.Module, *, state_size: StateShape | None = None, inpu
     -----
     CheckpointWarning
         If the module is quantised.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> import torch
+    >>> print(lk.from_module(torch.nn.GRU(3, 5)))
+    GRU (3 inputs, 5 units, state size 5)
     """
     if isinstance(module, System):
         return module

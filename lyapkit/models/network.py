@@ -37,6 +37,13 @@ class Network(nn.Module, System):
     every_step : bool
         Whether there is an output at every step, (trajectory, time, output), for tasks with targets at every step; or
         one of the last state, (trajectory, output). May be set at any time. Default False.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> model = lk.build_network("lstm", 2, 6, 3)
+    >>> isinstance(model, lk.Network), model.readout
+    (True, Linear(in_features=6, out_features=3, bias=True))
     """
 
     treats_trajectories_alike = True
@@ -230,6 +237,14 @@ class RecurrentNetwork(Network):
     ------
     ValueError
         If the module is none of these, or bidirectional.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> import torch
+    >>> model = lk.RecurrentNetwork(torch.nn.LSTM(2, 5), torch.nn.Linear(5, 3))
+    >>> model(torch.zeros(4, 7, 2)).shape  # of the last step
+    torch.Size([4, 3])
     """
 
     def __init__(self, recurrent: nn.Module, readout: nn.Module) -> None:

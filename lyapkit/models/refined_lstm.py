@@ -33,6 +33,13 @@ class RefinedLSTM(Network):
     ------
     ValueError
         If there are fewer than 2 units, or a size is not positive.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> import torch
+    >>> lk.RefinedLSTM(1, 6, 3)(torch.zeros(4, 7, 1)).shape
+    torch.Size([4, 3])
     """
 
     known_by = "gates.recurrent.weight"

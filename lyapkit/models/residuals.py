@@ -28,6 +28,13 @@ class Residual(nn.Module):
     ------
     ValueError
         If the shape is neither, or a value is not finite.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> residual = lk.Residual([[0.0, -0.9], [0.9, 0.0]])
+    >>> residual.size, residual.is_diagonal, abs(residual.eigenvalues).round(3).tolist()
+    (2, False, [0.9, 0.9])
     """
 
     values: Tensor

@@ -42,6 +42,13 @@ class S4(Network):
     ------
     ValueError
         If a size is not positive.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> import torch
+    >>> lk.S4(1, 6, 3, order=4)(torch.zeros(4, 7, 1)).shape
+    torch.Size([4, 3])
     """
 
     A: Tensor

@@ -49,6 +49,14 @@ class WCRNN(Network):
     ------
     ValueError
         If sizes do not fit together, the coupling is not finite, or the kind or activation is unknown.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> import torch
+    >>> model = lk.WCRNN(1, 50, 10, lk.residuals.rotation(50, 0.2, 0.99), coupling=0.01)
+    >>> model(torch.zeros(4, 7, 1)).shape
+    torch.Size([4, 10])
     """
 
     residual: Residual
@@ -274,6 +282,13 @@ def elman_with_identity_residual(input_size: int, hidden_size: int, output_size:
 
     A WCRNN with R = I that is not weakly coupled, α = 1 (a baseline of the paper's Table 2). `options` are `device`
     and `dtype`.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> model = lk.elman_with_identity_residual(1, 6, 3)
+    >>> model.residual.matrix.trace().item()
+    6.0
     """
     return WCRNN(input_size, hidden_size, output_size, scaled_identity(hidden_size, 1.0), 1.0, **options)
 
@@ -305,6 +320,14 @@ def weakly_coupled_init(
     ------
     ValueError
         If it is not a tanh network, or residual or coupling do not fit it.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> from torch import nn
+    >>> rnn = lk.weakly_coupled_init(nn.RNN(2, 8), lk.residuals.scaled_identity(8, 0.9), 0.01)
+    >>> bool((rnn.weight_hh_l0.diagonal() - 0.9).abs().max() < 0.01)
+    True
     """
     _check_tanh(module)
     weight = _of_first_layer(module, "weight_hh")

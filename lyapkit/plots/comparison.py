@@ -35,6 +35,14 @@ def plot_comparison(ds: xr.Dataset, ax: Axes | None = None, **options: Any) -> A
     ------
     ValueError
         If the dataset is another, or holds more than ten models.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> maps = {f"a = {a}": lk.classical.henon(a) for a in (1.2, 1.4)}
+    >>> ds = lk.compare({name: lk.lyapunov_spectrum(map, n_steps=200) for name, map in maps.items()})
+    >>> [text.get_text() for text in lk.plot_comparison(ds).get_legend().get_texts()]
+    ['a = 1.2', 'a = 1.4']
     """
     if "model" not in ds.dims or "lyapunov_exponent" not in ds:
         raise ValueError(f"plot_comparison got a dataset of {', '.join(map(str, ds.data_vars))}, expected compare's")

@@ -32,6 +32,13 @@ def plot_covariant_vectors(ds: xr.Dataset, ax: Sequence[Axes] | None = None) -> 
     -------
     matplotlib.axes.Axes
         The first of the three.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> henon = lk.classical.henon()
+    >>> ds = lk.covariant_vectors(henon, n_steps=200, n_transient=100, n_backward_transient=100)
+    >>> ax = lk.plot_covariant_vectors(ds)
     """
     axes = plt.subplots(3, figsize=(6.4, 10.0), layout="constrained", height_ratios=(2, 2, 3))[1] if ax is None else ax
     for draw, ax in zip((plot_angles, plot_angle_histogram, plot_directions), axes, strict=True):
@@ -59,6 +66,14 @@ def plot_angles(ds: xr.Dataset, ax: Axes | None = None, trajectory: int = 0, **o
     Returns
     -------
     matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> henon = lk.classical.henon()
+    >>> ds = lk.covariant_vectors(henon, n_steps=200, n_transient=100, n_backward_transient=100)
+    >>> lk.plot_angles(ds).get_ylabel()
+    'angle (degrees)'
     """
     ax, asked = axes_or_new(ax), Lines(options)
     for label, angles, colour in _angles(ds.sel(trajectory=trajectory)):
@@ -90,6 +105,14 @@ def plot_angle_histogram(ds: xr.Dataset, ax: Axes | None = None, **options: Any)
     Returns
     -------
     matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> henon = lk.classical.henon()
+    >>> ds = lk.covariant_vectors(henon, n_steps=200, n_transient=100, n_backward_transient=100)
+    >>> lk.plot_angle_histogram(ds).get_xlabel()
+    'angle (degrees)'
     """
     ax, asked = axes_or_new(ax), Lines(options)
     for label, angles, colour in _angles(ds):
@@ -122,6 +145,14 @@ def plot_directions(ds: xr.Dataset, ax: Axes | None = None, **options: Any) -> A
     Returns
     -------
     matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> henon = lk.classical.henon()
+    >>> ds = lk.covariant_vectors(henon, n_steps=200, n_transient=100, n_backward_transient=100)
+    >>> lk.plot_directions(ds).get_xlabel()
+    'state variable'
     """
     ax = axes_or_new(ax)
     shares = (ds["covariant_vector"].astype(float) ** 2).mean(["trajectory", "time"])

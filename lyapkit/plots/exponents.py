@@ -43,6 +43,13 @@ def plot_spectrum(ds: xr.Dataset, ax: Axes | None = None, **options: Any) -> Axe
     Returns
     -------
     matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> ds = lk.lyapunov_spectrum(lk.classical.henon(), n_steps=1000, n_transient=100)
+    >>> lk.plot_spectrum(ds, color="black").get_ylabel()
+    'Lyapunov exponent (nats per step)'
     """
     ax, asked = axes_or_new(ax), Lines(options)
     colour = asked.coloured(MEAN_COLOUR)
@@ -102,6 +109,13 @@ def plot_convergence(ds: xr.Dataset, ax: Axes | None = None, n_exponents: int = 
     Returns
     -------
     matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> ds = lk.lyapunov_spectrum(lk.classical.henon(), n_steps=1000, n_transient=100)
+    >>> lk.plot_convergence(ds).get_xlabel()
+    'time (steps)'
     """
     ax, asked = axes_or_new(ax), Lines(options)
     running = running_exponents(ds)
@@ -155,6 +169,15 @@ def plot_weak_coupling(ds: xr.Dataset, ax: Axes | None = None, **options: Any) -
     Returns
     -------
     matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> import numpy as np
+    >>> model = lk.WCRNN(1, 8, 10, lk.residuals.scaled_identity(8, 0.9), 0.001)
+    >>> ds = lk.validate_weak_coupling(model, np.zeros((1, 200, 1)))
+    >>> lk.plot_weak_coupling(ds).get_xlabel()
+    'exponent (rank)'
     """
     ax, asked = axes_or_new(ax), Lines(options)
     mean = ensemble_mean(ds)

@@ -30,6 +30,15 @@ def plot_gradient_norms(ds: xr.Dataset, ax: Axes | None = None, n_samples: int =
     Returns
     -------
     matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> model = lk.WCRNN(1, 8, 10, lk.residuals.scaled_identity(8, 0.9), 0.1)
+    >>> inputs, labels = lk.task("digits").test_samples(20)
+    >>> ds = lk.gradient_norms(model, inputs, labels, "cross-entropy")
+    >>> lk.plot_gradient_norms(ds).get_yscale()
+    'log'
     """
     ax, asked = axes_or_new(ax), Lines(options)
     time = ds["time"].values
@@ -81,6 +90,15 @@ def plot_hessian_eigenvalues(ds: xr.Dataset, ax: Axes | None = None, **options: 
     Returns
     -------
     matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> model = lk.WCRNN(1, 8, 10, lk.residuals.scaled_identity(8, 0.9), 0.1)
+    >>> inputs, labels = lk.task("digits").test_samples(20)
+    >>> ds = lk.hessian_eigenvalues(model, inputs, labels, "cross-entropy", 3)
+    >>> lk.plot_hessian_eigenvalues(ds).get_xlabel()
+    'rank'
     """
     ax, asked = axes_or_new(ax), Lines(options)
     name = "hessian_eigenvalue" if "hessian_eigenvalue" in ds else "ggn_eigenvalue"
@@ -129,6 +147,14 @@ def plot_hessian_density(ds: xr.Dataset, ax: Axes | None = None, **options: Any)
     Returns
     -------
     matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> model = lk.WCRNN(1, 8, 10, lk.residuals.scaled_identity(8, 0.9), 0.1)
+    >>> inputs, labels = lk.task("digits").test_samples(20)
+    >>> ds = lk.hessian_density(model, inputs, labels, "cross-entropy", n_steps=10, n_vectors=2)
+    >>> ax = lk.plot_hessian_density(ds)
     """
     ax, asked = axes_or_new(ax), Lines(options)
     value, density, error = ds["value"].values, ds["density"].values, ds["standard_error"].fillna(0.0).values
@@ -160,6 +186,14 @@ def plot_modulation(ds: xr.Dataset, ax: Axes | None = None, **options: Any) -> A
     Returns
     -------
     matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> model = lk.WCRNN(1, 8, 10, lk.residuals.scaled_identity(8, 0.9), 0.1)
+    >>> inputs, labels = lk.task("digits").test_samples(20)
+    >>> ds = lk.learning_rate_modulation(model, inputs, labels, "cross-entropy")
+    >>> ax = lk.plot_modulation(ds)
     """
     ax, asked = axes_or_new(ax), Lines(options)
     rates = ds["effective_learning_rate"]

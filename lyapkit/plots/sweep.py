@@ -41,6 +41,12 @@ def plot_sweep(ds: xr.Dataset, ax: Axes | None = None, variable: int = 0, **opti
     ------
     ValueError
         If more than two parameters were swept.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> ds = lk.sweep(lk.classical.henon, {"a": [1.0, 1.2, 1.4]}, n_steps=500)
+    >>> ax = lk.plot_sweep(ds)
     """
     names = swept_parameters(ds)
     if len(names) > 2:

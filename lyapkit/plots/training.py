@@ -36,6 +36,14 @@ def plot_learning_curves(ds: xr.Dataset, ax: Axes | None = None, score: str = "t
     Returns
     -------
     matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> network = lk.build_network("lstm", 1, 8, 10)
+    >>> result = lk.train([network], lk.task("digits"), 4, batch_size=16, n_test_samples=20)
+    >>> lk.plot_learning_curves(result.metrics).get_ylabel()
+    'test accuracy'
     """
     ax, asked = axes_or_new(ax), Lines(options)
     curves, swept = ds[score], swept_parameter(ds)
@@ -55,8 +63,7 @@ def plot_learning_curves(ds: xr.Dataset, ax: Axes | None = None, score: str = "t
             ax.plot(iteration[known], mean[known], color=colour, label=asked.named(_text(value)), **asked.options)
             band = (mean - spread)[known], (mean + spread)[known]
             ax.fill_between(iteration[known], *band, color=colour, alpha=0.2, linewidth=0)
-    attributes = curves.attrs
-    ax.set(xlabel="training iteration", ylabel=_label(attributes))
+    ax.set(xlabel="training iteration", ylabel=_label(curves))
     asked.title(ax, ds)
     heading = None if swept is None else ds[swept].attrs.get("long_name", swept)
     ax.legend(title=heading, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -86,6 +93,16 @@ def plot_scores(ds: xr.Dataset, ax: Axes | None = None, variable: str = "best_sc
     ------
     ValueError
         If nothing was swept.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> residuals = [lk.residuals.scaled_identity(8, r) for r in (0.9, 0.95)]
+    >>> networks = [lk.build_network("wcrnn", 1, 8, 10, residual=residual) for residual in residuals]
+    >>> metrics = lk.train(networks, lk.task("digits"), 4, batch_size=16, n_test_samples=20).metrics
+    >>> ds = metrics.rename(network="radius").assign_coords(radius=[0.9, 0.95]).expand_dims("network")
+    >>> lk.plot_scores(ds).get_ylabel()
+    'best test accuracy'
     """
     swept = swept_parameter(ds)
     if swept is None:
@@ -103,10 +120,10 @@ def plot_scores(ds: xr.Dataset, ax: Axes | None = None, variable: str = "best_sc
         ax.set_xticks(place, names, rotation=30, ha="right")
         ax.set_xlabel("")
     else:
-        ax.set_xlabel(_label(ds[swept].attrs))
+        ax.set_xlabel(_label(ds[swept]))
         if swept in _CRITICAL:
             ax.axvline(_CRITICAL[swept], color="black", linewidth=0.8, linestyle="--")
-    ax.set_ylabel(_label(values.attrs))
+    ax.set_ylabel(_label(values))
     asked.title(ax, ds)
     if asked.label is not None:
         ax.legend()
@@ -129,6 +146,12 @@ def plot_power_spectrum(ds: xr.Dataset, ax: Axes | None = None, **options: Any) 
     Returns
     -------
     matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> ds = lk.power_spectrum(lk.task("digits"), n_samples=50)
+    >>> ax = lk.plot_power_spectrum(ds)
     """
     ax, asked = axes_or_new(ax), Lines(options)
     for feature, colour in zip(ds["feature"].values, colours(ds["feature"].values), strict=True):
@@ -139,7 +162,7 @@ def plot_power_spectrum(ds: xr.Dataset, ax: Axes | None = None, **options: Any) 
         peak = float(one["characteristic_frequency"])
         label = asked.named(f"largest at {peak:.4g} rad per step, a period of {2 * np.pi / peak:.3g} steps")
         ax.axvline(peak, color=THEORY_COLOUR, linewidth=0.8, linestyle="--", label=label)
-    ax.set(yscale="log", xlabel=_label(ds["frequency"].attrs), ylabel=_label(ds["power"].attrs))
+    ax.set(yscale="log", xlabel=_label(ds["frequency"]), ylabel=_label(ds["power"]))
     if asked.label is None:
         ax.set_title(f"{ds.attrs['task']}, {ds.attrs['n_steps']} steps")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13))
@@ -174,9 +197,9 @@ def colours(values: np.ndarray, name: str = "") -> list[str]:
     return [to_hex(scale(place)) for place in 0.5 + 0.5 * np.sign(distance) * np.minimum(length, 1.0)]
 
 
-def _label(attributes: dict[str, Any]) -> str:
-    unit = attributes.get("units", "1")
-    return attributes["long_name"] + ("" if unit == "1" else f" ({unit})")
+def _label(values: xr.DataArray) -> str:
+    unit = values.attrs.get("units", "1")
+    return values.attrs.get("long_name", str(values.name).replace("_", " ")) + ("" if unit == "1" else f" ({unit})")
 
 
 def _text(value: float | str) -> str:

@@ -31,6 +31,14 @@ def ensemble_mean(ds: xr.Dataset) -> xr.Dataset:
         `lyapunov_exponent` and `standard_error` (…, exponent), in the unit of the spectrum; how many trajectories were
         averaged, `n_trajectories`, how many left out, `n_left_out`, and how many of those averaged had −∞, `n_dead`
         (…, exponent); `is_bound` (…, exponent) if the spectrum has it.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> ds = lk.lyapunov_spectrum(lk.classical.henon(), n_steps=1000, n_trajectories=4)
+    >>> mean = lk.ensemble_mean(ds)
+    >>> mean.lyapunov_exponent.shape, int(mean.n_left_out.max())
+    ((2,), 0)
     """
     exponents, errors = ds["lyapunov_exponent"], ds["standard_error"]
     valid = exponents.notnull()

@@ -76,6 +76,14 @@ class Flow(System):
     ValueError
         If `time_step` is not positive, or `rtol` not between 1e-13 and 1e-4; and as `Map` does; and before a run, if
         the field is so stiff that no explicit method is reasonable.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> decay = lk.Flow(lambda x: -2 * x, 1, initial_state=[1.0], name="decay")
+    >>> ds = lk.lyapunov_spectrum(decay, n_steps=100)
+    >>> round(float(ds.lyapunov_exponent[0, 0]), 6)
+    -2.0
     """
 
     time_unit = "unit of time"

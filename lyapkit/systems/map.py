@@ -62,6 +62,14 @@ class Map(System):
         If a function does not take these arguments. At use, if it fails, returns another shape, whole or complex
         numbers, or different values for the same arguments; if the Jacobian is not the derivative of `step`; or if a
         NumPy `step` comes without a Jacobian and cannot be differentiated.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> logistic = lk.Map(lambda x: 4 * x * (1 - x), 1, initial_state=[0.3], name="logistic map")
+    >>> ds = lk.lyapunov_spectrum(logistic, n_steps=20_000)
+    >>> round(float(ds.lyapunov_exponent[0, 0]), 2)  # log 2
+    0.69
     """
 
     role = "step"

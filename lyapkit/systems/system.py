@@ -66,6 +66,13 @@ class System(ABC):
         How many of the last state variables are times, which no other variable changes.
     maps_to_zero : bool
         Whether the tangent map may be singular. If it never is, a perturbation that becomes zero did so by underflow.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> henon = lk.classical.henon()
+    >>> isinstance(henon, lk.System), henon.state_size, henon.input_size
+    (True, 2, None)
     """
 
     state_size: int

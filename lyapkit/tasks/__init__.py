@@ -46,6 +46,12 @@ def task(name: str, *, downsample: int = 1) -> Task:
         If the name is unknown, the task cannot be made smaller by that factor, or a file is not as it should be.
     FileNotFoundError
         If its files are not there.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> print(lk.task("add10"))
+    add10 (10 steps, 2 inputs, 1 output)
     """
     if name.endswith(".npz"):
         if downsample != 1:

@@ -45,6 +45,15 @@ class ArrayTask(Task):
     ValueError
         If arrays have other shapes or do not fit together, hold no samples, values are not finite, or targets could
         be understood in two ways.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> inputs, targets = rng.normal(size=(40, 9, 2)), rng.integers(0, 3, 40)
+    >>> print(lk.ArrayTask(inputs[:30], targets[:30], inputs[30:], targets[30:], name="mine"))
+    mine (9 steps, 2 inputs, 3 outputs)
     """
 
     def __init__(

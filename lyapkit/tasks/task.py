@@ -39,6 +39,14 @@ class Task(ABC):
         Whether samples have a third part: how many steps of each sequence count, (sample,). Default False.
     samples_per_epoch : int
         What counts as one epoch.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> task = lk.task("digits")
+    >>> inputs, labels = task.test_samples(3)
+    >>> inputs.shape, labels.shape, task.score_name
+    ((3, 64, 1), (3,), 'accuracy')
     """
 
     name: str

@@ -109,6 +109,17 @@ def checkpoints(folder: str | Path, network: int = 0, *, check: bool = True) -> 
         If there are none.
     ValueError
         If some are damaged: which.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> import tempfile
+    >>> network = lk.build_network("lstm", 1, 8, 10)
+    >>> options = {"batch_size": 16, "n_test_samples": 20, "checkpoints": [0, 4]}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = lk.train([network], lk.task("digits"), 4, folder=folder, **options)
+    ...     list(lk.checkpoints(folder))
+    [0, 4]
     """
     found = {}
     for path in sorted(Path(folder).glob("network_*_step_*.safetensors")):

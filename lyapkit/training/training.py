@@ -40,6 +40,13 @@ class Training:
         Learning curves and what follows from them.
     is_finished : bool
         False if the time budget ended first.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> network = lk.build_network("lstm", 1, 8, 10)
+    >>> print(lk.train([network], lk.task("digits"), 4, batch_size=16, n_test_samples=20))
+    Training of 1 network, 4 iterations, finished
     """
 
     networks: list[nn.Module]
@@ -157,6 +164,14 @@ def train(
         `resume` is not set.
     OSError
         If the folder cannot be written to.
+
+    Examples
+    --------
+    >>> import lyapkit as lk
+    >>> network = lk.build_network("lstm", 1, 8, 10)
+    >>> result = lk.train([network], lk.task("digits"), 4, batch_size=16, n_test_samples=20)
+    >>> result.is_finished, result.metrics.sizes["network"]
+    (True, 1)
     """
     n_iterations = whole("n_iterations", n_iterations, 1)
     batch_size = whole("batch_size", batch_size, -(2**62))
