@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import xarray as xr
 
+from lyapkit.given_datasets import described
 from lyapkit.labels import index, variable
 from lyapkit.provenance import provenance
 from lyapkit.statistics import ensemble_mean, entropy_rate, kaplan_yorke_dimension, upper_bounds
@@ -85,6 +86,8 @@ def compare(spectra: Mapping[str, xr.Dataset]) -> xr.Dataset:
 def comparison_table(ds: xr.Dataset) -> str:
     """Return what `compare` returned as a table: the leading exponents of every model, memory and dimension.
 
+    Or spectra of several checkpoints of a network, as `over_training` returns them.
+
     Examples
     --------
     >>> import lyapkit as lk
@@ -93,20 +96,21 @@ def comparison_table(ds: xr.Dataset) -> str:
     >>> print(lk.comparison_table(ds).splitlines()[0].split())
     ['model', 'exponents', 'λ1', 'λ2', 'memory', 'dimension']
     """
+    ds = as_comparison(ds, "comparison_table")
     unit = ds.attrs["time_unit"]
     short = "step" if unit == "step" else "time unit"
     width = max(len("model"), *(len(str(name)) for name in ds["model"].values))
     shown = min(3, ds.sizes["exponent"])
-    head = "".join(f"{'λ' + str(i + 1):>20}" for i in range(shown))
+    head = "".join(f"{'λ' + str(i + 1):>22}" for i in range(shown))
     lines = [
         f"{'model':<{width}} {'exponents':>10}{head} {'memory':>10} {'dimension':>10}",
-        f"{'':<{width}} {'':>10}{'nats/' + short:>20}{'':>{20 * (shown - 1)}} {short + 's':>10} {'':>10}",
+        f"{'':<{width}} {'':>10}{'nats/' + short:>22}{'':>{22 * (shown - 1)}} {short + 's':>10} {'':>10}",
     ]
     for name in ds["model"].values:
         one = ds.sel(model=name)
         first = float(one["lyapunov_exponent"][0])
-        memory = "∞" if first >= 0 else "n/a" if math.isnan(first) else f"{-1 / first:.3g}"
-        numbers = "".join(f"{exponent_with_error(one, i):>20}" for i in range(shown))
+        memory = "∞" if first >= 0 else "n/a" if math.isnan(first) else f"{-1 / first:.4g}"
+        numbers = "".join(f"{exponent_with_error(one, i):>22}" for i in range(shown))
         dimension = float(one["kaplan_yorke_dimension"])
         lines.append(
             f"{name!s:<{width}} {int(one['n_exponents']):>10}{numbers} {memory:>10} "
@@ -115,7 +119,16 @@ def comparison_table(ds: xr.Dataset) -> str:
     return "\n".join(lines)
 
 
+def as_comparison(ds: xr.Dataset, function: str) -> xr.Dataset:
+    """Return a dataset of `compare`, or spectra of several checkpoints as one; raises ValueError if it is another."""
+    held = ds if isinstance(ds, xr.Dataset) and "lyapunov_exponent" in ds else None
+    if held is not None and "step" in held.dims:
+        return compare({f"step {step}": held.sel(step=step) for step in held["step"].values.tolist()})
+    if held is None or "model" not in held.dims:
+        raise ValueError(f"{function} got {described(ds)}, expected what lyapkit.compare returns")
+    return held
+
+
 def _require_spectrum(ds: object, what: str) -> None:
     if not isinstance(ds, xr.Dataset) or "lyapunov_exponent" not in ds or "trajectory" not in ds.dims:
-        held = f"a dataset of {', '.join(map(str, ds.data_vars))}" if isinstance(ds, xr.Dataset) else type(ds).__name__
-        raise ValueError(f"{what} {held}, expected a spectrum, as lyapunov_spectrum returns")
+        raise ValueError(f"{what} {described(ds)}, expected a spectrum, as lyapunov_spectrum returns")

@@ -8,10 +8,12 @@ import numpy as np
 import xarray as xr
 
 from lyapkit.covariant_dataset import CONVERGED
+from lyapkit.given_datasets import takes
 from lyapkit.labels import counted
 from lyapkit.tables import number, shown_rows
 
 
+@takes("covariant_vector", of="covariant_vectors")
 def covariant_table(ds: xr.Dataset) -> str:
     """Return a table of covariant vectors: rate, angle to the next, participation, and how far each converged.
 

@@ -8,18 +8,22 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
+from lyapkit.given_datasets import takes
 from lyapkit.labels import counted, swept_parameters
 from lyapkit.statistics import ensemble_mean, entropy_rate, kaplan_yorke_dimension, memory_timescale, upper_bounds
 
 MAX_ROWS = 16
 
 
+@takes("lyapunov_exponent", of="lyapunov_spectrum", single=True)
 def spectrum_table(ds: xr.Dataset, verbose: bool = False) -> str:
     """Return a spectrum as a table: mean over trajectories, standard error, range and memory timescale per exponent.
 
     Of long spectra the first and last exponents are shown, and some in between. What is only an upper bound has "≤"
     directly before the number, and lines at the end say what was lost, and why. With `verbose` a line says how often
     perturbations were re-orthonormalised, and how ill-conditioned they had become by then.
+
+    Of what `ensemble_mean` returned there are means, errors and memory timescales.
 
     Examples
     --------
@@ -28,6 +32,8 @@ def spectrum_table(ds: xr.Dataset, verbose: bool = False) -> str:
     >>> print(lk.spectrum_table(ds).splitlines()[0])
     Hénon map (a=1.4, b=0.3)
     """
+    if "trajectory" not in ds.dims:
+        return _table_of_mean(ds)
     mean = ensemble_mean(ds)
     exponents, bounds = ds["lyapunov_exponent"].values, upper_bounds(ds)
     mean_is_bound = upper_bounds(mean)
@@ -61,6 +67,29 @@ def spectrum_table(ds: xr.Dataset, verbose: bool = False) -> str:
         f"between them, worst condition {ds.attrs['worst_condition']:.1e}"
     )
     return "\n".join(lines + ([internals] if verbose else []) + _losses(ds, mean))
+
+
+def _table_of_mean(mean: xr.Dataset) -> str:
+    """Return a mean spectrum as a table."""
+    unit = mean["lyapunov_exponent"].attrs["units"].removeprefix("nats per ")
+    exponents, errors = mean["lyapunov_exponent"].values, mean["standard_error"].values
+    memory, bounds = memory_timescale(mean).values, upper_bounds(mean)
+    averaged = int(mean["n_trajectories"].max())
+    lines = [
+        mean.attrs.get("system", ""),
+        f"mean of {counted(averaged, 'trajectory', 'trajectories')}, {counted(len(exponents), 'exponent')}",
+        "",
+        f"{'rank':>5} {'exponent':>13} {'std. error':>12} {'memory':>10}",
+        f"{'':>5} {'nats/' + _short(unit):>13} {'':>12} {_short(unit) + 's':>10}",
+    ]
+    for row in shown_rows(len(exponents)):
+        if row is None:
+            lines.append(f"{'…':>5}")
+            continue
+        value, error = number(exponents[row], bool(bounds[row])), number(errors[row])
+        time = number(memory[row], bool(bounds[row] and memory[row] > 0), ".3g")
+        lines.append(f"{row + 1:>5} {value:>13} {error:>12} {time:>10}")
+    return "\n".join(lines)
 
 
 def training_table(ds: xr.Dataset) -> str:

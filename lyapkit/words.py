@@ -9,7 +9,9 @@ from collections.abc import Callable
 import numpy as np
 import xarray as xr
 
+from lyapkit.comparison import as_comparison
 from lyapkit.covariant_dataset import CONVERGED
+from lyapkit.given_datasets import described
 from lyapkit.labels import counted, swept_parameters
 from lyapkit.statistics import ensemble_mean, upper_bounds
 from lyapkit.tables import exponent_with_error, with_error
@@ -41,15 +43,14 @@ def in_words(ds: xr.Dataset) -> str:
         for name, words in _WORDS.items():
             if name in ds:
                 return words(ds)
-        if "lyapunov_exponent" in ds and "trajectory" in ds.dims:
-            return _of_spectrum(ds)
-    held = f"a dataset of {', '.join(map(str, ds.data_vars))}" if isinstance(ds, xr.Dataset) else type(ds).__name__
-    raise ValueError(f"in_words got {held}, expected a spectrum or another dataset of lyapkit's functions")
+        if "lyapunov_exponent" in ds:
+            return _of_comparison(as_comparison(ds, "in_words")) if "step" in ds.dims else _of_spectrum(ds)
+    raise ValueError(f"in_words got {described(ds)}, expected a spectrum or another dataset of lyapkit's functions")
 
 
 def _of_spectrum(ds: xr.Dataset) -> str:
-    mean = ensemble_mean(ds)
-    unit = ds["end_time"].attrs["units"]
+    mean = ensemble_mean(ds) if "trajectory" in ds.dims else ds
+    unit = mean["lyapunov_exponent"].attrs["units"].removeprefix("nats per ")
     times = "steps" if unit == "step" else "units of time"
     value, error = float(mean["lyapunov_exponent"][0]), float(mean["standard_error"][0])
     number = f"λ₁ = {exponent_with_error(mean, 0)} nats per {unit}"

@@ -46,7 +46,7 @@ def test_what_cannot_be_compared():
         lk.compare({"a": xr.Dataset({"x": 1.0})})
     with pytest.raises(ValueError, match="no spectra"):
         lk.compare({})
-    with pytest.raises(ValueError, match="expected compare's"):
+    with pytest.raises(ValueError, match=r"expected what lyapkit\.compare returns"):
         lk.plot_comparison(_diagonal(0.5))
 
 

@@ -42,6 +42,5 @@ with tempfile.TemporaryDirectory() as folder:
     result = lk.train([network], task, 60, learning_rate=0.1, folder=folder, checkpoints=[0, 20, 60], progress=False)
     sequences, _ = task.test_samples(4)
     over = lk.over_training(lk.lyapunov_spectrum, lk.checkpoints(folder, 0), sequences)
-leading = over.lyapunov_exponent.mean("trajectory")[:, :5]
-for step, values in zip(over.step.values, leading.values, strict=True):
-    print(f"iteration {step:>3}: five largest exponents {values.round(4)}")
+print(lk.comparison_table(over))
+lk.plot_comparison(over)

@@ -9,19 +9,20 @@ import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 
+from lyapkit.comparison import as_comparison
 from lyapkit.plots.drawing import FEW, Lines, axes_or_new, finite, picture
 
 MOST_MODELS = 10  # that can be told apart by their colours
 
 
-@picture("lyapunov_exponent", of="compare")
+@picture("lyapunov_exponent", of="compare", single=False)
 def plot_comparison(ds: xr.Dataset, ax: Axes | None = None, **options: Any) -> Axes:
     """Plot the exponents of several models against their rank, each a line with a band of ± standard error.
 
     Parameters
     ----------
     ds : xarray.Dataset
-        What `compare` returned.
+        What `compare` returned; or spectra of several checkpoints of a network, as `over_training` returns them.
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
     **options
@@ -44,8 +45,7 @@ def plot_comparison(ds: xr.Dataset, ax: Axes | None = None, **options: Any) -> A
     >>> [text.get_text() for text in lk.plot_comparison(ds).get_legend().get_texts()]
     ['a = 1.2', 'a = 1.4']
     """
-    if "model" not in ds.dims or "lyapunov_exponent" not in ds:
-        raise ValueError(f"plot_comparison got a dataset of {', '.join(map(str, ds.data_vars))}, expected compare's")
+    ds = as_comparison(ds, "plot_comparison")
     if ds.sizes["model"] > MOST_MODELS:
         raise ValueError(
             f"{ds.sizes['model']} models cannot be told apart in one picture: select {MOST_MODELS} at most"

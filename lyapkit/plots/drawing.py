@@ -17,6 +17,7 @@ from matplotlib.cbook import normalize_kwargs
 from matplotlib.lines import Line2D
 
 from lyapkit.files.writing import check_writable, replacing
+from lyapkit.given_datasets import takes
 
 STYLE = Path(__file__).with_name("lyapkit.mplstyle")
 MEAN_COLOUR, TRAJECTORY_COLOUR, THEORY_COLOUR = "#0072B2", "#8C8C8C", "#D55E00"
@@ -29,7 +30,7 @@ _METADATA: dict[str, dict[str, Any]] = {
 }  # what would change from run to run
 
 
-def picture(*variables: str, of: str) -> Callable[[Callable[P, Axes]], Callable[P, Axes]]:
+def picture(*variables: str, of: str, single: bool = True) -> Callable[[Callable[P, Axes]], Callable[P, Axes]]:
     """Return a decorator: draw in lyapkit's style, whatever style is set, what holds one of these variables.
 
     Parameters
@@ -38,16 +39,14 @@ def picture(*variables: str, of: str) -> Callable[[Callable[P, Axes]], Callable[
         By which the right dataset is known.
     of : str
         The function that returns it.
+    single : bool
+        Whether it must be of one checkpoint, and of no sweep.
     """
 
     def decorator(draw: Callable[P, Axes]) -> Callable[P, Axes]:
+        @takes(*variables, of=of, single=single)
         @functools.wraps(draw)
         def in_style(*arguments: P.args, **options: P.kwargs) -> Axes:
-            ds: Any = arguments[0] if arguments else options["ds"]
-            held = set(getattr(ds, "variables", ()))
-            if not held & set(variables):
-                got = f"a dataset of {', '.join(map(str, ds.data_vars)) or 'nothing'}" if held else type(ds).__name__
-                raise ValueError(f"{draw.__name__} got {got}, expected what lyapkit.{of} returns")
             with plt.style.context(STYLE):
                 return draw(*arguments, **options)
 

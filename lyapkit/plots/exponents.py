@@ -53,19 +53,20 @@ def plot_spectrum(ds: xr.Dataset, ax: Axes | None = None, **options: Any) -> Axe
     """
     ax, asked = axes_or_new(ax), Lines(options)
     colour = asked.coloured(MEAN_COLOUR)
-    mean = ensemble_mean(ds)
+    is_mean = "trajectory" not in ds.dims
+    mean = ds if is_mean else ensemble_mean(ds)
     rank = ds["exponent"].values
     values, errors = finite(mean["lyapunov_exponent"]), mean["standard_error"].fillna(0.0).values
     n_trajectories = int(mean["n_trajectories"].max())
     few = len(rank) <= FEW
-    if ds.sizes["trajectory"] > 1:
+    label = f"mean of {n_trajectories} trajectories ± standard error"
+    if not is_mean and ds.sizes["trajectory"] > 1:
         single = finite(ds["lyapunov_exponent"])
         marker = "_" if few else None
         faint = asked.coloured(TRAJECTORY_COLOUR)
         lines = ax.plot(rank, single.T, color=faint, alpha=0.35, linewidth=0.7, marker=marker)
         lines[0].set_label(asked.named("trajectories"))
-        label = f"mean of {n_trajectories} trajectories ± standard error"
-    else:
+    elif n_trajectories <= 1:
         label = "exponent ± standard error"
     if few:
         style = asked.like(marker="o", linestyle="none", capsize=3, markersize=5)

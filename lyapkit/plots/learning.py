@@ -74,7 +74,7 @@ def plot_gradient_norms(ds: xr.Dataset, ax: Axes | None = None, n_samples: int =
     return ax
 
 
-@picture("hessian_eigenvalue", "ggn_eigenvalue", of="hessian_eigenvalues")
+@picture("hessian_eigenvalue", "ggn_eigenvalue", of="hessian_eigenvalues", single=False)
 def plot_hessian_eigenvalues(ds: xr.Dataset, ax: Axes | None = None, **options: Any) -> Axes:
     """Plot eigenvalues of the Hessian or the GGN against their rank, or against training steps if there are some.
 

@@ -17,7 +17,7 @@ from lyapkit.statistics import ensemble_mean
 MOST_EXPONENTS = 6  # that are drawn
 
 
-@picture("remark", of="sweep")
+@picture("remark", of="sweep", single=False)
 def plot_sweep(ds: xr.Dataset, ax: Axes | None = None, variable: int = 0, **options: Any) -> Axes:
     """Plot exponents ± standard error, of `ensemble_mean`, under the orbits; or the largest one over two parameters.
 

@@ -6,9 +6,11 @@ import numpy as np
 import xarray as xr
 from scipy.special import stdtrit
 
+from lyapkit.given_datasets import takes
 from lyapkit.statistics.mixtures import NORMAL, TWO_SIDED
 
 
+@takes("lyapunov_exponent", of="lyapunov_spectrum", along="trajectory")
 def ensemble_mean(ds: xr.Dataset) -> xr.Dataset:
     """Return the mean spectrum over trajectories and its standard error.
 
@@ -63,7 +65,7 @@ def ensemble_mean(ds: xr.Dataset) -> xr.Dataset:
     if "is_bound" in ds:
         bound = (ds["is_bound"].astype(bool) & valid).any("trajectory")
         variables["is_bound"] = bound.assign_attrs(units="1", long_name="the mean is only an upper bound")
-    return xr.Dataset(variables)
+    return xr.Dataset(variables, attrs=ds.attrs)
 
 
 def _standard_error(exponents: np.ndarray, errors: np.ndarray) -> np.ndarray:

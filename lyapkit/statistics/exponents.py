@@ -13,7 +13,10 @@ import math
 import numpy as np
 import xarray as xr
 
+from lyapkit.given_datasets import takes
 
+
+@takes("log_growth", of="lyapunov_spectrum")
 def running_exponents(ds: xr.Dataset) -> xr.DataArray:
     """Return the exponents up to the end of each interval, (trajectory, interval, exponent).
 
@@ -31,6 +34,7 @@ def running_exponents(ds: xr.Dataset) -> xr.DataArray:
     )
 
 
+@takes("log_growth", of="lyapunov_spectrum")
 def coarsen(ds: xr.Dataset, window: float) -> xr.Dataset:
     """Return the spectrum with its intervals joined into longer ones; the exponents stay as they are.
 
@@ -91,6 +95,7 @@ def coarsen(ds: xr.Dataset, window: float) -> xr.Dataset:
     )
 
 
+@takes("log_growth", of="lyapunov_spectrum")
 def finite_time_exponents(ds: xr.Dataset, window: float) -> xr.DataArray:
     """Return the exponents of consecutive windows of time, an incomplete last one left out.
 
@@ -139,6 +144,7 @@ def _of_one_length(ds: xr.Dataset) -> xr.Dataset:
     return ds.drop_vars(first).assign_coords(first).isel(interval=np.isfinite(duration[0]))
 
 
+@takes("lyapunov_exponent", of="lyapunov_spectrum")
 def kaplan_yorke_dimension(ds: xr.Dataset) -> xr.DataArray:
     """Return the Kaplan–Yorke (Lyapunov) dimension of each trajectory, (trajectory,).
 
@@ -186,6 +192,7 @@ def dimensions_of(exponents: np.ndarray, state_size: int) -> tuple[np.ndarray, n
     return dimension, n_used
 
 
+@takes("lyapunov_exponent", of="lyapunov_spectrum")
 def entropy_rate(ds: xr.Dataset) -> xr.DataArray:
     """Return the sum of the positive exponents of each trajectory, (trajectory,), in nats per step or unit of time.
 
@@ -209,6 +216,7 @@ def entropy_rate(ds: xr.Dataset) -> xr.DataArray:
     return _with_bounds(rate, ds, (exponents > 0) & rate.notnull())
 
 
+@takes("lyapunov_exponent", of="lyapunov_spectrum")
 def memory_timescale(ds: xr.Dataset) -> xr.DataArray:
     """Return −1/λ, the time in which a perturbation shrinks to 1/e, (trajectory, exponent).
 

@@ -1,0 +1,109 @@
+"""Functions of datasets: those of others are refused in words, means and trainings are understood."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import lyapkit as lk
+from lyapkit.tables import number
+
+OF_A_SPECTRUM = (
+    lk.spectrum_table,
+    lk.in_words,
+    lk.ensemble_mean,
+    lk.running_exponents,
+    lambda ds: lk.coarsen(ds, 10),
+    lambda ds: lk.finite_time_exponents(ds, 10),
+    lk.kaplan_yorke_dimension,
+    lk.entropy_rate,
+    lk.memory_timescale,
+    lk.plot_spectrum,
+    lk.plot_convergence,
+    lk.plot_comparison,
+    lk.comparison_table,
+    lk.covariant_table,
+    lk.plot_covariant_vectors,
+    lk.plot_angles,
+    lk.plot_angle_histogram,
+    lk.plot_directions,
+    lk.plot_weak_coupling,
+    lk.plot_gradient_norms,
+    lk.plot_hessian_eigenvalues,
+    lk.plot_hessian_density,
+    lk.plot_modulation,
+    lk.plot_learning_curves,
+    lk.plot_scores,
+    lk.plot_sweep,
+)
+
+
+def _henon(n_trajectories=3):
+    return lk.lyapunov_spectrum(lk.classical.henon(), n_steps=200, n_trajectories=n_trajectories)
+
+
+@pytest.fixture(scope="module")
+def spectra():
+    """Of a training: spectra of a linear map that grows."""
+    factors = {0: (0.5, 0.2), 10: (0.9, 0.4), 20: (0.7, 0.3)}
+
+    def system(step):
+        matrix = torch.diag(torch.tensor(factors[step], dtype=torch.float64))
+        return lk.Map(lambda state: matrix @ state, 2, initial_state=np.zeros(2))
+
+    parts = [lk.lyapunov_spectrum(system(step), n_steps=64).expand_dims(step=[step]) for step in factors]
+
+    return xr.concat(parts, "step", combine_attrs="override"), factors
+
+
+@pytest.mark.parametrize("function", OF_A_SPECTRUM)
+@pytest.mark.parametrize("wrong", ["power", "array", "number"])
+def test_other_datasets_are_refused(function, wrong):
+    power = lk.power_spectrum(lk.task("digits"), n_samples=5)
+    given = {"power": power, "array": power.power, "number": 3.0}[wrong]
+    with pytest.raises(ValueError, match=r"got (a dataset of power|DataArray|float).*expected"):
+        function(given)
+
+
+def test_a_mean_is_tabulated_drawn_and_put_into_words():
+    ds = _henon()
+    mean = lk.ensemble_mean(ds)
+    lines = lk.spectrum_table(mean).splitlines()
+    assert lines[:2] == ["Hénon map (a=1.4, b=0.3)", "mean of 3 trajectories, 2 exponents"]
+    for row in range(2):
+        value, error = float(mean.lyapunov_exponent[row]), float(mean.standard_error[row])
+        assert lines[5 + row].split()[:3] == [str(row + 1), number(value), number(error)]
+        assert lines[5 + row].split()[:3] == lk.spectrum_table(ds).splitlines()[5 + row].split()[:3]
+    assert lk.in_words(mean) == lk.in_words(ds)
+    drawn, whole = (lk.plot_spectrum(one).containers[0].lines[0].get_ydata() for one in (mean, ds))
+    np.testing.assert_array_equal(drawn, whole)
+    with pytest.raises(ValueError, match="without a dimension trajectory"):
+        lk.ensemble_mean(mean)
+
+
+def test_spectra_over_a_training(spectra):
+    ds, factors = spectra
+    table = lk.comparison_table(ds).splitlines()
+    assert [line.split()[:2] for line in table[2:]] == [["step", str(step)] for step in factors]
+    for line, (largest, _) in zip(table[2:], factors.values(), strict=True):
+        assert f"{np.log(largest):.4g}" in line
+    drawn = {line.get_label(): line.get_ydata() for line in lk.plot_comparison(ds).get_lines()}
+    for step, pair in factors.items():
+        np.testing.assert_allclose(drawn[f"step {step}"], np.log(pair), atol=1e-12)
+    assert lk.in_words(ds).startswith("Perturbations last longest in step 10 (λ₁ = -0.1054) and shortest in step 0 (")
+    for function in (lk.spectrum_table, lk.plot_spectrum, lk.plot_convergence):
+        with pytest.raises(
+            ValueError, match=r"got 3 checkpoints, .*expected one, ds.sel\(step=20\); .*plot_comparison"
+        ):
+            function(ds)
+    assert lk.spectrum_table(ds.sel(step=10)).splitlines()[5].split()[1] == number(np.log(0.9))
+
+
+def test_a_sweep_is_no_spectrum():
+    ds = lk.sweep(lk.classical.henon, {"a": [1.0, 1.4], "b": [0.2, 0.3]}, n_steps=50)
+    for function in (lk.spectrum_table, lk.plot_spectrum):
+        with pytest.raises(
+            ValueError, match=r"got a sweep, expected one of its cells, ds.sel\(a=1, b=0.2\), or plot_sweep"
+        ):
+            function(ds)
+    assert "exponent" in lk.spectrum_table(lk.ensemble_mean(ds).sel(a=1.4, b=0.3))
