@@ -44,8 +44,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Lyapunov spectra of recurrent networks, from their checkpoint files, and what they mean for learning.",
-    epilog="Exit codes: 0, done; 1, an error of lyapkit itself: please report it; 2, something that you can mend, said in "
-    "one line; 130, interrupted.",
+    epilog="Exit codes: 0, done; 1, an error of lyapkit itself: please report it; 2, something that you can mend, said "
+    "in one line; 130, interrupted.",
 )
 
 
