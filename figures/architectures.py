@@ -6,15 +6,15 @@ python figures/architectures.py
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from figures import table2
 from figures.drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales
 from figures.panels import learning_curves, mean_and_deviation
+from lyapkit.plots.drawing import distinct
 
 SOURCES = table2.SOURCES
-COLOURS = dict(zip(table2.NAMES, sns.color_palette("colorblind", len(table2.NAMES)).as_hex(), strict=True))
+COLOURS = dict(zip(table2.NAMES, distinct(len(table2.NAMES)), strict=True))
 SHORT = table2.NAMES | {
     "wcrnn-a": "type A",
     "wcrnn-b": "type B",

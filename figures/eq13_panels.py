@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
@@ -20,6 +19,7 @@ from figures.eq13_run import (
     Run,
     slope,
 )
+from lyapkit.plots.drawing import graded
 from lyapkit.plots.training import deviation
 
 
@@ -82,7 +82,7 @@ def draw_crossover(ax: Axes, run: Run) -> None:
     """Draw the deviation over α against αT: from the diagonal of W to its eigenvalues."""
     networks = run.of("identity")
     shown = [c for c in run.couplings if 1e-4 <= c <= 0.1]
-    for coupling, colour in zip(shown, sns.color_palette("viridis", len(shown)), strict=True):
+    for coupling, colour in zip(shown, graded(len(shown)), strict=True):
         one = networks.sel(coupling=coupling)
         time = one["running_time"].isel(network=0).values
         values = one["running_deviation"] / coupling
@@ -99,7 +99,7 @@ def draw_spectra(ax: Axes, run: Run) -> None:
     networks = run.of("heterogeneous").isel(network=0)
     predicted = run.ds["predicted_exponent"].sel(model="heterogeneous", radius=RADIUS, hidden_size=run.size, network=0)
     shown = [c for c in run.couplings if c in (1e-3, 1e-2, 0.1)]
-    for coupling, colour in zip(shown, sns.color_palette("viridis", len(shown)), strict=True):
+    for coupling, colour in zip(shown, graded(len(shown)), strict=True):
         measured = networks["lyapunov_exponent"].sel(coupling=coupling)
         ax.plot(predicted, measured, ".", color=colour, markersize=2, label=f"α = {coupling:g}")
     ends = [float(predicted.min()), float(predicted.max())]
@@ -168,7 +168,7 @@ def draw_variational_term(ax: Axes, run: Run) -> None:
     networks = run.of("identity")
     time = networks["time"].values
     shown = [c for c in run.couplings if 1e-4 <= c <= 0.1]
-    for coupling, colour in zip(shown, sns.color_palette("viridis", len(shown)), strict=True):
+    for coupling, colour in zip(shown, graded(len(shown)), strict=True):
         values = networks["variational_deviation"].sel(coupling=coupling).transpose("network", "time")
         _band(ax, time, values, color=colour, marker="o", markersize=2, label=f"α = {coupling:g}")
     ax.set(

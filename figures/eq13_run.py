@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-import seaborn as sns
 import xarray as xr
 from scipy.stats import t as student
+
+from lyapkit.plots.drawing import distinct
 
 LINEAR = ("identity", "rotation", "heterogeneous", "orthogonal")
 NOT_NORMAL = "rotation × radii"
 UNCOUPLED = "any (α = 0)"
 LABELS = {"identity": "r·I", "type A": "type A, r·I", "type B": "type B, r·I"}
-COLOURS = dict(zip([*LINEAR, "type A", "type B"], sns.color_palette("colorblind", 6), strict=True))
+COLOURS = dict(zip([*LINEAR, "type A", "type B"], distinct(6), strict=True))
 RADIUS = 0.98
 SHOWN_COUPLING = 0.01
 SHORT = 0.3  # αT up to which the fixed-time theory is asked for its slope

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures.drawing import STYLE, TWO_COLUMNS, Datasets, Source, blank, lettered, run, scales
+from lyapkit.plots.drawing import DISTINCT
 
 NEEDS = {
     "parts": ("remainder_eigenvalue", "hessian_eigenvalue", "checkpoint"),
@@ -39,7 +39,7 @@ def draw_parts(ax: Axes, ds: xr.Dataset) -> None:
     """Draw the share of the rest of the Hessian against training iterations, by network."""
     share = ds["remainder_eigenvalue"] / ds["hessian_eigenvalue"]
     for index, network in enumerate(ds["network"].values):
-        colour = sns.color_palette("colorblind")[index]
+        colour = DISTINCT[index]
         ax.plot(ds["checkpoint"], share.sel(network=network), "o-", color=colour, markersize=3)
     ax.axhline(1.0, color="0.5", linewidth=0.6, linestyle=":")
     first, last = (float(ds["test_score"].isel(checkpoint=place).mean()) for place in (0, -1))
@@ -56,7 +56,7 @@ def draw_layers(ax: Axes, ds: xr.Dataset) -> None:
     for index, radius in enumerate(ds["radius"].values):
         one = ds.sel(radius=radius).isel(network=0)
         there = np.isfinite(curvature.sel(radius=radius).isel(network=0))
-        colour = sns.color_palette("colorblind")[index]
+        colour = DISTINCT[index]
         x, y = one["log_gradient_norm"].values[there], curvature.sel(radius=radius).isel(network=0).values[there]
         ax.plot(x, y, ".", color=colour, markersize=1.5, label=f"r = {radius:g}")
         ax.plot(x[[0, -1]], y.mean() + x[[0, -1]] - x.mean(), "--", color=colour, linewidth=0.8)
@@ -69,7 +69,7 @@ def draw_samples(ax: Axes, ds: xr.Dataset) -> None:
     leading = np.abs(ds["hessian_eigenvalue"]).max("eigenvalue")
     n = ds.sizes["network"]
     for index, network in enumerate(ds["network"].values):
-        colour = sns.color_palette("colorblind")[index]
+        colour = DISTINCT[index]
         for choice, mark in zip(ds["choice"].values, "o^s", strict=False):
             x = np.arange(ds.sizes["radius"]) + 0.2 * (index - (n - 1) / 2)
             ax.plot(x, leading.sel(network=network, choice=choice), mark, color=colour, markersize=4, fillstyle="none")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,6 +18,7 @@ from matplotlib.figure import Figure
 from figures import table2
 from figures.drawing import STYLE, TWO_COLUMNS, Source, run_one
 from figures.panels import NAMES
+from lyapkit.plots.drawing import distinct
 
 SOURCE = Source(
     "architecture_memory.nc",
@@ -47,9 +47,7 @@ def largest_exponents(ax: Axes, ds: xr.Dataset) -> None:
     order = means.sortby(means)["architecture"].values
     tasks = ds["task"].values.tolist()
     place = np.arange(len(order))
-    for shift, name, colour in zip(
-        np.linspace(0.27, -0.27, len(tasks)), tasks, sns.color_palette("colorblind", len(tasks)).as_hex(), strict=True
-    ):
+    for shift, name, colour in zip(np.linspace(0.27, -0.27, len(tasks)), tasks, distinct(len(tasks)), strict=True):
         for network in ds["network"].values:
             values = largest.sel(task=name, network=network, architecture=order)
             label = f"{NAMES.get(name, name.upper())}, T = {int(ds['n_steps'].sel(task=name))}"

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
 
 from figures.drawing import STYLE, TWO_COLUMNS, Source, run_one
 from figures.layers import shares, spectrum
+from lyapkit.plots.drawing import distinct
 
 SOURCE = Source(
     "modulation.nc", "python analyses/modulation.py", "5 minutes on two CPU cores", ("modulation", "alignment")
@@ -31,7 +31,7 @@ def make(ds: xr.Dataset) -> Figure:
     if missing := set(CURVES) - set(ds.data_vars):
         raise SystemExit(f"these data are not of analyses/modulation.py: they lack {sorted(missing)}")
     frequencies = ds["frequency"].values
-    colours = sns.color_palette("colorblind", len(frequencies))
+    colours = distinct(len(frequencies))
     with plt.style.context(STYLE):
         figure, axes = plt.subplots(len(frequencies), 4, figsize=(TWO_COLUMNS, 1.3 * len(frequencies) + 0.5))
         for index, (row, frequency, colour) in enumerate(zip(axes, frequencies, colours, strict=True)):

@@ -38,8 +38,8 @@ def test_pictures_show_angles_and_components(triangular):
     (line,) = lk.plot_angles(triangular).lines
     np.testing.assert_allclose(line.get_ydata(), np.degrees(np.arctan(1.5)), atol=1e-6)
     ax = lk.plot_angle_histogram(triangular)
-    (patch,) = ax.patches
-    outline = patch.get_xy()
+    (band,) = ax.collections
+    outline = band.get_paths()[0].vertices
     assert outline[outline[:, 1] > 0, 0].min() == pytest.approx(55.5)  # the bin of 1.5° in which all angles are
     (image,) = lk.plot_directions(triangular).images
     np.testing.assert_allclose(image.get_array(), [[1, 0], [4 / 13, 9 / 13]], atol=1e-9)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 
 from lyapkit.comparison import as_comparison
-from lyapkit.plots.drawing import FEW, Lines, axes_or_new, finite, picture
+from lyapkit.plots.drawing import FEW, Lines, axes_or_new, distinct, finite, picture
 
 MOST_MODELS = 10  # that can be told apart by their colours
 
@@ -54,7 +53,7 @@ def plot_comparison(ds: xr.Dataset, ax: Axes | None = None, **options: Any) -> A
     rank = ds["exponent"].values
     few = len(rank) <= FEW
     style = asked.like(marker="o" if few else None, markersize=4)
-    for name, own in zip(ds["model"].values, sns.color_palette("colorblind", ds.sizes["model"]), strict=True):
+    for name, own in zip(ds["model"].values, distinct(ds.sizes["model"]), strict=True):
         colour = asked.coloured(own)
         one = ds.sel(model=name)
         values, errors = finite(one["lyapunov_exponent"]), one["standard_error"].fillna(0.0).values

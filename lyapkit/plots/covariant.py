@@ -7,11 +7,10 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 
-from lyapkit.plots.drawing import FEW, Lines, axes_or_new, picture, time_label, title
+from lyapkit.plots.drawing import FEW, Lines, axes_or_new, distinct, picture, time_label, title
 
 N_BINS = 60
 RIGHT = 90.0  # degrees
@@ -100,7 +99,7 @@ def plot_angle_histogram(ds: xr.Dataset, ax: Axes | None = None, **options: Any)
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
     **options
-        Of matplotlib, for the histograms: `label`, `color`, `linewidth` and others.
+        Of `seaborn.histplot`: `label`, `color`, `bins`, `linewidth` and others.
 
     Returns
     -------
@@ -114,13 +113,18 @@ def plot_angle_histogram(ds: xr.Dataset, ax: Axes | None = None, **options: Any)
     >>> lk.plot_angle_histogram(ds).get_xlabel()
     'angle (degrees)'
     """
+    import seaborn as sns
+
     ax, asked = axes_or_new(ax), Lines(options)
     for label, angles, colour in _angles(ds):
         known = angles[np.isfinite(angles)]
-        smallest = f", smallest {known.min():.3g}°" if known.size else ""
+        if not known.size:
+            ax.plot([], [], " ", label=asked.named(f"{label}, not known"))
+            continue
         bins = np.linspace(0.0, RIGHT, N_BINS + 1).tolist()
-        style = asked.like(bins=bins, density=True, histtype="stepfilled", alpha=0.45)
-        ax.hist(known, color=asked.coloured(colour), label=asked.named(label + smallest), **style)
+        style = asked.like(bins=bins, stat="density", element="step", alpha=0.45, linewidth=0)
+        named = asked.named(f"{label}, smallest {known.min():.3g}°")
+        sns.histplot(known, ax=ax, color=asked.coloured(colour), label=named, **style)
     ax.set(xlabel="angle (degrees)", ylabel="density (per degree)", xlim=(0.0, RIGHT))
     asked.title(ax, ds)
     ax.legend()
@@ -169,12 +173,12 @@ def plot_directions(ds: xr.Dataset, ax: Axes | None = None, **options: Any) -> A
     return ax
 
 
-def _angles(ds: xr.Dataset) -> Iterator[tuple[str, np.ndarray, tuple[Any, ...]]]:
+def _angles(ds: xr.Dataset) -> Iterator[tuple[str, np.ndarray, str]]:
     """Yield label, angles in degrees, and colour, of pairs of subspaces; without any of the first neighbours."""
     if "subspace_angle" in ds:
         named = [(str(pair), ds["subspace_angle"].sel(pair=pair)) for pair in ds["pair"].values]
     else:
         few = ds["neighbour"].values[:4]
         named = [(f"vectors {one} and {one + 1}", ds["angle"].sel(neighbour=one)) for one in few]
-    for (label, angles), colour in zip(named, sns.color_palette("colorblind", len(named)), strict=True):
+    for (label, angles), colour in zip(named, distinct(len(named)), strict=True):
         yield label, np.degrees(angles.values), colour

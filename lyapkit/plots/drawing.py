@@ -14,6 +14,7 @@ import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cbook import normalize_kwargs
+from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 
 from lyapkit.files.writing import check_writable, replacing
@@ -21,6 +22,9 @@ from lyapkit.given_datasets import takes
 
 STYLE = Path(__file__).with_name("lyapkit.mplstyle")
 MEAN_COLOUR, TRAJECTORY_COLOUR, THEORY_COLOUR = "#0072B2", "#8C8C8C", "#D55E00"
+DISTINCT = (  # told apart also by the colour-blind: seaborn's palette "colorblind"
+    *("#0173B2", "#DE8F05", "#029E73", "#D55E00", "#CC78BC", "#CA9161", "#FBAFE4", "#949494", "#ECE133", "#56B4E9"),
+)
 FEW = 20  # points that are drawn one by one
 P = ParamSpec("P")
 _METADATA: dict[str, dict[str, Any]] = {
@@ -53,6 +57,16 @@ def picture(*variables: str, of: str, single: bool = True) -> Callable[[Callable
         return in_style
 
     return decorator
+
+
+def distinct(number: int) -> list[str]:
+    """Return colours of things without an order; more than ten of them share some."""
+    return [DISTINCT[index % len(DISTINCT)] for index in range(number)]
+
+
+def graded(number: int) -> list[str]:
+    """Return colours of things with an order, from dark to light."""
+    return [to_hex(colour) for colour in plt.get_cmap("viridis")(np.linspace(0, 1, number + 2)[1:-1])]
 
 
 class Lines:

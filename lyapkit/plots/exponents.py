@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 
@@ -17,6 +16,7 @@ from lyapkit.plots.drawing import (
     Lines,
     axes_or_new,
     finite,
+    graded,
     picture,
     time_label,
 )
@@ -125,7 +125,7 @@ def plot_convergence(ds: xr.Dataset, ax: Axes | None = None, n_exponents: int = 
     time = ds["end_time"].values
     mean = ensemble_mean(ds)
     is_bound, n_dead, n_averaged = upper_bounds(mean), mean["n_dead"].values, mean["n_trajectories"].values
-    for index, own in zip(shown, sns.color_palette("viridis", len(shown)), strict=True):
+    for index, own in zip(shown, graded(len(shown)), strict=True):
         colour = asked.coloured(own)
         values = finite(running.isel(exponent=index))
         valid = ~np.isnan(values[:, -1])

@@ -5,11 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 
-from lyapkit.plots.drawing import FEW, MEAN_COLOUR, THEORY_COLOUR, TRAJECTORY_COLOUR, Lines, axes_or_new, picture
+from lyapkit.plots.drawing import (
+    FEW,
+    MEAN_COLOUR,
+    THEORY_COLOUR,
+    TRAJECTORY_COLOUR,
+    Lines,
+    axes_or_new,
+    distinct,
+    graded,
+    picture,
+)
 
 
 @picture("gradient_norm", of="gradient_norms")
@@ -107,7 +116,7 @@ def plot_hessian_eigenvalues(ds: xr.Dataset, ax: Axes | None = None, **options: 
     if "step" in values.dims:
         ranks = values["eigenvalue"].values
         style = asked.like(marker="o", markersize=3)
-        for rank, own in zip(ranks, sns.color_palette("viridis", len(ranks)), strict=True):
+        for rank, own in zip(ranks, graded(len(ranks)), strict=True):
             named = None if asked.label is None else asked.named(str(rank))
             ax.plot(values["step"], values.sel(eigenvalue=rank), color=asked.coloured(own), label=named, **style)
         ax.set(xlabel="training step", ylabel=label)
@@ -198,7 +207,7 @@ def plot_modulation(ds: xr.Dataset, ax: Axes | None = None, **options: Any) -> A
     ax, asked = axes_or_new(ax), Lines(options)
     rates = ds["effective_learning_rate"]
     style = asked.like(linewidth=1)
-    for vector, own in zip(ds["eigenvector"].values, sns.color_palette("colorblind", len(rates)), strict=False):
+    for vector, own in zip(ds["eigenvector"].values, distinct(len(rates)), strict=False):
         total = ds.attrs["learning_rate"] * float(ds["directional_curvature"].sel(eigenvector=vector))
         label = asked.named(f"direction {vector}, sum {total:.3g}")
         ax.plot(ds["time"], rates.sel(eigenvector=vector), color=asked.coloured(own), label=label, **style)

@@ -6,12 +6,11 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 
 from lyapkit.labels import swept_parameters
-from lyapkit.plots.drawing import Lines, axes_or_new, finite, picture, title
+from lyapkit.plots.drawing import Lines, axes_or_new, distinct, finite, picture, title
 from lyapkit.statistics import ensemble_mean
 
 MOST_EXPONENTS = 6  # that are drawn
@@ -69,7 +68,7 @@ def _line(ds: xr.Dataset, ax: Axes | None, name: str, variable: int, asked: Line
     mean = ensemble_mean(ds)
     ranks = ds["exponent"].values[:MOST_EXPONENTS]
     style = asked.like(linewidth=0.9)
-    for rank, own in zip(ranks, sns.color_palette("colorblind", len(ranks)), strict=True):
+    for rank, own in zip(ranks, distinct(len(ranks)), strict=True):
         colour = asked.coloured(own)
         of_rank = mean.sel(exponent=rank)
         middle, error = finite(of_rank["lyapunov_exponent"]), of_rank["standard_error"].fillna(0.0).values

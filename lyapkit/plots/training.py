@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 
-from lyapkit.plots.drawing import MEAN_COLOUR, THEORY_COLOUR, Lines, axes_or_new, picture
+from lyapkit.plots.drawing import MEAN_COLOUR, THEORY_COLOUR, Lines, axes_or_new, graded, picture
 
 _CRITICAL = {"radius": 1.0}  # where a diverging scale of colours has its middle
 _NEAR, _FAR = 0.005, 0.1  # distances from there: below which the scale is linear, and where it ends
@@ -190,7 +189,7 @@ def swept_parameter(ds: xr.Dataset) -> str | None:
 def colours(values: np.ndarray, name: str = "") -> list[str]:
     """Return a colour per value; a radius has the same one everywhere, from blue through black at 1 to orange."""
     if name not in _CRITICAL:
-        return [to_hex(colour) for colour in sns.color_palette("viridis", len(values))]
+        return [to_hex(colour) for colour in graded(len(values))]
     scale = LinearSegmentedColormap.from_list("criticality", _FROM_SUB_TO_SUPERCRITICAL)
     distance = np.asarray(values, dtype=float) - _CRITICAL[name]
     length = np.log1p(np.abs(distance) / _NEAR) / np.log1p(_FAR / _NEAR)  # near criticality small steps count
