@@ -70,3 +70,11 @@ def test_what_is_missing_is_one_line(run):
     assert (code, out) == (2, "")
     assert err.startswith("lyapkit: give --inputs, or --steps")
     assert len(err.splitlines()) == 1
+
+
+def test_pictures_of_what_is_not_known(triangular):
+    """Every trajectory diverged."""
+    ds = triangular.map(lambda values: values * np.nan if values.dtype.kind == "f" else values, keep_attrs=True)
+    ax = lk.plot_angle_histogram(ds)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["unstable and stable, not known"]
+    lk.plot_covariant_vectors(ds)

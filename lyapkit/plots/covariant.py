@@ -162,7 +162,12 @@ def plot_directions(ds: xr.Dataset, ax: Axes | None = None, **options: Any) -> A
     shares = (ds["covariant_vector"].astype(float) ** 2).mean(["trajectory", "time"])
     k, size = shares.shape
     extent = (-0.5, size - 0.5, k + 0.5, 0.5)
-    own: dict[str, Any] = {"cmap": "viridis", "vmin": 0, "vmax": np.nanquantile(shares, 0.995) or None}
+    known = shares.values[np.isfinite(shares.values)]
+    own: dict[str, Any] = {
+        "cmap": "viridis",
+        "vmin": 0,
+        "vmax": (np.quantile(known, 0.995) or None) if known.size else 1,
+    }
     image = ax.imshow(shares, aspect="auto", extent=extent, **own | options)
     ax.figure.colorbar(image, ax=ax, label="mean squared component")
     ax.set(xlabel="state variable", ylabel="exponent (rank)", title=title(ds))
