@@ -17,6 +17,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from figures.claims.sweeps import largest_rises
 from figures.drawing import STYLE, TWO_COLUMNS, Datasets, Source, blank, lettered, run, scales, sweep
 from figures.fig2 import SOURCE as BEFORE
 
@@ -57,9 +58,7 @@ def limit(eigenvalues: xr.DataArray) -> xr.DataArray:
 def collapsed(losses: xr.DataArray) -> xr.DataArray:
     """Return which trainings collapse; NaN where there is none."""
     values = losses.transpose(..., "iteration").values
-    least = np.minimum.accumulate(np.where(np.isnan(values), np.inf, values), axis=-1)
-    rises = np.where(np.isnan(values), 0.0, values - np.where(np.isfinite(least), least, 0.0)).max(-1)
-    gone = np.where(np.isnan(values).all(-1), np.nan, rises > COLLAPSE)
+    gone = np.where(np.isnan(values).all(-1), np.nan, largest_rises(values) > COLLAPSE)
     return losses.transpose(..., "iteration").isel(iteration=0, drop=True).copy(data=gone)
 
 

@@ -37,9 +37,13 @@ def times_to(ds: xr.Dataset, accuracy: float) -> np.ndarray:
 def setbacks(ds: xr.Dataset) -> np.ndarray:
     """Return the largest rise of the test loss above the least it had been, in decades: log10(1 + rise)."""
     losses = ds["test_loss"].transpose(swept_parameter(ds), "network", "iteration").values
+    return np.where(np.isnan(_table(ds, ds["best_score"])), np.nan, np.log10(1 + largest_rises(losses)))
+
+
+def largest_rises(losses: np.ndarray) -> np.ndarray:
+    """Return by how much losses (…, iteration) rise at most above the least they had been; 0 where there are none."""
     least = np.minimum.accumulate(np.where(np.isnan(losses), np.inf, losses), axis=-1)
-    rises = np.where(np.isnan(losses), 0.0, losses - np.where(np.isfinite(least), least, 0.0))
-    return np.where(np.isnan(_table(ds, ds["best_score"])), np.nan, np.log10(1 + rises.max(-1)))
+    return np.where(np.isnan(losses), 0.0, losses - np.where(np.isfinite(least), least, 0.0)).max(-1)
 
 
 def collapsed(ds: xr.Dataset) -> np.ndarray:
