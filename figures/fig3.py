@@ -3,8 +3,8 @@
     python figures/fig3.py
 
 (A) learning curves by r, (B) best test score and (C) iterations until minimal performance against r, for three tasks,
-and (C) for adding problems of other lengths; (D) leading Hessian eigenvalues over training. sMNIST is learnt at a rate
-at which no network collapses.
+and (C) for adding problems of other lengths; (D) leading Hessian eigenvalues over training. Images are learnt at a
+rate at which networks above 1 do not collapse.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SHOWN = ("smnist", "psmnist", "add100")  # one per column
 OTHER_LENGTHS = {"add50": "#E69F00", "add200": "#009E73"}  # of the adding problem, and their colours
 SOURCES = {
     "smnist": sweep("smnist", "radius-slower", "half a core hour", "hessian_eigenvalue", "checkpoint"),
-    "psmnist": sweep("psmnist", "radius", "1 core hour"),
+    "psmnist": sweep("psmnist", "radius-slower", "1 core hour"),
     "add100": sweep("add100", "radius", "1 core hour"),
     "add50": sweep("add50", "radius", "10 core minutes"),
     "add200": sweep("add200", "radius", "1 core hour per seed"),

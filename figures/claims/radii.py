@@ -1,7 +1,8 @@
 """Claims of Section 4.1 on trainings: residuals r·I from sub- to supercritical.
 
 Radii are compared across lengths by r^T, what a whole sequence leaves: far below criticality is r^T < 0.1, weakly
-subcritical from there to 1. The rise of a loss is the largest above the least it had been, in decades.
+subcritical from there to 1. The rise of a loss is the largest above the least it had been, in decades. Where
+networks above 1 are compared with others by their scores, images are learnt at a rate at which they do not collapse.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from figures.claims.synthetic import RADII, along, exchanged, sweep
 from figures.claims.untrained import share_of_allowed
 from figures.panels import task_name
 
-TASKS = ("smnist", "psmnist", "add100")
+TASKS = ("smnist_radius", "psmnist_radius", "add100_radius")
+WITHOUT_COLLAPSE = ("smnist_radius-slower", "psmnist_radius-slower", "add100_radius")
 
 
 def images_and_adding(rng: np.random.Generator, **rules: object) -> Data:
@@ -124,7 +126,7 @@ def exponents_stay(smnist: xr.Dataset) -> Verdict:
 @claim(
     "4.1",
     "Farther below criticality, learning is less efficient, on all tasks",
-    *(f"{name}_radius" for name in TASKS),
+    *TASKS,
     shuffled=along("radius"),
     synthetic=lambda rng: images_and_adding(rng, time=lambda r: 300 + 2e4 * abs(1 - r)),
 )
@@ -139,7 +141,7 @@ def subcritical_is_slow(*sweeps: xr.Dataset) -> Verdict:
 @claim(
     "4.1",
     "Supercritical networks learn unstably (Fig. 3A)",
-    *(f"{name}_radius" for name in TASKS),
+    *TASKS,
     shuffled=along("radius"),
     synthetic=lambda rng: images_and_adding(rng, setback=lambda r: 3.0 if r > 1 else 0.1),
 )
@@ -180,7 +182,7 @@ def clipping_steadies(clipped: xr.Dataset, smnist: xr.Dataset) -> Verdict:
 @claim(
     "4.1",
     "Supercritical networks are better on sMNIST and psMNIST, subcritical ones on ADD",
-    *(f"{name}_radius" for name in TASKS),
+    *WITHOUT_COLLAPSE,
     shuffled=along("radius"),
     synthetic=lambda rng: (
         *images_and_adding(rng, score=lambda r: 0.8 if r > 1 else 0.6)[:2],
@@ -208,8 +210,7 @@ def best_radius_by_task(smnist: xr.Dataset, psmnist: xr.Dataset, add: xr.Dataset
 @claim(
     "4.1",
     "Weakly subcritical networks, close to criticality, are best",
-    "smnist_radius",
-    "psmnist_radius",
+    *WITHOUT_COLLAPSE[:2],
     shuffled=along("radius"),
     synthetic=lambda rng: images_and_adding(rng, score=lambda r: 0.8 if 0.989 < r < 1 else 0.5, time=lambda r: 500.0)[
         :2

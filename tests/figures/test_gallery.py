@@ -41,10 +41,15 @@ def test_the_page_says_what_the_data_say():
 
 def test_sentences_are_of_the_data():
     ds = _sweep_of("radius", {0.9: 0.5, 0.99: 0.82, 1.01: 0.3}, [400, 150, np.nan])
-    text = summary.radii(ds, _sweep_of("radius", {0.9: 0.5, 1.0: 0.61}))
-    assert "400 iterations at r = 0.9 and 150 at r = 0.99" in text
-    assert "from 0.50 to 0.82 at r = 0.99; of 1 networks above 1, 1 never" in text
+    faster = _sweep_of("radius", {0.9: 0.5, 1.01: 0.3})
+    faster["test_loss"] = faster.test_score.copy(data=[[[2.0, 9.0, 9.0]], [[2.0, 1.0, 2.5]]])
+    text = summary.radii(ds, _sweep_of("radius", {0.9: 0.5, 1.0: 0.61}), faster)
+    assert "400 iterations at r = 0.9, the smallest at which all networks find it, and 150 at r = 0.99" in text
+    assert "from 0.50 to 0.82 at r = 0.99" in text
     assert "best at r = 1, 0.61" in text
+    assert "At three times that learning rate 1 of 1 networks above 1 collapse." in text
+    never = ds.where(ds.radius > 1)
+    assert summary.radii(never, never, faster) == "No radius of the residual is learnt by all networks."
     before = xr.Dataset(
         {
             "lyapunov_exponent": (("radius", "network", "exponent"), np.log([[[0.99, 0.97]], [[1.01, 1.01]]])),

@@ -152,7 +152,7 @@ def test_critical_is_between_blue_and_orange():
 def test_what_is_missing_is_said(radius, tmp_path, capsys, monkeypatch):
     folder = tmp_path / "expressivity" / "quick"
     folder.mkdir(parents=True)
-    lk.save(radius["psmnist"].assign_attrs(n_cells=5, n_cells_wanted=6), folder / "psmnist_radius.nc")
+    lk.save(radius["psmnist"].assign_attrs(n_cells=5, n_cells_wanted=6), folder / "psmnist_radius-slower.nc")
     lk.save(radius["smnist"].drop_vars("hessian_eigenvalue"), folder / "smnist_radius-slower.nc")  # an older version
     datasets, missing = drawing.read(fig3.SOURCES, tmp_path)
     assert list(datasets) == ["psmnist"]
@@ -175,7 +175,7 @@ def test_what_is_missing_is_said(radius, tmp_path, capsys, monkeypatch):
         (tmp_path / "out" / "fig3.png").rename(tmp_path / "out" / f"{len(list((tmp_path / 'out').iterdir()))}.png")
     first, second = sorted((tmp_path / "out").glob("[0-9].png"))
     assert first.read_bytes() == second.read_bytes()
-    assert "psmnist_radius.nc (scale: quick)" in capsys.readouterr().out
+    assert "psmnist_radius-slower.nc (scale: quick)" in capsys.readouterr().out
 
 
 def test_figure_4():
@@ -388,11 +388,11 @@ def test_the_other_scale(radius, tmp_path, monkeypatch, capsys):
     for scale, name in (("quick", "smnist"), ("paper", "psmnist")):
         folder = tmp_path / "expressivity" / scale
         folder.mkdir(parents=True)
-        lk.save(radius[name].assign_attrs(scale=scale), folder / f"{name}_radius.nc")
+        lk.save(radius[name].assign_attrs(scale=scale), folder / f"{name}_radius-slower.nc")
     monkeypatch.setattr("sys.argv", ["fig3.py", "--data", str(tmp_path), "--output", str(tmp_path), "--scale", "paper"])
     drawing.run("fig3", fig3.SOURCES, fig3.make, fig3.__doc__, fig3.numbers)
     printed = capsys.readouterr().out
-    assert "from expressivity/paper/psmnist_radius.nc (scale: paper)" in printed
+    assert "from expressivity/paper/psmnist_radius-slower.nc (scale: paper)" in printed
     assert "smnist_radius-slower.nc is not computed yet: python analyses/expressivity.py --scale paper" in printed
     assert "quick" not in printed
     assert fig4.SOURCES["power"].at("paper") == fig4.SOURCES["power"]
@@ -435,7 +435,7 @@ def test_recompute_runs_each_command_once(radius, tmp_path, monkeypatch, capsys)
         assert check
         commands.append(command)
         assert (cwd / command[1]).is_file()
-        lk.save(radius["psmnist"], tmp_path / "expressivity" / "quick" / "psmnist_radius.nc")
+        lk.save(radius["psmnist"], tmp_path / "expressivity" / "quick" / "psmnist_radius-slower.nc")
 
     (tmp_path / "expressivity" / "quick").mkdir(parents=True)
     monkeypatch.setattr("subprocess.run", compute)
@@ -443,7 +443,7 @@ def test_recompute_runs_each_command_once(radius, tmp_path, monkeypatch, capsys)
     drawing.run("fig3", fig3.SOURCES | {"again": fig3.SOURCES["smnist"]}, fig3.make, fig3.__doc__)
     tasks = [command[command.index("--task") + 1] for command in commands]
     assert tasks == list(fig3.SOURCES)
-    assert "from expressivity/quick/psmnist_radius.nc" in capsys.readouterr().out
+    assert "from expressivity/quick/psmnist_radius-slower.nc" in capsys.readouterr().out
 
 
 def test_table_1(tmp_path, monkeypatch, capsys):
