@@ -107,5 +107,7 @@ def test_a_wrong_name_is_refused_before_the_work(model, tmp_path, run, monkeypat
     arguments = ["report", tmp_path / "m.safetensors", "--inputs", tmp_path / "x.npy", "-q", "--output"]
     code, _, err = run(*arguments, tmp_path / "page.txt")
     assert (code, "expected a name that ends in .html" in err) == (2, True)
+    code, _, err = run(*arguments, tmp_path / "page.html", "--covariant", "7")
+    assert (code, "--covariant must be between 1 and the state size 6, got 7" in err) == (2, True)
     code, _, err = run(*arguments, tmp_path / "no" / "page.html")
     assert (code, "does not exist" in err) == (2, True)
