@@ -65,11 +65,11 @@ def report(
     if covariant is not None:  # what it cannot be is said before the work
         if not 1 <= covariant <= system.state_size:
             raise ValueError(f"--covariant must be between 1 and the state size {system.state_size}, got {covariant}")
-        sequences = of_one_length(inputs)
+        one_length = of_one_length(inputs)
     measured = {"spectrum": lk.lyapunov_spectrum(system, sequences, n_transient=n_transient, progress=progress)}
     if covariant is not None:
         measured["covariant vectors"] = lk.covariant_vectors(
-            system, sequences, n_transient=n_transient or None, n_exponents=covariant, progress=progress
+            system, one_length, n_transient=n_transient or None, n_exponents=covariant, progress=progress
         )
     if targets is not None:
         problem = learning_problem(
