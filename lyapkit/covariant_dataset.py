@@ -87,6 +87,11 @@ def dataset(
     return ds
 
 
+def open_angles(ds: xr.Dataset) -> xr.DataArray:
+    """Return how far the vectors of each exponent are from convergence, the worse of both ways, over trajectories."""
+    return xr.apply_ufunc(np.fmax, ds["forward_residual"], ds["backward_residual"]).max("trajectory")
+
+
 def convergence(ds: xr.Dataset, n_transient: int, n_backward_transient: int, covariant: float) -> list[str]:
     """Return what residuals say against the vectors: a sentence for each kind of doubt."""
     said = []

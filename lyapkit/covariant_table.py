@@ -7,7 +7,7 @@ import math
 import numpy as np
 import xarray as xr
 
-from lyapkit.covariant_dataset import CONVERGED
+from lyapkit.covariant_dataset import CONVERGED, open_angles
 from lyapkit.given_datasets import takes
 from lyapkit.labels import counted
 from lyapkit.tables import number, shown_rows
@@ -31,7 +31,7 @@ def covariant_table(ds: xr.Dataset) -> str:
     participation = (1 / (shares**2).sum("state")).where(shares.notnull().all("state")).values
     exponents = ds["lyapunov_exponent"].mean("trajectory", skipna=True).values
     smallest = np.degrees(ds["angle"].min(["trajectory", "time"]).values)
-    residual = xr.apply_ufunc(np.fmax, ds["forward_residual"], ds["backward_residual"]).max("trajectory").values
+    residual = open_angles(ds).values
     n_trajectories, unit = ds.sizes["trajectory"], ds["lyapunov_exponent"].attrs["units"]
     lines = [
         ds.attrs["system"],

@@ -15,6 +15,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from lyapkit.files.writing import check_writable, replacing
+from lyapkit.labels import eigenvalue_variable
 from lyapkit.plots.drawing import savefig
 from lyapkit.plots.of_dataset import pictures_of
 from lyapkit.statistics import ensemble_mean, memory_timescale, upper_bounds
@@ -127,15 +128,11 @@ def _table(ds: xr.Dataset) -> dict[str, Any] | None:
     """Return heads, rows and a remark of the table that belongs to a dataset, if there is one."""
     if "log_growth" in ds:
         return _exponents(ds)
-    name = "hessian_eigenvalue" if "hessian_eigenvalue" in ds else "ggn_eigenvalue"
-    if name not in ds:
+    name = eigenvalue_variable(ds)
+    if name not in ds or ds[name].dims != ("eigenvalue",) or "residual_norm" not in ds:
         return None
-    rows = [
-        (int(rank), f"{float(value):.6g}", f"{float(residual):.2g}")
-        for rank, value, residual in zip(
-            ds["eigenvalue"].values, ds[name].values, ds["residual_norm"].values, strict=True
-        )
-    ]
+    columns = (ds["eigenvalue"].values, ds[name].values, ds["residual_norm"].values)
+    rows = [(int(rank), f"{value:.6g}", f"{residual:.2g}") for rank, value, residual in zip(*columns, strict=True)]
     heads = ("rank", "eigenvalue (loss per squared parameter)", "residual")
     return {"heads": heads, "rows": rows, "remark": "A residual is ‖H v − λ v‖ of the unit vector v that was found."}
 

@@ -81,6 +81,11 @@ def swept_parameters(ds: xr.Dataset) -> list[str]:
     return [swept] if isinstance(swept, str) else list(swept)
 
 
+def eigenvalue_variable(ds: xr.Dataset) -> str:
+    """Return the name of a dataset's eigenvalues: of the Hessian, or of its Gauss–Newton part."""
+    return "hessian_eigenvalue" if "hessian_eigenvalue" in ds else "ggn_eigenvalue"
+
+
 def index(dim: str, size: int, first: int = 0) -> dict[str, Variable]:
     """Return the coordinate of a dimension that counts from `first`, with its label."""
     return variable(dim, (dim,), np.arange(first, first + size))

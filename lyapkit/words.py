@@ -10,9 +10,9 @@ import numpy as np
 import xarray as xr
 
 from lyapkit.comparison import as_comparison
-from lyapkit.covariant_dataset import CONVERGED
+from lyapkit.covariant_dataset import CONVERGED, open_angles
 from lyapkit.given_datasets import described
-from lyapkit.labels import counted, swept_parameters
+from lyapkit.labels import counted, eigenvalue_variable, swept_parameters
 from lyapkit.statistics import ensemble_mean, upper_bounds
 from lyapkit.tables import exponent_with_error, with_error
 
@@ -41,6 +41,8 @@ def in_words(ds: xr.Dataset) -> str:
     """
     if isinstance(ds, xr.Dataset):
         for name, words in _WORDS.items():
+            if name in ds and "step" in ds.dims:
+                return f"At step {ds['step'].values[-1]}, the last: {words(ds.isel(step=-1))}"
             if name in ds:
                 return words(ds)
         if "lyapunov_exponent" in ds:
@@ -122,7 +124,7 @@ def _of_covariant_vectors(ds: xr.Dataset) -> str:
         return "There are no angles between vectors."
     closest = np.degrees(ds["angle"].min(["trajectory", "time"]).values)
     pair = int(np.nanargmin(closest))
-    residual = xr.apply_ufunc(np.fmax, ds["forward_residual"], ds["backward_residual"]).max("trajectory")
+    residual = open_angles(ds)
     n_lost = int((residual >= CONVERGED).sum())
     doubt = f" But {n_lost} of {residual.size} vectors did not converge: run longer." if n_lost else ""
     return (
@@ -145,8 +147,7 @@ def _of_gradients(ds: xr.Dataset) -> str:
 
 
 def _of_eigenvalues(ds: xr.Dataset) -> str:
-    (name,) = (name for name in ("hessian_eigenvalue", "ggn_eigenvalue") if name in ds)
-    values = ds[name].dropna("eigenvalue").values
+    values = ds[eigenvalue_variable(ds)].dropna("eigenvalue").values
     if not values.size:
         return "No eigenvalue is known."
     which = json.loads(ds.attrs.get("parameters", "{}")).get("which", "magnitude")

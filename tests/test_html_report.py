@@ -89,6 +89,16 @@ def test_names_cannot_break_the_page(model, tmp_path):
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; co" in text
 
 
+def test_all_eigenvalues_and_those_of_several_checkpoints(model, tmp_path):
+    """They have pictures and words, and no residuals to tabulate."""
+    given = (np.random.default_rng(0).normal(size=(4, 9, 2)), np.arange(4) % 3, cross_entropy)
+    whole = lk.ggn_eigenvalues(model, *given)
+    over = lk.over_training(lk.hessian_eigenvalues, {0: model, 7: model}, *given, k=2)
+    lk.report({"all": whole, "training": over}, tmp_path / "r.html", title="")
+    page = Page((tmp_path / "r.html").read_text())
+    assert (page.open, page.wrong, len(page.pictures)) == ([], [], 2)
+
+
 def test_what_is_refused(model, tmp_path):
     ds = lk.lyapunov_spectrum(model, torch.randn(1, 70, 2).numpy())
     with pytest.raises(ValueError, match=r"expected a name that ends in \.html"):

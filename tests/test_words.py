@@ -114,6 +114,16 @@ def test_eigenvalues_are_told_which_they_are():
     assert lk.in_words(lk.ggn_eigenvalues(*given, 3)).startswith("The largest curvature is")
 
 
+def test_several_checkpoints():
+    """The last is spoken of, not all of them together."""
+    model = lk.RecurrentNetwork(nn.RNN(1, 2), nn.Linear(2, 2)).double()
+    other = lk.RecurrentNetwork(nn.RNN(1, 2), nn.Linear(2, 2)).double()
+    given = (np.ones((3, 9, 1)), np.array([0, 1, 1]), "cross-entropy")
+    for analysis, options in ((lk.gradient_norms, {}), (lk.hessian_eigenvalues, {"k": 2})):
+        over = lk.over_training(analysis, {0: other, 7: model}, *given, **options)
+        assert lk.in_words(over) == f"At step 7, the last: {lk.in_words(analysis(model, *given, **options))}"
+
+
 def test_covariant_vectors():
     """Of a triangular map: one vector along the first axis, the other at the slope of the eigenvector."""
     matrix = torch.tensor([[1.0, 1.0], [0.0, 0.5]])

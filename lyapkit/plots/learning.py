@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from lyapkit.labels import eigenvalue_variable
 from lyapkit.plots.drawing import (
     FEW,
     MEAN_COLOUR,
@@ -110,7 +111,7 @@ def plot_hessian_eigenvalues(ds: xr.Dataset, ax: Axes | None = None, **options: 
     'rank'
     """
     ax, asked = axes_or_new(ax), Lines(options)
-    name = "hessian_eigenvalue" if "hessian_eigenvalue" in ds else "ggn_eigenvalue"
+    name = eigenvalue_variable(ds)
     values = ds[name]
     label = f"{values.attrs.get('long_name', 'eigenvalue')} ({values.attrs.get('units', '1')})"
     if "step" in values.dims:
