@@ -3,8 +3,8 @@
     python figures/figS3.py
 
 (A) learning curves by α, (B) best test score and (C) iterations until minimal performance, on sMNIST. The same
-iterations, where networks reach it, for every learning rate η and α, (D) by η, (E) by η α and (F) by η α²: where curves
-of different α fall onto each other, that alone decides how soon networks learn.
+iterations, where all three networks reach it, for every learning rate η and α, (D) by η, (E) by η α and (F) by η α²:
+where curves of different α fall onto each other, that alone decides how soon networks learn.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from figures.claims.couplings import POWERS
 from figures.claims.judging import SOURCES as ASKED
 from figures.drawing import STYLE, TWO_COLUMNS, Datasets, blank, lettered, run, scales, sweep
 from figures.panels import against_parameter, learning_curves, speeds_against_parameter
 from lyapkit.plots.training import colours
 
 SOURCES = {"smnist": sweep("smnist", "coupling", "20 core minutes"), "rates": ASKED["rates_coupling"]}
-KEYS = {"η": 0, "η α": 1, "η α²": 2}  # and the power of α
 
 
 def make(datasets: Datasets) -> Figure:
@@ -37,7 +37,7 @@ def make(datasets: Datasets) -> Figure:
         else:
             for ax in axes:
                 blank(ax, SOURCES["smnist"])
-        for ax, (name, power) in zip(below, KEYS.items(), strict=True):
+        for ax, (name, power) in zip(below, POWERS.items(), strict=True):
             if "rates" in datasets:
                 draw_times(ax, datasets["rates"], name, power)
             else:

@@ -39,19 +39,8 @@ def takes(
             name = function.__name__
             if held is None or not set(variables) & set(map(str, held.variables)):
                 raise ValueError(f"{name} got {described(ds)}, expected what lyapkit.{of} returns")
-            if single and "step" in held.dims:
-                raise ValueError(
-                    f"{name} got {held.sizes['step']} checkpoints, along the dimension step, expected one, "
-                    f"ds.sel(step={held['step'].values[-1]}); for spectra of several there are plot_comparison and "
-                    "comparison_table"
-                )
-            if (
-                single
-                and "swept" in held.attrs
-                and (swept := [dim for dim in swept_parameters(held) if dim in held.dims])
-            ):
-                one = ", ".join(f"{dim}={held[dim].values[0]:g}" for dim in swept)
-                raise ValueError(f"{name} got a sweep, expected one of its cells, ds.sel({one}), or plot_sweep")
+            if single and (several := _several(held)):
+                raise ValueError(f"{name} got {several}")
             if along is not None and along not in held.dims:
                 raise ValueError(
                     f"{name} got {described(ds)} without a dimension {along}, expected what lyapkit.{of} returns"
@@ -61,6 +50,19 @@ def takes(
         return checked
 
     return decorator
+
+
+def _several(ds: xr.Dataset) -> str:
+    """Return of what a dataset holds several, and the way to one; nothing if it is of one."""
+    if "step" in ds.dims:
+        return (
+            f"{ds.sizes['step']} checkpoints, along the dimension step, expected one, "
+            f"ds.sel(step={ds['step'].values[-1]}); for spectra of several there are plot_comparison and "
+            "comparison_table"
+        )
+    swept = [dim for dim in swept_parameters(ds) if dim in ds.dims] if "swept" in ds.attrs else []
+    one = ", ".join(f"{dim}={ds[dim].values[0]:g}" for dim in swept)
+    return f"a sweep, expected one of its cells, ds.sel({one}), or plot_sweep" if swept else ""
 
 
 def described(ds: object) -> str:

@@ -66,7 +66,7 @@ def coupling_is_a_rate(smnist: xr.Dataset) -> Verdict:
     return judged([within(name, table, trend(order), smallest=0.3, reason=_few_values(smnist))])
 
 
-KEYS = {"η": 0, "η α": 1, "η α²": 2}  # powers of α
+POWERS = {"η": 0, "η α": 1, "η α²": 2}  # of α
 
 
 def learnt_by_all(ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -122,7 +122,7 @@ def rate_times_coupling(smnist: xr.Dataset) -> Verdict:
     learn, by a permutation test.
     """
     rate, coupling, log_times = learnt_by_all(smnist)
-    pairs = {name: pairs_of(rate, coupling, power) for name, power in KEYS.items()}
+    pairs = {name: pairs_of(rate, coupling, power) for name, power in POWERS.items()}
     pairs = {name: found for name, found in pairs.items() if len(found[0])}
 
     def spread(table: np.ndarray, name: str) -> np.ndarray:

@@ -61,13 +61,12 @@ def report(
         system = lk.load_system(checkpoint, **options)
     else:
         system = lk.from_module(load_module(module, checkpoint, key))
-    sequences = lk.read_inputs(inputs)
-    if covariant is not None:  # what it cannot be is said before the work
-        if not 1 <= covariant <= system.state_size:
-            raise ValueError(f"--covariant must be between 1 and the state size {system.state_size}, got {covariant}")
-        one_length = of_one_length(inputs)
+    if covariant is not None and not 1 <= covariant <= system.state_size:
+        raise ValueError(f"--covariant must be between 1 and the state size {system.state_size}, got {covariant}")
+    one_length = None if covariant is None else of_one_length(inputs)
+    sequences = lk.read_inputs(inputs) if one_length is None else one_length
     measured = {"spectrum": lk.lyapunov_spectrum(system, sequences, n_transient=n_transient, progress=progress)}
-    if covariant is not None:
+    if one_length is not None:
         measured["covariant vectors"] = lk.covariant_vectors(
             system, one_length, n_transient=n_transient or None, n_exponents=covariant, progress=progress
         )

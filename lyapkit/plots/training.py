@@ -189,7 +189,7 @@ def swept_parameter(ds: xr.Dataset) -> str | None:
 def colours(values: np.ndarray, name: str = "") -> list[str]:
     """Return a colour per value; a radius has the same one everywhere, from blue through black at 1 to orange."""
     if name not in _CRITICAL:
-        return [to_hex(colour) for colour in graded(len(values))]
+        return graded(len(values))
     scale = LinearSegmentedColormap.from_list("criticality", _FROM_SUB_TO_SUPERCRITICAL)
     distance = np.asarray(values, dtype=float) - _CRITICAL[name]
     length = np.log1p(np.abs(distance) / _NEAR) / np.log1p(_FAR / _NEAR)  # near criticality small steps count
