@@ -11,9 +11,8 @@ from . import tasks as tasks
 from . import testing as testing
 from . import training as training
 from .arguments import ReliabilityWarning, as_sequences
-from .comparison import compare, comparison_table
+from .comparison import compare
 from .covariant import covariant_vectors
-from .covariant_table import covariant_table
 from .extension import extend
 from .files.datasets import load, open, save
 from .files.errors import CheckpointError, CheckpointWarning
@@ -79,7 +78,9 @@ from .statistics import (
     running_exponents,
 )
 from .systems import Flow, Map, System, classical
-from .tables import spectrum_table
+from .tables.comparisons import comparison_table
+from .tables.covariant import covariant_table
+from .tables.spectra import spectrum_table
 from .tangent import DivergenceError, DivergenceWarning, LostDirectionWarning, SelfCheckError
 from .tasks import ArrayTask, Task, power_spectrum, task
 from .training import Training, checkpoints, train

@@ -19,7 +19,7 @@ from lyapkit.labels import eigenvalue_variable
 from lyapkit.plots.drawing import savefig
 from lyapkit.plots.of_dataset import pictures_of
 from lyapkit.statistics import ensemble_mean, memory_timescale, upper_bounds
-from lyapkit.tables import number
+from lyapkit.tables.numbers import number
 from lyapkit.words import in_words
 
 MEANING = {

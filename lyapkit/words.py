@@ -14,7 +14,7 @@ from lyapkit.covariant_dataset import CONVERGED, open_angles
 from lyapkit.given_datasets import described
 from lyapkit.labels import counted, eigenvalue_variable, swept_parameters
 from lyapkit.statistics import ensemble_mean, upper_bounds
-from lyapkit.tables import exponent_with_error, with_error
+from lyapkit.tables.numbers import exponent_with_error, with_error
 
 CLEAR = 2.0  # standard errors by which a number differs from 0
 

@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 
 import lyapkit as lk
-from lyapkit.tables import number
+from lyapkit.tables.numbers import number
 
 OF_A_SPECTRUM = (
     lk.spectrum_table,

@@ -26,7 +26,7 @@ from lyapkit.cli.reading import learning_problem, steps_that_count
 from lyapkit.cli.results import check_paths, finish
 
 if TYPE_CHECKING:
-    import xarray as xr
+    pass
 
 
 def gradients(
@@ -48,11 +48,12 @@ def gradients(
 ) -> None:
     """Compute how the gradients of the network in CHECKPOINT fade or grow on their way back (Eq. 10 and 15)."""
     import lyapkit as lk
+    from lyapkit.tables.learning import decay_rate_table
 
     check_paths(output, plot, checkpoint, inputs, targets, lengths, module, loss)
     given = learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity, key, ignore)
     ds = lk.gradient_norms(*given, lengths=steps_that_count(lengths), progress=progress)
-    finish(ds, _decay_rates, output, plot, lk.plot_gradient_norms)
+    finish(ds, decay_rate_table, output, plot, lk.plot_gradient_norms)
 
 
 def curvature(
@@ -78,37 +79,11 @@ def curvature(
 ) -> None:
     """Compute leading Hessian eigenvalues of the loss of the network in CHECKPOINT (Eq. 6)."""
     import lyapkit as lk
+    from lyapkit.tables.learning import eigenvalue_table
 
     check_paths(output, plot, checkpoint, inputs, targets, lengths, module, loss)
     given = learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity, key, ignore)
     block = parameters.split(",") if "," in parameters else parameters
     options: dict[str, Any] = {"which": which, "parameters": block, "seed": seed, "progress": progress}
     ds = lk.hessian_eigenvalues(*given, n_eigenvalues, **options, lengths=steps_that_count(lengths))
-    finish(ds, _eigenvalue_table, output, plot, lk.plot_hessian_eigenvalues)
-
-
-def _decay_rates(ds: xr.Dataset) -> str:
-    """Return measured and predicted decay rates of gradients as text."""
-    lines = [ds.attrs["system"], f"{ds.sizes['sample']} samples of {ds.sizes['time']} steps", ""]
-    for name, label in {
-        "decay_rate": "measured",
-        "averaged_decay_rate": "averaged Jacobian (first order)",
-        "predicted_decay_rate": "residual alone (Eq. 15)",
-    }.items():
-        if name in ds:
-            rate = f"{float(ds[name].mean()):+.5f} ± {float(ds[name].std('sample')):.5f}"
-            lines.append(f"decay rate, {label:<32} {rate} nats per step of distance")
-    return "\n".join(lines)
-
-
-def _eigenvalue_table(ds: xr.Dataset) -> str:
-    """Return Hessian eigenvalues as a table."""
-    lines = [
-        f"{ds.attrs['system']}\nloss {ds.attrs['loss']:.5g} of {ds.attrs['n_samples']} samples, "
-        f"{ds.attrs['n_parameters']} parameters: {ds.attrs['block']}\n\n rank    eigenvalue      residual"
-    ]
-    for rank in ds["eigenvalue"].values:
-        one = ds.sel(eigenvalue=rank)
-        note = "" if one["converged"] else "  not converged"
-        lines.append(f"{rank:5d}  {float(one['hessian_eigenvalue']):12.5g}  {float(one['residual_norm']):12.2g}{note}")
-    return "\n".join([*lines, "", "loss per squared parameter"])
+    finish(ds, eigenvalue_table, output, plot, lk.plot_hessian_eigenvalues)

@@ -53,7 +53,7 @@ def train(
 ) -> None:
     """Train networks on TASK, one for every combination of settings and seeds, all at once."""
     import lyapkit as lk
-    from lyapkit.tables import training_table
+    from lyapkit.tables.trainings import training_table
     from lyapkit.training import network_grid
 
     check_paths(output, plot, task)

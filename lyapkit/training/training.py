@@ -18,7 +18,7 @@ from lyapkit.models.network import Network
 from lyapkit.notebook import preformatted
 from lyapkit.progress import progress_bar
 from lyapkit.scalars import real, whole
-from lyapkit.tables import training_table
+from lyapkit.tables.trainings import training_table
 from lyapkit.tasks.task import Task
 from lyapkit.training.folder import RunFolder
 from lyapkit.training.losses import loss_name

@@ -10,7 +10,8 @@ import xarray as xr
 from lyapkit.covariant_dataset import CONVERGED, open_angles
 from lyapkit.given_datasets import takes
 from lyapkit.labels import counted
-from lyapkit.tables import number, shown_rows
+from lyapkit.tables.layout import shown_rows
+from lyapkit.tables.numbers import number
 
 
 @takes("covariant_vector", of="covariant_vectors")

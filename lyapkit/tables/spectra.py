@@ -1,18 +1,17 @@
-"""Spectra and trainings as text."""
+"""Spectra as text."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
 
 from lyapkit.given_datasets import takes
-from lyapkit.labels import counted, swept_parameters
+from lyapkit.labels import counted
 from lyapkit.statistics import ensemble_mean, entropy_rate, kaplan_yorke_dimension, memory_timescale, upper_bounds
-
-MAX_ROWS = 16
+from lyapkit.tables.layout import shown_rows
+from lyapkit.tables.numbers import mean_text, number
 
 
 @takes("lyapunov_exponent", of="lyapunov_spectrum", single=True)
@@ -59,8 +58,8 @@ def spectrum_table(ds: xr.Dataset, verbose: bool = False) -> str:
         lines.append(f"{index + 1:>5} {value:>13} {error:>12} {smallest:>12} {largest:>12} {time:>10}")
     lines += [
         "",
-        f"Kaplan–Yorke dimension {_mean_text(kaplan_yorke_dimension(ds))}, "
-        f"entropy rate {_mean_text(entropy_rate(ds))} nats per {unit}",
+        f"Kaplan–Yorke dimension {mean_text(kaplan_yorke_dimension(ds))}, "
+        f"entropy rate {mean_text(entropy_rate(ds))} nats per {unit}",
     ]
     internals = (
         f"{ds.attrs['n_reorthonormalizations']} re-orthonormalisations, {ds.attrs['n_reconditionings']} factorisations "
@@ -92,66 +91,10 @@ def _table_of_mean(mean: xr.Dataset) -> str:
     return "\n".join(lines)
 
 
-def training_table(ds: xr.Dataset) -> str:
-    """Return the metrics of a training as a table: settings, last and best score, iterations, divergence per network.
-
-    Settings are the coordinates along `network`, if there are any.
-    """
-    settings = [str(name) for name in ds.coords if ds[name].dims == ("network",) and name != "network"]
-    score, unit = ds.attrs["score"], "iterations"
-    lines = [
-        f"{'network':>7}" + "".join(f"{name:>11}" for name in settings) + f"{'last':>10}{'best':>10}"
-        f"{'minimal performance':>22}{'diverged':>14}",
-        f"{'':>7}" + "".join(f"{'':>11}" for _ in settings) + f"{score:>20}{'after ' + unit:>22}{'at iteration':>14}",
-    ]
-    for index in ds["network"].values:
-        one = ds.sel(network=index)
-        numbers = (one["iterations_to_minimal_performance"], one["divergence_iteration"])
-        reached, diverged = ("–" if np.isnan(number) else f"{int(number)}" for number in numbers)
-        last, best = (number(float(value)) for value in (one["test_score"][-1], one["best_score"]))
-        lines.append(
-            f"{index:>7}" + "".join(f"{float(one[name]):>11.5g}" for name in settings) + f"{last:>10}{best:>10}"
-            f"{reached:>22}{diverged:>14}"
-        )
-    return "\n".join(lines)
-
-
-def sweep_table(ds: xr.Dataset) -> str:
-    """Return the exponents of a sweep as a table, mean over trajectories: a row per cell, some of many, and remarks."""
-    names = swept_parameters(ds)
-    cells = ds[["lyapunov_exponent", "kaplan_yorke_dimension", "remark"]].stack(cell=names)
-    exponents = cells["lyapunov_exponent"].mean("trajectory").transpose("cell", "exponent").values
-    dimensions = cells["kaplan_yorke_dimension"].mean("trajectory").values
-    ranks = range(min(4, exponents.shape[1]))
-    heads = [*names, *(f"exponent {rank + 1}" for rank in ranks), "dimension"]
-    lines = [ds.attrs["system"], "", "".join(f"{head:>13}" for head in heads)]
-    for row in shown_rows(len(exponents)):
-        if row is None:
-            lines.append(f"{'…':>13}")
-            continue
-        place = [f"{float(cells[name].values[row]):.6g}" for name in names]
-        row_of = [*place, *(number(exponents[row, rank]) for rank in ranks), number(dimensions[row], form=".4g")]
-        lines.append("".join(f"{entry:>13}" for entry in row_of))
-    n_lost = int(np.isnan(exponents).all(1).sum())
-    return "\n".join(lines + ([f"{n_lost} of {len(exponents)} cells diverged or failed"] if n_lost else []))
-
-
 def _lengths(ds: xr.Dataset) -> str:
     """Return how long trajectories are, all of them or from the shortest to the longest."""
     ends = np.atleast_1d(np.nanmax(ds["end_time"].values, axis=-1))
     return f"{ends.min():g}" if ends.min() == ends.max() else f"{ends.min():g} to {ends.max():g}"
-
-
-def shown_rows(k: int) -> Iterator[int | None]:
-    """Yield which of k rows of a table to show, None where some are left out: all of a few, of many some between."""
-    middle = np.linspace(6, k - 4, MAX_ROWS - 8).round().astype(int)
-    shown = range(k) if k <= MAX_ROWS else sorted({*range(5), *middle.tolist(), *range(k - 3, k)})
-    previous = -1
-    for row in shown:
-        if row > previous + 1:
-            yield None
-        yield row
-        previous = row
 
 
 def _short(unit: str) -> str:
@@ -199,36 +142,3 @@ def _losses(ds: xr.Dataset, mean: xr.Dataset) -> list[str]:
             "inputs of a smaller scale resolve more"
         )
     return lines
-
-
-def number(value: float, is_bound: bool = False, form: str = ".5f") -> str:
-    """Return a number as text, with "≤" if it is only an upper bound; nothing is below −inf."""
-    if math.isnan(value):
-        return "n/a"
-    if value == -math.inf:
-        return "−inf"
-    return ("≤" if is_bound else "") + f"{value:{form}}"
-
-
-def exponent_with_error(mean: xr.Dataset, rank: int) -> str:
-    """Return a mean exponent with its error, to the digits that the error leaves."""
-    value, error = float(mean["lyapunov_exponent"][rank]), float(mean["standard_error"][rank])
-    return "–" if math.isnan(value) else with_error(value, error, bool(upper_bounds(mean)[rank]))
-
-
-def with_error(value: float, error: float, is_bound: bool = False) -> str:
-    """Return a number with its error, to the digits that the error leaves."""
-    if value == -math.inf:
-        return "−∞"
-    sign = "≤ " if is_bound else ""
-    if not math.isfinite(error) or error == 0:
-        return f"{sign}{value:.4g}"
-    digits = min(12, max(0, 1 - math.floor(math.log10(error))))
-    return f"{sign}{value:.{digits}f} ± {error:.{digits}f}"
-
-
-def _mean_text(values: xr.DataArray) -> str:
-    valid = values.notnull().values
-    if not valid.any():
-        return "n/a"
-    return number(values.values[valid].mean(), bool(upper_bounds(values)[valid].any()), ".4g")
