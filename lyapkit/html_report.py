@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -143,7 +142,7 @@ def _exponents(ds: xr.Dataset) -> dict[str, Any]:
     mean = ensemble_mean(ds)
     memory = memory_timescale(mean)
     rows = [
-        (int(rank), number(value, is_bound, ".6g"), number(error, form=".2g"), _as_memory(steps))
+        (int(rank), number(value, is_bound, ".6g"), number(error, form=".2g"), number(steps, form=".3g"))
         for rank, value, error, steps, is_bound in zip(
             mean["exponent"].values,
             mean["lyapunov_exponent"].values,
@@ -159,10 +158,6 @@ def _exponents(ds: xr.Dataset) -> dict[str, Any]:
         "the time in which a perturbation fades to 1/e; ∞ where it does not fade."
     )
     return {"heads": heads, "rows": rows, "remark": remark}
-
-
-def _as_memory(steps: float) -> str:
-    return "∞" if math.isinf(steps) else number(steps, form=".3g")
 
 
 def _png(draw: Callable[[xr.Dataset], Axes], ds: xr.Dataset) -> str:

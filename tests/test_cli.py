@@ -360,7 +360,7 @@ def test_a_result_that_cannot_be_written_is_printed_all_the_same(run, tmp_path, 
     arguments, words = {
         "spectrum": ([problem[0], "--inputs", tmp_path / "inputs.npy"], "Kaplan–Yorke"),
         "validate": ([problem[0], "--inputs", tmp_path / "inputs.npy"], "Theory alone"),
-        "gradients": (problem, "decay rate, measured"),
+        "gradients": (problem, "nats per step of distance"),
         "curvature": ([*problem, "-k", "2"], "loss per squared parameter"),
         "train": (["digits", "-n", "4", "--iterations", "1", "--test-samples", "20"], "minimal performance"),
     }[command]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import xarray as xr
 
 from lyapkit.comparison import as_comparison
-from lyapkit.tables.numbers import exponent_with_error
+from lyapkit.statistics import memory_timescale, upper_bounds
+from lyapkit.tables.layout import Columns, aligned
+from lyapkit.tables.numbers import exponent_with_error, memories, number, short_unit
 
 
 def comparison_table(ds: xr.Dataset) -> str:
@@ -24,23 +24,12 @@ def comparison_table(ds: xr.Dataset) -> str:
     ['model', 'exponents', 'λ1', 'λ2', 'memory', 'dimension']
     """
     ds = as_comparison(ds, "comparison_table")
-    unit = ds.attrs["time_unit"]
-    short = "step" if unit == "step" else "time unit"
-    width = max(len("model"), *(len(str(name)) for name in ds["model"].values))
-    shown = min(3, ds.sizes["exponent"])
-    head = "".join(f"{'λ' + str(i + 1):>22}" for i in range(shown))
-    lines = [
-        f"{'model':<{width}} {'exponents':>10}{head} {'memory':>10} {'dimension':>10}",
-        f"{'':<{width}} {'':>10}{'nats/' + short:>22}{'':>{22 * (shown - 1)}} {short + 's':>10} {'':>10}",
-    ]
-    for name in ds["model"].values:
-        one = ds.sel(model=name)
-        first = float(one["lyapunov_exponent"][0])
-        memory = "∞" if first >= 0 else "n/a" if math.isnan(first) else f"{-1 / first:.4g}"
-        numbers = "".join(f"{exponent_with_error(one, i):>22}" for i in range(shown))
-        dimension = float(one["kaplan_yorke_dimension"])
-        lines.append(
-            f"{name!s:<{width}} {int(one['n_exponents']):>10}{numbers} {memory:>10} "
-            f"{'n/a' if math.isnan(dimension) else f'{dimension:.4g}':>10}"
-        )
-    return "\n".join(lines)
+    unit = short_unit(ds.attrs["time_unit"])
+    memory = memory_timescale(ds).isel(exponent=0)
+    models = [ds.sel(model=name) for name in ds["model"].values]
+    columns: Columns = {("exponents", ""): ds["n_exponents"].values}
+    for rank in range(min(3, ds.sizes["exponent"])):
+        columns[f"λ{rank + 1}", f"nats/{unit}"] = [exponent_with_error(one, rank) for one in models]
+    columns["memory", f"{unit}s"] = memories(memory.values, upper_bounds(memory), ".4g")
+    columns["dimension", ""] = [number(value, form=".4g") for value in ds["kaplan_yorke_dimension"].values]
+    return aligned(columns, names=("model", ds["model"].values), every_row=True)

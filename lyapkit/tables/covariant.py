@@ -10,7 +10,7 @@ import xarray as xr
 from lyapkit.covariant_dataset import CONVERGED, open_angles
 from lyapkit.given_datasets import takes
 from lyapkit.labels import counted
-from lyapkit.tables.layout import shown_rows
+from lyapkit.tables.layout import Columns, aligned
 from lyapkit.tables.numbers import number
 
 
@@ -34,21 +34,22 @@ def covariant_table(ds: xr.Dataset) -> str:
     smallest = np.degrees(ds["angle"].min(["trajectory", "time"]).values)
     residual = open_angles(ds).values
     n_trajectories, unit = ds.sizes["trajectory"], ds["lyapunov_exponent"].attrs["units"]
+    columns: Columns = {
+        ("rank", ""): ds["exponent"].values,
+        ("exponent", ""): [*map(number, exponents)],
+        ("smallest angle", "to the next"): [
+            f"{angle:.3g}°" if angle == angle else "–" for angle in [*smallest, math.nan]
+        ],
+        ("participation", "of variables"): [f"{of:.1f}" for of in participation],
+        ("not converged", "sine of angle"): [f"{sine:.1e}" for sine in residual],
+    }
     lines = [
         ds.attrs["system"],
         f"{counted(n_trajectories, 'trajectory', 'trajectories')}, {ds.sizes['time']} steps, exponents in {unit}",
         "",
-        f"{'rank':>5} {'exponent':>13} {'smallest angle':>16} {'participation':>14} {'not converged':>14}",
-        f"{'':>5} {'':>13} {'to the next':>16} {'of variables':>14} {'sine of angle':>14}",
+        aligned(columns),
+        "",
     ]
-    for row in shown_rows(len(exponents)):
-        if row is None:
-            lines.append(f"{'…':>5}")
-            continue
-        angle = f"{smallest[row]:.3g}°" if row < len(smallest) and not math.isnan(smallest[row]) else "–"
-        part = f"{participation[row]:.1f}"
-        lines.append(f"{row + 1:>5} {number(exponents[row]):>13} {angle:>16} {part:>14} {residual[row]:>14.1e}")
-    lines.append("")
     for pair in ds["pair"].values if "pair" in ds.coords else ():
         angles = np.degrees(ds["subspace_angle"].sel(pair=pair))
         lines.append(f"angle between {pair}: from {float(angles.min()):.3g}° to {float(angles.max()):.3g}°")

@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import xarray as xr
 
+from lyapkit.tables.layout import Columns, aligned
+
+DECAY_RATES = {
+    "decay_rate": "measured",
+    "averaged_decay_rate": "averaged Jacobian (first order)",
+    "predicted_decay_rate": "residual alone (Eq. 15)",
+}
+
 
 def decay_rate_table(ds: xr.Dataset) -> str:
-    """Return measured and predicted decay rates of gradients as text."""
-    lines = [ds.attrs["system"], f"{ds.sizes['sample']} samples of {ds.sizes['time']} steps", ""]
-    for name, label in {
-        "decay_rate": "measured",
-        "averaged_decay_rate": "averaged Jacobian (first order)",
-        "predicted_decay_rate": "residual alone (Eq. 15)",
-    }.items():
-        if name in ds:
-            rate = f"{float(ds[name].mean()):+.5f} ± {float(ds[name].std('sample')):.5f}"
-            lines.append(f"decay rate, {label:<32} {rate} nats per step of distance")
-    return "\n".join(lines)
+    """Return measured and predicted decay rates of gradients as text, mean and standard deviation over samples."""
+    known = [name for name in DECAY_RATES if name in ds]
+    columns: Columns = {
+        ("mean", ""): [f"{float(ds[name].mean()):+.5f}" for name in known],
+        ("SD", ""): [f"{float(ds[name].std('sample')):.5f}" for name in known],
+    }
+    return (
+        f"{ds.attrs['system']}\n{ds.sizes['sample']} samples of {ds.sizes['time']} steps, "
+        "decay rates in nats per step of distance\n\n"
+        f"{aligned(columns, names=('', [DECAY_RATES[name] for name in known]))}"
+    )
 
 
 def eigenvalue_table(ds: xr.Dataset) -> str:
     """Return Hessian eigenvalues as a table."""
-    lines = [
+    columns: Columns = {
+        ("rank", ""): ds["eigenvalue"].values,
+        ("eigenvalue", ""): [f"{value:.5g}" for value in ds["hessian_eigenvalue"].values],
+        ("residual", ""): [f"{value:.2g}" for value in ds["residual_norm"].values],
+        ("", ""): ["" if converged else "not converged" for converged in ds["converged"].values],
+    }
+    return (
         f"{ds.attrs['system']}\nloss {ds.attrs['loss']:.5g} of {ds.attrs['n_samples']} samples, "
-        f"{ds.attrs['n_parameters']} parameters: {ds.attrs['block']}\n\n rank    eigenvalue      residual"
-    ]
-    for rank in ds["eigenvalue"].values:
-        one = ds.sel(eigenvalue=rank)
-        note = "" if one["converged"] else "  not converged"
-        lines.append(f"{rank:5d}  {float(one['hessian_eigenvalue']):12.5g}  {float(one['residual_norm']):12.2g}{note}")
-    return "\n".join([*lines, "", "loss per squared parameter"])
+        f"{ds.attrs['n_parameters']} parameters: {ds.attrs['block']}\n"
+        f"eigenvalues in loss per squared parameter\n\n{aligned(columns, every_row=True)}"
+    )

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import xarray as xr
 
 from lyapkit.statistics import upper_bounds
 
 
-def number(value: float, is_bound: bool = False, form: str = ".5f") -> str:
+def number(value: float, is_bound: bool = False, form: str = ".5f", missing: str = "n/a") -> str:
     """Return a number as text, with "≤" if it is only an upper bound; nothing is below −inf."""
     if math.isnan(value):
-        return "n/a"
+        return missing
     if value == -math.inf:
         return "−inf"
+    if value == math.inf:
+        return "∞"
     return ("≤" if is_bound else "") + f"{value:{form}}"
 
 
@@ -41,3 +44,13 @@ def mean_text(values: xr.DataArray) -> str:
     if not valid.any():
         return "n/a"
     return number(values.values[valid].mean(), bool(upper_bounds(values)[valid].any()), ".4g")
+
+
+def short_unit(unit: str) -> str:
+    """Return a unit of time as the heads of columns have it."""
+    return "step" if unit == "step" else "time unit"
+
+
+def memories(timescales: Iterable[float], are_bounds: Iterable[bool], form: str = ".3g") -> list[str]:
+    """Return memory timescales as text; no bound is needed where nothing is remembered."""
+    return [number(time, is_bound and time > 0, form) for time, is_bound in zip(timescales, are_bounds, strict=True)]

@@ -10,13 +10,13 @@ import xarray as xr
 from lyapkit.given_datasets import takes
 from lyapkit.labels import counted
 from lyapkit.statistics import ensemble_mean, entropy_rate, kaplan_yorke_dimension, memory_timescale, upper_bounds
-from lyapkit.tables.layout import shown_rows
-from lyapkit.tables.numbers import mean_text, number
+from lyapkit.tables.layout import Columns, aligned
+from lyapkit.tables.numbers import mean_text, memories, number, short_unit
 
 
 @takes("lyapunov_exponent", of="lyapunov_spectrum", single=True)
 def spectrum_table(ds: xr.Dataset, verbose: bool = False) -> str:
-    """Return a spectrum as a table: mean over trajectories, standard error, range and memory timescale per exponent.
+    """Return a spectrum as a table: mean over trajectories, standard error, memory timescale and range per exponent.
 
     Of long spectra the first and last exponents are shown, and some in between. What is only an upper bound has "≤"
     directly before the number, and lines at the end say what was lost, and why. With `verbose` a line says how often
@@ -35,28 +35,19 @@ def spectrum_table(ds: xr.Dataset, verbose: bool = False) -> str:
         return _table_of_mean(ds)
     mean = ensemble_mean(ds)
     exponents, bounds = ds["lyapunov_exponent"].values, upper_bounds(ds)
-    mean_is_bound = upper_bounds(mean)
     k = exponents.shape[1]
     unit = ds["end_time"].attrs["units"]
-    memory = memory_timescale(mean)
+    extents = [_extent(exponents[:, rank], bounds[:, rank]) for rank in range(k)]
+    columns = _columns_of_mean(mean, unit) | {
+        ("smallest", "trajectory"): [smallest for smallest, _ in extents],
+        ("largest", "trajectory"): [largest for _, largest in extents],
+    }
     lines = [
         ds.attrs["system"],
         f"{counted(ds.sizes['trajectory'], 'trajectory', 'trajectories')} of {_lengths(ds)} "
         f"{'steps' if unit == 'step' else 'units of time'}, {counted(k, 'exponent')}",
         "",
-        f"{'rank':>5} {'exponent':>13} {'std. error':>12} {'smallest':>12} {'largest':>12} {'memory':>10}",
-        f"{'':>5} {'nats/' + _short(unit):>13} {'':>12} {'of the trajectories':>25} {_short(unit) + 's':>10}",
-    ]
-    for index in shown_rows(k):
-        if index is None:
-            lines.append(f"{'…':>5}")
-            continue
-        value = number(float(mean["lyapunov_exponent"][index]), bool(mean_is_bound[index]))
-        error = number(float(mean["standard_error"][index]))
-        smallest, largest = _extent(exponents[:, index], bounds[:, index])
-        time = number(float(memory[index]), bool(mean_is_bound[index] and memory[index] > 0), ".3g")
-        lines.append(f"{index + 1:>5} {value:>13} {error:>12} {smallest:>12} {largest:>12} {time:>10}")
-    lines += [
+        aligned(columns),
         "",
         f"Kaplan–Yorke dimension {mean_text(kaplan_yorke_dimension(ds))}, "
         f"entropy rate {mean_text(entropy_rate(ds))} nats per {unit}",
@@ -71,34 +62,28 @@ def spectrum_table(ds: xr.Dataset, verbose: bool = False) -> str:
 def _table_of_mean(mean: xr.Dataset) -> str:
     """Return a mean spectrum as a table."""
     unit = mean["lyapunov_exponent"].attrs["units"].removeprefix("nats per ")
-    exponents, errors = mean["lyapunov_exponent"].values, mean["standard_error"].values
-    memory, bounds = memory_timescale(mean).values, upper_bounds(mean)
-    averaged = int(mean["n_trajectories"].max())
-    lines = [
-        mean.attrs.get("system", ""),
-        f"mean of {counted(averaged, 'trajectory', 'trajectories')}, {counted(len(exponents), 'exponent')}",
-        "",
-        f"{'rank':>5} {'exponent':>13} {'std. error':>12} {'memory':>10}",
-        f"{'':>5} {'nats/' + _short(unit):>13} {'':>12} {_short(unit) + 's':>10}",
-    ]
-    for row in shown_rows(len(exponents)):
-        if row is None:
-            lines.append(f"{'…':>5}")
-            continue
-        value, error = number(exponents[row], bool(bounds[row])), number(errors[row])
-        time = number(memory[row], bool(bounds[row] and memory[row] > 0), ".3g")
-        lines.append(f"{row + 1:>5} {value:>13} {error:>12} {time:>10}")
-    return "\n".join(lines)
+    averaged = counted(int(mean["n_trajectories"].max()), "trajectory", "trajectories")
+    table = aligned(_columns_of_mean(mean, unit))
+    return (
+        f"{mean.attrs.get('system', '')}\nmean of {averaged}, {counted(mean.sizes['exponent'], 'exponent')}\n\n{table}"
+    )
+
+
+def _columns_of_mean(mean: xr.Dataset, unit: str) -> Columns:
+    """Return rank, exponent, standard error and memory of a mean spectrum."""
+    exponents, bounds, memory = mean["lyapunov_exponent"].values, upper_bounds(mean), memory_timescale(mean).values
+    return {
+        ("rank", ""): [str(rank) for rank in mean["exponent"].values],
+        ("exponent", f"nats/{short_unit(unit)}"): [*map(number, exponents, bounds)],
+        ("std. error", ""): [*map(number, mean["standard_error"].values)],
+        ("memory", f"{short_unit(unit)}s"): memories(memory, bounds),
+    }
 
 
 def _lengths(ds: xr.Dataset) -> str:
     """Return how long trajectories are, all of them or from the shortest to the longest."""
     ends = np.atleast_1d(np.nanmax(ds["end_time"].values, axis=-1))
     return f"{ends.min():g}" if ends.min() == ends.max() else f"{ends.min():g} to {ends.max():g}"
-
-
-def _short(unit: str) -> str:
-    return "step" if unit == "step" else "time unit"
 
 
 def _extent(exponents: np.ndarray, bounds: np.ndarray) -> tuple[str, str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import xarray as xr
 
+from lyapkit.tables.layout import Columns, aligned
 from lyapkit.tables.numbers import number
 
 
@@ -13,20 +13,17 @@ def training_table(ds: xr.Dataset) -> str:
 
     Settings are the coordinates along `network`, if there are any.
     """
+    score = ds.attrs["score"]
     settings = [str(name) for name in ds.coords if ds[name].dims == ("network",) and name != "network"]
-    score, unit = ds.attrs["score"], "iterations"
-    lines = [
-        f"{'network':>7}" + "".join(f"{name:>11}" for name in settings) + f"{'last':>10}{'best':>10}"
-        f"{'minimal performance':>22}{'diverged':>14}",
-        f"{'':>7}" + "".join(f"{'':>11}" for _ in settings) + f"{score:>20}{'after ' + unit:>22}{'at iteration':>14}",
-    ]
-    for index in ds["network"].values:
-        one = ds.sel(network=index)
-        numbers = (one["iterations_to_minimal_performance"], one["divergence_iteration"])
-        reached, diverged = ("–" if np.isnan(number) else f"{int(number)}" for number in numbers)
-        last, best = (number(float(value)) for value in (one["test_score"][-1], one["best_score"]))
-        lines.append(
-            f"{index:>7}" + "".join(f"{float(one[name]):>11.5g}" for name in settings) + f"{last:>10}{best:>10}"
-            f"{reached:>22}{diverged:>14}"
-        )
-    return "\n".join(lines)
+    columns: Columns = {
+        ("network", ""): ds["network"].values,
+        **{(name, ""): [f"{float(value):.5g}" for value in ds[name]] for name in settings},
+        ("last", score): [number(value) for value in ds["test_score"].isel(iteration=-1).values],
+        ("best", score): [number(value) for value in ds["best_score"].values],
+    }
+    for head, unit, name in (
+        ("minimal performance", "after iterations", "iterations_to_minimal_performance"),
+        ("diverged", "at iteration", "divergence_iteration"),
+    ):
+        columns[head, unit] = [number(value, form=".0f", missing="–") for value in ds[name].values]
+    return aligned(columns, every_row=True)
