@@ -21,6 +21,7 @@ from lyapkit.models.wcrnn_kinds import Gains
 
 RECURRENT, INPUT, BIAS = "recurrent.weight", "input.weight", "recurrent.bias"
 READOUT, READOUT_BIAS = "readout.weight", "readout.bias"
+STRETCH = 32  # steps
 BLOCK = (RECURRENT, INPUT, BIAS, READOUT, READOUT_BIAS)
 
 
@@ -54,17 +55,20 @@ class ByHand(Linearization):
     @torch.no_grad()
     def push(self, tangents: Mapping[str, Tensor]) -> Tensor:
         """Return the tangents of the outputs along tangents of the block."""
-        network, drive = self.network, self._drive(tangents)
+        network, z_tangents = self.network, []
         weight = network.recurrent.weight.mT
         moved = torch.empty_like(self._from_start)
         moved[0].zero_()
-        for time in range(len(drive)):
-            drive[time].addmm_(moved[time], weight)
-            through_residual = network.residual(moved[time])
-            if self._residual_gain is not None:
-                through_residual *= self._residual_gain[time]
-            torch.addcmul(through_residual, self._coupling_gain[time], drive[time], out=moved[time + 1])
-        self._tangents, self._moved, self._z_tangent = tangents, moved, drive
+        for steps in self._stretches():
+            of_stretch = self._drive(tangents, steps)
+            for time, z_tangent in enumerate(of_stretch, start=steps.start):
+                z_tangent.addmm_(moved[time], weight)
+                through_residual = network.residual(moved[time])
+                if self._residual_gain is not None:
+                    through_residual *= self._residual_gain[time]
+                torch.addcmul(through_residual, self._coupling_gain[time], z_tangent, out=moved[time + 1])
+            z_tangents.append(of_stretch)
+        self._tangents, self._moved, self._z_tangents = tangents, moved, z_tangents
         outputs = linear(self._read_states(moved[1:]), network.readout.weight)
         if READOUT in tangents:
             outputs = outputs + linear(self._read_states(self.states), tangents[READOUT])
@@ -75,55 +79,40 @@ class ByHand(Linearization):
     @torch.no_grad()
     def pull(self, of_outputs: Tensor, *, curved: bool = False) -> dict[str, Tensor]:
         """Return Jᵀ `of_outputs`, with `curved` plus its change along the tangents that were pushed."""
-        network, previous = self.network, self._from_start[:-1]
-        readout, of_outputs = network.readout.weight, self._time_or_sample_first(of_outputs)
-        seeds = of_outputs @ readout
-        through_z = turned = None
-        from_gains = None  # what the gains' change adds to that of a_{t−1}
-        if not curved:
-            change_z = torch.zeros_like(self.states)  # of g_t a_t
-        else:
+        network, of_outputs = self.network, self._time_or_sample_first(of_outputs)
+        of_read = of_outputs @ network.readout.weight
+        if curved:
             assert self.output_gradient is not None
-            tangents, output_gradient = self._tangents, self._time_or_sample_first(self.output_gradient)
-            if READOUT in tangents:
-                seeds = seeds + output_gradient @ tangents[READOUT]
-            through_z, bends = self._of_gradients
-            bent = self._tangents_of_gains(bends)
-            change_z = bent.coupling
-            if self._residual_gain is not None:
-                from_gains = network.residual.transposed(bent.residual)
-            turned = tangents.get(RECURRENT)
-        weight, seeds = network.recurrent.weight, self._by_step(seeds)
+            output_gradient = self._time_or_sample_first(self.output_gradient)
+            if READOUT in self._tangents:
+                of_read = of_read + output_gradient @ self._tangents[READOUT]
+        products = {name: torch.zeros_like(network.get_parameter(name)) for name in self.names}
+        weight, seeds = network.recurrent.weight, self._by_step(of_read)
         change = seeds[-1]  # of a_T; then, on the way back, of a_t
         assert change is not None
-        for time in reversed(range(len(seeds))):
-            change_z[time].addcmul_(self._coupling_gain[time], change)
-            through_u = change if self._residual_gain is None else self._residual_gain[time] * change
-            change = torch.addmm(network.residual.transposed(through_u), change_z[time], weight)
-            if turned is not None and through_z is not None:
-                change.addmm_(through_z[time], turned)
-            if from_gains is not None:
-                change += from_gains[time]
-            if time and (seed := seeds[time - 1]) is not None:
-                change += seed
-
-        products = {}
-        for name in self.names:
-            if name in (RECURRENT, INPUT):
-                product = _outer(change_z, previous if name == RECURRENT else self._inputs)
-                if name == RECURRENT and through_z is not None:
-                    product += _outer(through_z, self._moved[:-1])
-            elif name == BIAS:
-                product = change_z.sum((0, 1))
-            elif name == READOUT:
-                product = _outer(of_outputs, self._read_states(self.states))
-                if curved:
-                    product += _outer(output_gradient, self._read_states(self._moved[1:]))
+        for index, steps in reversed(list(enumerate(self._stretches()))):
+            if curved:
+                change_z, of_earlier = self._bent_back(index, steps)
             else:
-                product = of_outputs.flatten(0, -2).sum(0)
-            products[name] = product
+                change_z, of_earlier = torch.zeros_like(self.states[steps]), None  # of g_t a_t
+            for place in reversed(range(len(change_z))):
+                time = steps.start + place
+                change_z[place].addcmul_(self._coupling_gain[time], change)
+                through_u = change if self._residual_gain is None else self._residual_gain[time] * change
+                change = network.residual.transposed(through_u).addmm_(change_z[place], weight)
+                if of_earlier is not None:
+                    change += of_earlier[place]
+                if time and (seed := seeds[time - 1]) is not None:
+                    change += seed
+            self._add_outer(products, steps, change_z, curved)
+        if READOUT in products:
+            products[READOUT] += _outer(of_outputs, self._read_states(self.states))
+            if curved:
+                products[READOUT] += _outer(output_gradient, self._read_states(self._moved[1:]))
+        if READOUT_BIAS in products:
+            products[READOUT_BIAS] += of_outputs.flatten(0, -2).sum(0)
         if curved:
-            del self._moved, self._z_tangent  # a micro-batch may be kept for long
+            del self._moved, self._z_tangents  # a micro-batch may be kept for long
         return products
 
     @torch.no_grad()
@@ -191,30 +180,60 @@ class ByHand(Linearization):
     @torch.no_grad()
     def immediate(self, tangents: Mapping[str, Tensor]) -> Tensor:
         """Return the derivative of each step along tangents of the block, g_t (V h_{t−1} + V_in x_t + v_b)."""
-        return self._coupling_gain * self._drive(tangents)
+        return self._coupling_gain * self._drive(tangents, slice(None))
 
     @torch.no_grad()
     def bent(self) -> Tensor:
         """Return the second derivative of each step along the tangents that were pushed, and what they move."""
-        gain_tangents = self._tangents_of_gains(self._slopes())
-        bent = gain_tangents.coupling * self._z_tangent
+        z_tangent = torch.cat(self._z_tangents)
+        gain_tangents = self._tangents_of_gains(self._slopes(), self._moved[:-1], z_tangent)
+        bent = gain_tangents.coupling * z_tangent
         if self._residual_gain is not None:
             bent += gain_tangents.residual * self.network.residual(self._moved[:-1])
         if RECURRENT in self._tangents:
             bent += 2 * self._coupling_gain * linear(self._moved[:-1], self._tangents[RECURRENT])
         return bent
 
-    def _drive(self, tangents: Mapping[str, Tensor]) -> Tensor:
+    def _stretches(self) -> list[slice]:
+        """Return the steps in stretches; what is computed of a whole one stays in the processor's cache."""
+        return [slice(start, start + STRETCH) for start in range(0, len(self.states), STRETCH)]
+
+    def _drive(self, tangents: Mapping[str, Tensor], steps: slice) -> Tensor:
         """Return the derivative of each z_t along tangents of the block, its state being kept."""
         if RECURRENT in tangents:
-            drive = linear(self._from_start[:-1], tangents[RECURRENT])
+            drive = linear(self._from_start[:-1][steps], tangents[RECURRENT])
         else:
-            drive = torch.zeros_like(self.states)
+            drive = torch.zeros_like(self.states[steps])
         if INPUT in tangents:
-            drive += linear(self._inputs, tangents[INPUT])
+            drive += linear(self._inputs[steps], tangents[INPUT])
         if BIAS in tangents:
             drive += tangents[BIAS]
         return drive
+
+    def _bent_back(self, index: int, steps: slice) -> tuple[Tensor, Tensor | None]:
+        """Return what tangents that were pushed make of g_t a_t, and add to a_{t−1}, in a stretch of steps."""
+        through_z, bends = self._of_gradients
+        slopes = Gains(bends.residual if self._residual_gain is None else bends.residual[steps], bends.coupling[steps])
+        bent = self._tangents_of_gains(slopes, self._moved[:-1][steps], self._z_tangents[index])
+        of_earlier = None
+        if RECURRENT in self._tangents:
+            of_earlier = through_z[steps] @ self._tangents[RECURRENT]
+        if self._residual_gain is not None:
+            by_residual = self.network.residual.transposed(bent.residual)
+            of_earlier = by_residual if of_earlier is None else of_earlier.add_(by_residual)
+        return bent.coupling, of_earlier
+
+    def _add_outer(self, products: dict[str, Tensor], steps: slice, change_z: Tensor, curved: bool) -> None:
+        """Add the products of a stretch of steps with what meets the weights there."""
+        previous, inputs = self._from_start[:-1][steps], self._inputs[steps]
+        if RECURRENT in products:
+            products[RECURRENT] += _outer(change_z, previous)
+            if curved:
+                products[RECURRENT] += _outer(self._of_gradients[0][steps], self._moved[:-1][steps])
+        if INPUT in products:
+            products[INPUT] += _outer(change_z, inputs)
+        if BIAS in products:
+            products[BIAS] += change_z.sum((0, 1))
 
     def _unrolled(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return h_0 to h_T, and the R h and z of all steps; only the first R h where gains need none."""
@@ -231,12 +250,12 @@ class ByHand(Linearization):
             _, *self._arguments = self._unrolled()
         return self.network.gain_slopes(*self._arguments)
 
-    def _tangents_of_gains(self, slopes: Gains) -> Gains:
-        """Return how the gains change along the tangents that were pushed, or multiples of them, as the slopes are."""
-        residual_tangent = self._z_tangent  # which the gains of kind "linear" do not look at
+    def _tangents_of_gains(self, slopes: Gains, moved: Tensor, z_tangent: Tensor) -> Gains:
+        """Return how the gains change along tangents of h_{t−1} and z_t, or multiples of that, as the slopes are."""
+        residual_tangent = z_tangent  # which the gains of kind "linear" do not look at
         if self.network.kind != "linear":
-            residual_tangent = self.network.residual(self._moved[:-1])
-        return self.network.gain_tangents(slopes, residual_tangent, self._z_tangent)
+            residual_tangent = self.network.residual(moved)
+        return self.network.gain_tangents(slopes, residual_tangent, z_tangent)
 
     def _mean_gains(self) -> tuple[Tensor | None, Tensor]:
         """Return each sample's gains, averaged over its steps."""
