@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: spectrum test test-slow docs lint types wheel figures paper benchmark gpu clean
+.PHONY: spectrum test test-slow validation docs lint types wheel figures paper benchmark gpu clean
 
 spectrum: $(VENV)/.installed  ## the Lyapunov spectrum of a trained LSTM driven by handwritten digits
 	@mkdir -p output
@@ -21,6 +21,11 @@ test: $(VENV)/.installed-dev  ## the tests, but for the slow ones
 
 test-slow: $(VENV)/.installed-dev  ## the slow ones: long runs against extended precision, mean-field theory, killed runs
 	$(BIN)/python -m pytest -n 2 -q -m slow
+
+validation: $(VENV)/.installed-dev  ## all of them, and what they found as the table in docs/validation.md
+	@mkdir -p output
+	$(BIN)/python -m pytest -n 2 -q --junitxml=output/tests.xml
+	$(BIN)/python tests/agreement.py output/tests.xml
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -63,7 +68,7 @@ $(VENV)/.created:
 
 $(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
 	@echo "installing lyapkit into $(VENV) (a few minutes the first time)"
-	@$(INSTALL) --editable .
+	@$(INSTALL) --editable '.[figures]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

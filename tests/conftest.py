@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import sys
@@ -6,6 +7,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin stop te
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's and SciPy's: the same, and PyTorch's are counted below
 import matplotlib
 import matplotlib.pyplot
+import numpy as np
 import pytest
 import torch
 
@@ -49,3 +51,17 @@ def run(monkeypatch, capsys):
         return exit_.value.code, out, err
 
     return run_command
+
+
+@pytest.fixture
+def agrees(record_property):
+    """Assert that numbers are as expected, and note how far apart they are for the table in docs/validation.md."""
+
+    def check(got, expected, kind, within):
+        got, expected = (np.asarray(of, dtype=float) for of in (got, expected))
+        difference = float(np.abs(got - expected).max(initial=0.0))
+        assert difference <= within, (difference, got, expected)
+        noted = {"kind": kind, "n_numbers": got.size, "difference": difference, "allowed": within}
+        record_property("agreement", json.dumps(noted))
+
+    return check

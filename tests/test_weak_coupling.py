@@ -39,10 +39,10 @@ def _largest(ds, name, trajectory=slice(None)):
 
 
 @pytest.mark.parametrize("name", RESIDUALS)
-def test_predicted_exponents(name):
+def test_predicted_exponents(name, agrees):
     eigenvalues = np.linalg.eigvals(RESIDUALS[name].matrix.numpy())
     expected = np.sort(np.log(np.abs(eigenvalues)))[::-1]
-    np.testing.assert_allclose(predicted_exponents(RESIDUALS[name]), expected, atol=1e-14)
+    agrees(predicted_exponents(RESIDUALS[name]), expected, "eq13", within=1e-14)
 
 
 @pytest.mark.parametrize("name", RESIDUALS)

@@ -145,7 +145,9 @@ def _rows(every_step, lengths, labels):
 def _close(own, expected):
     own = own.detach() if isinstance(own, torch.Tensor) else torch.as_tensor(np.asarray(own))
     expected = expected.detach()
-    assert float((own - expected).abs().max()) <= ACCURACY * float(expected.abs().max()) + 1e-13
+    difference, scale = float((own - expected).abs().max()), float(expected.abs().max())
+    assert difference <= ACCURACY * scale + 1e-13
+    return difference / max(scale, 1e-5)  # zeros have no relative difference
 
 
 QUICK = ("WCRNN, rotation", "WCRNN, type A", "WCRNN, type B", "S4", "LSTM cell, deep readout", "layer norm")
@@ -157,7 +159,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize(("name", "reading"), ROWS)
-def test_against_dense(name, reading):
+def test_against_dense(name, reading, agrees):
     network, inputs = _problem(name)
     every_step, lengths = READINGS[reading]
     dense = Dense(network, inputs, every_step, lengths)
@@ -168,6 +170,7 @@ def test_against_dense(name, reading):
     jacobian = jacrev(lambda w: dense.outputs(w.expand(T, -1)))(dense.w).flatten(0, 1)
     vector = torch.nn.functional.normalize(torch.randn(len(dense.w)).double(), dim=0)
     network.every_step = every_step
+    found = {of: [] for of in ("Hessian products", "Gauss–Newton products", "gradient norms", "modulation")}
     for loss_name, loss in LOSSES.items():
         of_outputs = hessian(lambda o, loss=loss: loss(o, counted))(outputs).reshape(outputs.numel(), -1)
         ggn = jacobian.mT @ of_outputs @ jacobian
@@ -178,14 +181,17 @@ def test_against_dense(name, reading):
             given = network, inputs, labels, masked(loss)
             options = {"lengths": lengths, "batch_size": batch_size}
             objective = Objective(*given, **options)
-            _close(hessian_product(objective, vector), whole @ vector)
-            _close(ggn_product(objective, vector), ggn @ vector)
+            found["Hessian products"].append(_close(hessian_product(objective, vector), whole @ vector))
+            found["Gauss–Newton products"].append(_close(ggn_product(objective, vector), ggn @ vector))
             norms = np.nan_to_num(lk.gradient_norms(*given, **options).gradient_norm)
-            _close(norms, S * gradients.norm(dim=2).mT)
+            found["gradient norms"].append(_close(norms, S * gradients.norm(dim=2).mT))
             ds = lk.learning_rate_modulation(*given, direction=vector, **options)
             _close(ds.directional_curvature, (vector @ whole @ vector)[None])
             if loss_name == "weighted":
-                _close(*_single_layers(dense, ds, vector, of_outputs, gradients, name))
+                layers = _single_layers(dense, ds, vector, of_outputs, gradients, name)
+                found["modulation"].append(_close(*layers))
+    for what, differences in found.items():
+        agrees(differences, np.zeros(len(differences)), what, within=ACCURACY)
     if lengths is None:
         own = torch.cat([part.flatten(0, 1) for _, part in output_jacobians(objective)])
         _close(own, jacobian)

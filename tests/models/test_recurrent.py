@@ -67,7 +67,7 @@ def test_state_is_that_of_the_module(batch_first, proj_size):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_exponents_equal_those_of_autograd_jacobians(kind):
+def test_exponents_equal_those_of_autograd_jacobians(kind, agrees):
     """Two layers, H=12, T=300: every exponent, against the real module's Jacobians with one QR per step, to 1e-9."""
     module = separated(KINDS[kind](3, 12, 2))
     inputs = torch.randn(300, 3)
@@ -83,7 +83,7 @@ def test_exponents_equal_those_of_autograd_jacobians(kind):
 
     term = propagate(system, torch.zeros(1, n), first.mT[None].contiguous(), inputs[None], n_steps=300)
     assert len(term.steps) < 150
-    np.testing.assert_allclose(term.log_growth[0].sum(0) / 300, expected, rtol=0, atol=1e-9)
+    agrees(term.log_growth[0].sum(0) / 300, expected, "modules", within=1e-9)
     torch.testing.assert_close(term.state[0], end, rtol=0, atol=1e-13)
     # the frames span the same subspaces, row by row up to sign
     torch.testing.assert_close((term.frame[0] @ frame).abs(), torch.eye(n), rtol=0, atol=1e-6)
@@ -122,7 +122,7 @@ def test_factors_equal_those_of_the_exact_product(kind, hidden_size, layers, reo
     np.testing.assert_allclose(term.log_growth[0].sum(0), exact, rtol=0, atol=40 * 1e-9)
 
 
-def test_relu_exponents_equal_those_of_autograd_jacobians():
+def test_relu_exponents_equal_those_of_autograd_jacobians(agrees):
     """All units active: positive weights and inputs."""
     module = nn.RNN(2, 5, nonlinearity="relu")
     with torch.no_grad():
@@ -135,7 +135,7 @@ def test_relu_exponents_equal_those_of_autograd_jacobians():
         frame, upper = torch.linalg.qr(jacobian @ frame)
         growth += upper.diagonal().abs().log()
     ds = lk.lyapunov_spectrum(lk.from_module(module), inputs[None])
-    np.testing.assert_allclose(ds.lyapunov_exponent[0], np.sort((growth / 50).numpy())[::-1], atol=1e-10)
+    agrees(ds.lyapunov_exponent[0], np.sort((growth / 50).numpy())[::-1], "modules", within=1e-10)
 
 
 @pytest.mark.filterwarnings("ignore:inputs are whole numbers from:lyapkit.ReliabilityWarning")
