@@ -80,6 +80,7 @@ from .statistics import (
 from .systems import Flow, Map, System, classical
 from .tables.comparisons import comparison_table
 from .tables.covariant import covariant_table
+from .tables.of_dataset import table
 from .tables.spectra import spectrum_table
 from .tangent import DivergenceError, DivergenceWarning, LostDirectionWarning, SelfCheckError
 from .tasks import ArrayTask, Task, power_spectrum, task
@@ -169,6 +170,7 @@ __all__ = [
     "save",
     "spectrum_table",
     "sweep",
+    "table",
     "task",
     "train",
     "validate_weak_coupling",

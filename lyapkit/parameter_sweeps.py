@@ -91,8 +91,8 @@ def sweep(
     Raises
     ------
     ValueError
-        If there are no parameters, or values that are not numbers; if `build` cannot be sent to other processes; if
-        every cell fails, with the reason of the first.
+        If `build` is no function, or cannot be sent to other processes; if there are no parameters, or values that are
+        not numbers; if every cell fails, with the reason of the first.
 
     Warns
     -----
@@ -108,6 +108,11 @@ def sweep(
     >>> ds.lyapunov_exponent.dims
     ('a', 'trajectory', 'exponent')
     """
+    if not callable(build) or isinstance(build, System):
+        given = f"the system {build}" if isinstance(build, System) else repr(build)
+        raise ValueError(
+            f"a sweep builds a system for every value: give a function such as lyapkit.classical.henon, got {given}"
+        )
     values = _checked_values(parameters)
     if own := [name for name in OWN if name in options]:
         raise ValueError(f"{', '.join(own)}: a sweep sets these itself")

@@ -9,6 +9,7 @@ import lyapkit as lk
 from lyapkit.tables.numbers import number
 
 OF_A_SPECTRUM = (
+    lk.table,
     lk.spectrum_table,
     lk.in_words,
     lk.ensemble_mean,
@@ -107,3 +108,33 @@ def test_a_sweep_is_no_spectrum():
         ):
             function(ds)
     assert "exponent" in lk.spectrum_table(lk.ensemble_mean(ds).sel(a=1.4, b=0.3))
+
+
+def test_every_dataset_has_a_table(spectra):
+    """That of its kind, with its numbers: `table` finds out which."""
+    henon = lk.classical.henon()
+    ds = _henon()
+    assert lk.table(ds) == lk.spectrum_table(ds)
+    assert lk.table(lk.ensemble_mean(ds)) == lk.spectrum_table(lk.ensemble_mean(ds))
+    several, _ = spectra
+    assert lk.table(several) == lk.comparison_table(several)
+    compared = lk.compare({"one": ds, "other": ds.isel(trajectory=[0])})
+    assert lk.table(compared) == lk.comparison_table(compared)
+    vectors = lk.covariant_vectors(henon, n_steps=100, n_transient=50, n_backward_transient=50)
+    assert lk.table(vectors) == lk.covariant_table(vectors)
+    swept = lk.sweep(lk.classical.henon, {"a": [1.2, 1.3]}, n_steps=200)
+    row = lk.table(swept).splitlines()[5].split()
+    expected = swept.lyapunov_exponent.isel(a=1).mean("trajectory").values
+    assert row[:3] == ["1.3", *map(number, expected)]
+    network = lk.build_network("wcrnn", 1, 4, 10, seed=0)
+    trained = lk.train([network], lk.task("digits"), 2, batch_size=4, n_test_samples=20).metrics
+    assert lk.table(trained).splitlines()[-1].split()[1] == number(float(trained.test_score[0, -1]))
+    problem = network, torch.randn(3, 6, 1), torch.arange(3), torch.nn.functional.cross_entropy
+    rates = lk.gradient_norms(*problem)
+    assert f"{float(rates.decay_rate.mean()):+.5f}" in lk.table(rates)
+    for curved in (lk.hessian_eigenvalues(*problem, 2), lk.ggn_eigenvalues(*problem)):
+        values = curved[next(name for name in ("hessian_eigenvalue", "ggn_eigenvalue") if name in curved)].values
+        rows = [line.split() for line in lk.table(curved).splitlines()[5:]]
+        assert [row[1] for row in rows[:2]] == [f"{value:.5g}" for value in values[:2]]
+    of_steps = xr.concat([curved, 2 * curved], xr.DataArray([0, 5], dims="step"), combine_attrs="override")
+    assert lk.table(of_steps).splitlines()[0] == "step 5, the last"

@@ -216,6 +216,16 @@ def test_processes_give_what_one_gives():
     xr.testing.assert_equal(one, two)
 
 
+def test_what_builds_no_systems_is_refused():
+    for given, shown in (
+        (lk.classical.henon(), r"the system Hénon map \(a=1.4, b=0.3\)"),
+        (lk.build_network("lstm", 1, 4, 2), "the system LSTM"),
+        ("henon", "'henon'"),
+    ):
+        with pytest.raises(ValueError, match=f"give a function such as lyapkit.classical.henon, got {shown}"):
+            lk.sweep(given, {"a": [1.2]}, n_steps=10)
+
+
 @pytest.mark.parametrize(
     ("parameters", "options", "message"),
     [

@@ -48,12 +48,11 @@ def gradients(
 ) -> None:
     """Compute how the gradients of the network in CHECKPOINT fade or grow on their way back (Eq. 10 and 15)."""
     import lyapkit as lk
-    from lyapkit.tables.learning import decay_rate_table
 
     check_paths(output, plot, checkpoint, inputs, targets, lengths, module, loss)
     given = learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity, key, ignore)
     ds = lk.gradient_norms(*given, lengths=steps_that_count(lengths), progress=progress)
-    finish(ds, decay_rate_table, output, plot, lk.plot_gradient_norms)
+    finish(ds, output, plot, lk.plot_gradient_norms)
 
 
 def curvature(
@@ -79,11 +78,10 @@ def curvature(
 ) -> None:
     """Compute leading Hessian eigenvalues of the loss of the network in CHECKPOINT (Eq. 6)."""
     import lyapkit as lk
-    from lyapkit.tables.learning import eigenvalue_table
 
     check_paths(output, plot, checkpoint, inputs, targets, lengths, module, loss)
     given = learning_problem(checkpoint, inputs, targets, loss, module, prefix, readout, nonlinearity, key, ignore)
     block = parameters.split(",") if "," in parameters else parameters
     options: dict[str, Any] = {"which": which, "parameters": block, "seed": seed, "progress": progress}
     ds = lk.hessian_eigenvalues(*given, n_eigenvalues, **options, lengths=steps_that_count(lengths))
-    finish(ds, eigenvalue_table, output, plot, lk.plot_hessian_eigenvalues)
+    finish(ds, output, plot, lk.plot_hessian_eigenvalues)

@@ -31,10 +31,10 @@ def files_among(*inputs: str | Path | None) -> list[str | Path]:
 
 def finish(
     ds: xr.Dataset,
-    describe: Callable[[xr.Dataset], str],
     output: Path | None,
     plot: Path | None,
     draw: Callable[[xr.Dataset], Axes],
+    describe: Callable[[xr.Dataset], str] | None = None,
 ) -> None:
     """Write and draw what was asked for, then print it as a table and in words, even if a file cannot be written."""
     import lyapkit as lk
@@ -53,4 +53,4 @@ def finish(
             save_figure(ax, plot)
             done.append(f"drew {plot}")
     finally:
-        print(describe(ds), "", lk.in_words(ds), *done, sep="\n")
+        print((describe or lk.table)(ds), "", lk.in_words(ds), *done, sep="\n")

@@ -165,7 +165,7 @@ def spectrum(
     options["keep_state"] = keep_state
     spectra = {name: lk.lyapunov_spectrum(system, sequences, **options) for name, system in systems.items()}
     if len(spectra) > 1:
-        finish(lk.compare(spectra), lk.comparison_table, output, plot, lk.plot_comparison)
+        finish(lk.compare(spectra), output, plot, lk.plot_comparison)
     else:
         (ds,) = spectra.values()
         _finish_one(ds, output, plot, verbose)
@@ -174,7 +174,7 @@ def spectrum(
 def _finish_one(ds: xr.Dataset, output: Path | None, plot: Path | None, verbose: bool) -> None:
     import lyapkit as lk
 
-    finish(ds, partial(lk.spectrum_table, verbose=verbose), output, plot, lk.plot_spectrum)
+    finish(ds, output, plot, lk.plot_spectrum, partial(lk.spectrum_table, verbose=verbose))
     if "interrupted" in ds.attrs:
         raise typer.Exit(130)
 
@@ -236,7 +236,7 @@ def covariant(
         seed=seed,
         progress=progress,
     )
-    finish(ds, lk.covariant_table, output, plot, lk.plot_covariant_vectors)
+    finish(ds, output, plot, lk.plot_covariant_vectors)
 
 
 def validate(
@@ -258,4 +258,4 @@ def validate(
     if not isinstance(system, lk.WCRNN):
         raise ValueError(f"{checkpoint} holds a network without a residual, {system}: only a WCRNN can be validated")
     ds = lk.validate_weak_coupling(system, of_one_length(inputs), n_transient=n_transient, progress=progress)
-    finish(ds, lk.spectrum_table, output, plot, lk.plot_weak_coupling)
+    finish(ds, output, plot, lk.plot_weak_coupling)

@@ -54,7 +54,6 @@ def sweep(
     """Compute how the exponents of SYSTEM change with one or two parameters."""
     import lyapkit as lk
     from lyapkit.swept_systems import named_system, scaled_checkpoint, values_of
-    from lyapkit.tables.sweeps import sweep_table
 
     given = [values_of(text) for text in [*(parameters or ()), *([scale] if scale else ())]]
     values = dict(given)
@@ -85,4 +84,4 @@ def sweep(
         seed=seed,
         progress=progress,
     )
-    finish(ds, sweep_table, output, plot, lk.plot_sweep)
+    finish(ds, output, plot, lk.plot_sweep)

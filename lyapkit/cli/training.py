@@ -53,7 +53,6 @@ def train(
 ) -> None:
     """Train networks on TASK, one for every combination of settings and seeds, all at once."""
     import lyapkit as lk
-    from lyapkit.tables.trainings import training_table
     from lyapkit.training import network_grid
 
     check_paths(output, plot, task)
@@ -94,7 +93,7 @@ def train(
     if not result.is_finished:
         way_on = "--resume goes on" if folder else "without --folder it cannot be gone on with"
         ending = f"\n\nstopped for the time; {way_on}"
-    finish(ds, lambda ds: heading + training_table(ds) + ending, output, plot, lk.plot_learning_curves)
+    finish(ds, output, plot, lk.plot_learning_curves, lambda ds: heading + lk.table(ds) + ending)
 
 
 def fetch(

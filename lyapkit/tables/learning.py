@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import xarray as xr
 
+from lyapkit.labels import eigenvalue_variable
 from lyapkit.tables.layout import Columns, aligned
 
 DECAY_RATES = {
@@ -28,15 +29,16 @@ def decay_rate_table(ds: xr.Dataset) -> str:
 
 
 def eigenvalue_table(ds: xr.Dataset) -> str:
-    """Return Hessian eigenvalues as a table."""
+    """Return eigenvalues of the Hessian or the GGN as a table; those that were computed directly have no residuals."""
     columns: Columns = {
         ("rank", ""): ds["eigenvalue"].values,
-        ("eigenvalue", ""): [f"{value:.5g}" for value in ds["hessian_eigenvalue"].values],
-        ("residual", ""): [f"{value:.2g}" for value in ds["residual_norm"].values],
-        ("", ""): ["" if converged else "not converged" for converged in ds["converged"].values],
+        ("eigenvalue", ""): [f"{value:.5g}" for value in ds[eigenvalue_variable(ds)].values],
     }
+    if "residual_norm" in ds:
+        columns["residual", ""] = [f"{value:.2g}" for value in ds["residual_norm"].values]
+        columns["", ""] = ["" if converged else "not converged" for converged in ds["converged"].values]
     return (
         f"{ds.attrs['system']}\nloss {ds.attrs['loss']:.5g} of {ds.attrs['n_samples']} samples, "
         f"{ds.attrs['n_parameters']} parameters: {ds.attrs['block']}\n"
-        f"eigenvalues in loss per squared parameter\n\n{aligned(columns, every_row=True)}"
+        f"eigenvalues in loss per squared parameter\n\n{aligned(columns)}"
     )
