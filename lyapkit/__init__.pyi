@@ -12,7 +12,7 @@ from . import testing as testing
 from . import training as training
 from .arguments import ReliabilityWarning, as_sequences
 from .comparison import compare
-from .covariant import covariant_vectors
+from .covariant.vectors import covariant_vectors
 from .extension import extend
 from .files.datasets import load, open, save
 from .files.errors import CheckpointError, CheckpointWarning
@@ -49,7 +49,6 @@ from .models import (
     residuals,
     weakly_coupled_init,
 )
-from .parameter_sweeps import sweep
 from .plots import (
     plot_angle_histogram,
     plot_angles,
@@ -77,6 +76,7 @@ from .statistics import (
     memory_timescale,
     running_exponents,
 )
+from .sweeps.of_parameters import sweep
 from .systems import Flow, Map, System, classical
 from .tables.comparisons import comparison_table
 from .tables.covariant import covariant_table

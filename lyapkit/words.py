@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from lyapkit.comparison import as_comparison
-from lyapkit.covariant_dataset import CONVERGED, open_angles
+from lyapkit.covariant.dataset import CONVERGED, open_angles
 from lyapkit.given_datasets import described
 from lyapkit.labels import counted, eigenvalue_variable, swept_parameters
 from lyapkit.statistics import ensemble_mean, upper_bounds

@@ -14,7 +14,7 @@ import xarray as xr
 from torch import nn
 
 import lyapkit as lk
-from lyapkit.swept_systems import named_system, values_of
+from lyapkit.sweeps.systems import named_system, values_of
 
 BUILT = []
 
@@ -75,7 +75,7 @@ def rk4(k):
 @pytest.mark.parametrize("n_exponents", [1, 2])
 def test_compiled_orbits_are_those_of_the_function(n_exponents):
     from lyapkit.compiled import compiled_orbit
-    from lyapkit.swept_cells import _followed
+    from lyapkit.sweeps.spectra import _followed
 
     start = torch.tensor([[0.3, 0.1], [0.5, -0.2]], dtype=torch.float64)
     for system in (pendulum(0.4), rk4(1.3)):

@@ -12,8 +12,7 @@ import torch
 import xarray as xr
 
 import lyapkit as lk
-from lyapkit import sweeps
-from lyapkit.sweeps import join_cells, joined, parted, run_cells
+from lyapkit.sweeps import join_cells, joined, parted, run_cells, running
 
 CALLS = []
 BROKEN = set()
@@ -139,7 +138,7 @@ def test_a_killed_worker_costs_its_cell_only(tmp_path):
 def test_processes_do_not_hear_what_interrupts_this_one():
     """Else each would print a traceback where Ctrl-C, which goes to all, meets it while it starts."""
     before = signal.getsignal(signal.SIGINT)
-    worker = sweeps._process(1)
+    worker = running._process(1)
     assert signal.getsignal(signal.SIGINT) is before
     assert worker.submit(signal.getsignal, signal.SIGINT).result(60) == signal.SIG_IGN
     worker.shutdown()
@@ -153,11 +152,11 @@ def _threads(name):
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core has nothing to share")
 def test_processes_share_the_cores(tmp_path, monkeypatch):
     """NumPy's and PyTorch's threads of every process are its share, and what this process uses stays as it is."""
-    for name in sweeps.THREADS_OF_LIBRARIES:
+    for name in running.THREADS_OF_LIBRARIES:
         monkeypatch.delenv(name, raising=False)
     n_workers = os.cpu_count()
     cells = [{"name": str(index)} for index in range(n_workers)]
     for path in run_cells(_threads, cells, tmp_path, n_workers=n_workers, progress=False):
         ds = lk.load(path)
         assert (int(ds.blas), int(ds.torch)) == (1, 1)
-    assert not set(sweeps.THREADS_OF_LIBRARIES) & set(os.environ)
+    assert not set(running.THREADS_OF_LIBRARIES) & set(os.environ)

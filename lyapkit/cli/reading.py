@@ -54,7 +54,7 @@ def loaded(
 
 def named(name: Path, parameter: list[str] | None, **of_files: object) -> Any:
     """Return the system of `lyapkit.classical` of a name, which takes no options that say how files are read."""
-    from lyapkit.swept_systems import named_system, number_of
+    from lyapkit.sweeps.systems import named_system, number_of
 
     if said := [f"--{option.replace('_', '-')}" for option, value in of_files.items() if value]:
         raise ValueError(f"a system of lyapkit.classical is no file: leave out {', '.join(said)}")

@@ -53,7 +53,7 @@ def sweep(
 ) -> None:
     """Compute how the exponents of SYSTEM change with one or two parameters."""
     import lyapkit as lk
-    from lyapkit.swept_systems import named_system, scaled_checkpoint, values_of
+    from lyapkit.sweeps.systems import named_system, scaled_checkpoint, values_of
 
     given = [values_of(text) for text in [*(parameters or ()), *([scale] if scale else ())]]
     values = dict(given)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import xarray as xr
 
-from lyapkit.covariant_dataset import CONVERGED, open_angles
+from lyapkit.covariant.dataset import CONVERGED, open_angles
 from lyapkit.given_datasets import takes
 from lyapkit.labels import counted
 from lyapkit.tables.layout import Columns, aligned

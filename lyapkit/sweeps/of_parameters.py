@@ -21,7 +21,7 @@ import xarray as xr
 from lyapkit.arguments import Array, ReliabilityWarning
 from lyapkit.provenance import provenance, sha256
 from lyapkit.sweeps import join_cells, run_cells
-from lyapkit.swept_cells import compute_block
+from lyapkit.sweeps.spectra import compute_block
 from lyapkit.systems import System, classical
 from lyapkit.tangent import DivergenceWarning
 

@@ -9,9 +9,9 @@ from itertools import combinations
 import numpy as np
 import xarray as xr
 
+from lyapkit.covariant.subspace_angles import named_subspaces, neighbour_angles, smallest_angle
 from lyapkit.labels import index, variable
 from lyapkit.statistics import time_average_standard_error
-from lyapkit.subspace_angles import named_subspaces, neighbour_angles, smallest_angle
 from lyapkit.systems import System
 from lyapkit.tangent.covariant import CovariantDirections
 

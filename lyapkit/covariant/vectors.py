@@ -23,14 +23,14 @@ from lyapkit.arguments import (
     checked_steps,
     warn_of_doubtful_inputs,
 )
-from lyapkit.covariant_dataset import convergence, dataset
+from lyapkit.covariant.dataset import convergence, dataset
+from lyapkit.covariant.subspace_angles import checked_subspaces
 from lyapkit.forecast import LongRunWarning, announcement
 from lyapkit.memory import available_memory, gibibytes
 from lyapkit.models.given import as_system
 from lyapkit.progress import progress_bar
 from lyapkit.provenance import provenance, sha256
 from lyapkit.starts import as_tensor, chosen_device, in_real_parts, start_states
-from lyapkit.subspace_angles import checked_subspaces
 from lyapkit.systems import System
 from lyapkit.tangent import DivergenceError, DivergenceWarning
 from lyapkit.tangent.covariant import covariant_directions
