@@ -3,7 +3,11 @@
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,6 +146,45 @@ def test_processes_do_not_hear_what_interrupts_this_one():
     assert signal.getsignal(signal.SIGINT) is before
     assert worker.submit(signal.getsignal, signal.SIGINT).result(60) == signal.SIG_IGN
     worker.shutdown()
+
+
+ORPHANED = """
+import os, sys, time
+from pathlib import Path
+from lyapkit.sweeps import run_cells
+
+def slow(name):
+    Path(sys.argv[1], name).write_text(str(os.getpid()))
+    time.sleep(600)
+
+if __name__ == "__main__":
+    run_cells(slow, [{"name": "a"}, {"name": "b"}], Path(sys.argv[1]), n_workers=2, progress=False)
+"""
+
+
+def test_processes_end_when_the_sweep_is_killed(tmp_path):
+    """Else they hold the locks of their runs, and the cores."""
+    (tmp_path / "sweep.py").write_text(ORPHANED)
+    sweep = subprocess.Popen([sys.executable, str(tmp_path / "sweep.py"), str(tmp_path)])
+    noted = [tmp_path / "a", tmp_path / "b"]
+    deadline = time.monotonic() + 120
+    while not all(path.is_file() and path.read_text() for path in noted) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    workers = [int(path.read_text()) for path in noted]
+    sweep.kill()
+    sweep.wait()
+    while any(map(_is_running, workers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(_is_running, workers))
+
+
+def _is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat")
+    return not state.is_file() or state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def _threads(name):

@@ -138,10 +138,22 @@ def _by_processes(
 def _process(threads: int) -> ProcessPoolExecutor:
     """Return a worker process with its share of the cores."""
     context = multiprocessing.get_context("spawn")  # a fork would copy the locks of torch's threads
-    worker = ProcessPoolExecutor(1, context, torch.set_num_threads, (threads,))
+    worker = ProcessPoolExecutor(1, context, _start, (threads,))
     with _deaf_to_interruption(), _threads_of_libraries(threads):
         worker.submit(int)
     return worker
+
+
+def _start(threads: int) -> None:
+    """Make a process ready: with so many threads, and not to outlive the one that started it, killed or not."""
+    torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)  # files are written as a whole
 
 
 @contextlib.contextmanager
