@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import llvmlite
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from lyapkit.compiled.machine_code import MachineCode
 from lyapkit.systems import Flow, Map, System
 from lyapkit.systems.tracing import Program, Untraceable
 
+OLDEST = (0, 46)  # llvmlite: older ones write pointers as LLVM does not read them
 MOST_VARIABLES = 48
 MOST_OPERATIONS = 4000
 AGREEMENT = 1e-9  # of a program's values with the function's, relative to the largest
@@ -90,6 +92,8 @@ def compilation(system: System, state: Tensor, input: Tensor | None, n_tangents:
     NotCompiledError
         Why there is none.
     """
+    if tuple(int(part) for part in llvmlite.__version__.split(".")[:2]) < OLDEST:
+        raise NotCompiledError(f"llvmlite {llvmlite.__version__} is older than {OLDEST[0]}.{OLDEST[1]}")
     function = system.field if isinstance(system, Flow) else system
     if not isinstance(function, Traceable):
         raise NotCompiledError("it is no Map, no Flow and no cell of one's own")

@@ -115,7 +115,7 @@ def _likelihoods(durations: tuple[float, ...]) -> Likelihoods:
     variance = np.trace(covariance, axis1=1, axis2=2) / len(time)
     factor = np.linalg.cholesky(covariance + JITTER * variance[:, None, None] * np.eye(len(time)))
     inverse = np.stack([solve_triangular(one, np.eye(len(time)), lower=True) for one in factor])
-    precision = inverse.mT @ inverse
+    precision = inverse.swapaxes(-1, -2) @ inverse
     weighted = precision @ time
     information = weighted @ time
     residual = precision - weighted[:, :, None] * weighted[:, None, :] / information[:, None, None]

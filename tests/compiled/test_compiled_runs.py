@@ -261,6 +261,12 @@ def test_without_llvmlite(monkeypatch):
     assert float(ds.lyapunov_exponent.sum()) == pytest.approx(np.log(0.3), abs=1e-10)
 
 
+def test_an_older_llvmlite_is_not_asked(monkeypatch):
+    monkeypatch.setattr("llvmlite.__version__", "0.45.1")
+    ds = lk.lyapunov_spectrum(lk.Map(henon, 2, initial_state=[0.1, 0.1]), n_steps=2000)
+    assert "llvmlite 0.45.1 is older than 0.46" in ds.attrs["computed_by"]
+
+
 def test_words_on_what_is_not_compiled(monkeypatch):
     def until_small(s):
         while abs(s[0]) > 1:
