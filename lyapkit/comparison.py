@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import xarray as xr
 
-from lyapkit.given_datasets import described
+from lyapkit.given_datasets import check_leading, described
 from lyapkit.labels import index, variable
 from lyapkit.provenance import provenance
 from lyapkit.statistics import ensemble_mean, entropy_rate, kaplan_yorke_dimension, upper_bounds
@@ -47,6 +47,7 @@ def compare(spectra: Mapping[str, xr.Dataset]) -> xr.Dataset:
         raise ValueError("there are no spectra to compare: give a mapping of names to what lyapunov_spectrum returned")
     for name, ds in spectra.items():
         _require_spectrum(ds, f"compare got for {name!r}")
+        check_leading(ds, "compare")
     units = {ds["end_time"].attrs["units"] for ds in spectra.values()}
     if len(units) > 1:
         raise ValueError(f"spectra per {' and per '.join(sorted(units))} cannot be compared: are some of them flows?")
@@ -84,6 +85,8 @@ def compare(spectra: Mapping[str, xr.Dataset]) -> xr.Dataset:
 
 def as_comparison(ds: xr.Dataset, function: str) -> xr.Dataset:
     """Return a dataset of `compare`, or spectra of several checkpoints as one; raises ValueError if it is another."""
+    if isinstance(ds, xr.Dataset):
+        check_leading(ds, function)
     held = ds if isinstance(ds, xr.Dataset) and "lyapunov_exponent" in ds else None
     if held is not None and "step" in held.dims:
         return compare({f"step {step}": held.sel(step=step) for step in held["step"].values.tolist()})

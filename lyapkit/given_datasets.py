@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+import numpy as np
 import xarray as xr
 
 from lyapkit.labels import swept_parameters
 
+OF_STEPS = "attributes_of_steps"  # of what `over_training` returns
 P = ParamSpec("P")
 Result = TypeVar("Result")
 
@@ -60,9 +63,41 @@ def _several(ds: xr.Dataset) -> str:
             f"ds.sel(step={ds['step'].values[-1]}); for spectra of several there are plot_comparison and "
             "comparison_table"
         )
-    swept = [dim for dim in swept_parameters(ds) if dim in ds.dims] if "swept" in ds.attrs else []
-    one = ", ".join(f"{dim}={ds[dim].values[0]:g}" for dim in swept)
-    return f"a sweep, expected one of its cells, ds.sel({one}), or plot_sweep" if swept else ""
+    swept = "swept" in ds.attrs and ("remark" in ds or any(dim in ds.dims for dim in swept_parameters(ds)))
+    return "a sweep, expected a spectrum; lyapkit.table and plot_sweep show a sweep" if swept else ""
+
+
+def of_its_step(ds: xr.Dataset) -> xr.Dataset:
+    """Return a dataset of one step of `over_training` with the attributes that it had at that step."""
+    if OF_STEPS not in ds.attrs or "step" not in ds.coords or ds["step"].size != 1:
+        return ds
+    of_steps = json.loads(ds.attrs[OF_STEPS])
+    place = of_steps.pop("step").index(ds["step"].item())
+    return ds.assign_attrs({name: values[place] for name, values in of_steps.items()})
+
+
+def check_whole(ds: xr.Dataset, function: str) -> None:
+    """Raise ValueError if a dataset lost a dimension that its kind has, or some of its exponents."""
+    for dim in ("trajectory", "exponent", "sample", "eigenvalue", "network", "model"):
+        if dim in ds.coords and dim not in ds.dims:
+            raise ValueError(
+                f"{function} got a dataset without its dimension {dim}: keep it where you select one entry, "
+                f"ds.isel({dim}=[0])"
+            )
+    check_leading(ds, function)
+
+
+def check_leading(ds: xr.Dataset | xr.DataArray, function: str) -> None:
+    """Raise ValueError if exponents before others were left out, which would be taken for the first ones."""
+    if "exponent" not in ds.coords or "exponent" not in ds.dims:
+        return
+    ranks = ds["exponent"].values
+    if not len(ranks) or (ranks != np.arange(1, len(ranks) + 1)).any():
+        shown = ", ".join(map(str, ranks[:5])) or "none"
+        raise ValueError(
+            f"{function} needs the largest exponents, from the first on without gaps, and got {shown}: "
+            "select them as ds.isel(exponent=slice(k))"
+        )
 
 
 def described(ds: object) -> str:

@@ -81,6 +81,13 @@ def swept_parameters(ds: xr.Dataset) -> list[str]:
     return [swept] if isinstance(swept, str) else list(swept)
 
 
+def cells_of_sweep(ds: xr.Dataset) -> tuple[list[str], xr.Dataset]:
+    """Return along which parameters a sweep, or a part of one, still varies, and the sweep; of one cell, the first."""
+    swept = swept_parameters(ds)
+    names = [name for name in swept if name in ds.dims]
+    return (names, ds) if names else (swept[:1], ds.expand_dims(swept[0]))
+
+
 def eigenvalue_variable(ds: xr.Dataset) -> str:
     """Return the name of a dataset's eigenvalues: of the Hessian, or of its Gauss–Newton part."""
     return "hessian_eigenvalue" if "hessian_eigenvalue" in ds else "ggn_eigenvalue"

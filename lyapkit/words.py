@@ -11,8 +11,8 @@ import xarray as xr
 
 from lyapkit.comparison import as_comparison
 from lyapkit.covariant.dataset import CONVERGED, open_angles
-from lyapkit.given_datasets import described
-from lyapkit.labels import counted, eigenvalue_variable, swept_parameters
+from lyapkit.given_datasets import check_leading, described, of_its_step
+from lyapkit.labels import cells_of_sweep, counted, eigenvalue_variable
 from lyapkit.statistics import ensemble_mean, upper_bounds
 from lyapkit.tables.numbers import exponent_with_error, with_error
 
@@ -40,11 +40,13 @@ def in_words(ds: xr.Dataset) -> str:
     'Perturbations grow in one direction: λ₁ = 0.4... nats per step, twice as large after 1.6... steps...'
     """
     if isinstance(ds, xr.Dataset):
+        check_leading(ds, "in_words")
         for name, words in _WORDS.items():
             if name in ds and "step" in ds.dims:
-                return f"At step {ds['step'].values[-1]}, the last: {words(ds.isel(step=-1))}"
+                which = ", the last" if ds.sizes["step"] > 1 else ""
+                return f"At step {ds['step'].values[-1]}{which}: {words(of_its_step(ds.isel(step=-1)))}"
             if name in ds:
-                return words(ds)
+                return words(of_its_step(ds))
         if "lyapunov_exponent" in ds:
             return _of_comparison(as_comparison(ds, "in_words")) if "step" in ds.dims else _of_spectrum(ds)
     raise ValueError(f"in_words got {described(ds)}, expected a spectrum or another dataset of lyapkit's functions")
@@ -101,7 +103,7 @@ def _of_comparison(ds: xr.Dataset) -> str:
 
 
 def _of_sweep(ds: xr.Dataset) -> str:
-    names = swept_parameters(ds)
+    names, ds = cells_of_sweep(ds)
     cells = ds[["lyapunov_exponent", "standard_error"]].isel(exponent=0).stack(cell=names)
     exponents = cells["lyapunov_exponent"].mean("trajectory").values
     n_trajectories = cells["lyapunov_exponent"].notnull().sum("trajectory").clip(min=1)

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 
 import lyapkit as lk
 from lyapkit.plots import save_figure
@@ -22,6 +23,20 @@ def triangular():
         name="triangular",
     )
     return lk.covariant_vectors(system, n_steps=30)
+
+
+def test_what_float32_hides_is_marked_and_said():
+    module = torch.nn.RNN(2, 6)
+    with torch.no_grad():
+        module.weight_ih_l0.mul_(90.0)
+    inputs = np.random.default_rng(0).normal(size=(1, 80, 2))
+    with pytest.warns(lk.ReliabilityWarning) as caught:
+        ds = lk.covariant_vectors(module, inputs, dtype="float32")
+    said = " ".join(str(warning.message) for warning in caught)
+    assert "exponents are upper bounds" in said
+    assert "which float32 cannot tell apart" in said
+    rows = [line.split() for line in lk.covariant_table(ds).splitlines() if "e-" in line or "e+" in line]
+    assert [row[1].startswith("≤") for row in rows[:6]] == ds.is_bound.any(["trajectory", "time"]).values.tolist()
 
 
 def test_the_table_says_what_is_known(triangular):

@@ -103,10 +103,9 @@ def test_spectra_over_a_training(spectra):
 def test_a_sweep_is_no_spectrum():
     ds = lk.sweep(lk.classical.henon, {"a": [1.0, 1.4], "b": [0.2, 0.3]}, n_steps=50)
     for function in (lk.spectrum_table, lk.plot_spectrum):
-        with pytest.raises(
-            ValueError, match=r"got a sweep, expected one of its cells, ds.sel\(a=1, b=0.2\), or plot_sweep"
-        ):
-            function(ds)
+        for part in (ds, ds.sel(a=1.0, b=0.2)):
+            with pytest.raises(ValueError, match=r"got a sweep, expected a spectrum; lyapkit\.table"):
+                function(part)
     assert "exponent" in lk.spectrum_table(lk.ensemble_mean(ds).sel(a=1.4, b=0.3))
 
 
@@ -138,3 +137,59 @@ def test_every_dataset_has_a_table(spectra):
         assert [row[1] for row in rows[:2]] == [f"{value:.5g}" for value in values[:2]]
     of_steps = xr.concat([curved, 2 * curved], xr.DataArray([0, 5], dims="step"), combine_attrs="override")
     assert lk.table(of_steps).splitlines()[0] == "step 5, the last"
+
+
+def test_parts_of_sweeps():
+    ds = lk.sweep(lk.classical.henon, {"a": [1.0, 1.4], "b": [0.2, 0.3]}, n_steps=50)
+    expected = [number(value) for value in ds.lyapunov_exponent.sel(a=1.4, b=0.3).mean("trajectory").values]
+    along = lk.table(ds.sel(b=0.3)).splitlines()
+    assert along[0] == "henon, b = 0.3"
+    assert along[-1].split()[:3] == ["1.4", *expected]
+    assert lk.table(ds.sel(a=1.4, b=0.3)).splitlines()[-1].split()[1:3] == expected
+    assert "a = 1.4" in lk.in_words(ds.sel(a=1.4, b=0.3))
+    assert lk.plot_sweep(ds.sel(b=0.3)).get_xlabel().startswith("a")
+
+
+def test_a_swept_parameter_may_be_called_as_a_column_is():
+    ds = lk.sweep(lambda dimension: lk.classical.lorenz96(int(dimension)), {"dimension": [5, 6]}, n_steps=40)
+    assert lk.table(ds).splitlines()[-1].split()[0] == "6"
+
+
+def test_bounds_of_sweeps_are_marked():
+    def hidden(second):
+        matrix = torch.diag(torch.tensor([1.5, 10.0**-second], dtype=torch.float64))
+        rotation = torch.linalg.qr(torch.tensor([[1.0, 2.0], [3.0, -1.0]], dtype=torch.float64))[0]
+        return lk.Map(lambda state: rotation @ (matrix @ (rotation.mT @ state)), 2, initial_state=[0.0, 0.0])
+
+    with pytest.warns(lk.ReliabilityWarning, match="1 of 2 cells came with warnings"):
+        ds = lk.sweep(hidden, {"second": [1, 25]}, n_steps=40)
+    first, second, *_, last = lk.table(ds).splitlines()[4:]
+    assert "≤" not in first
+    assert second.split()[2].startswith("≤")
+    assert last == "in 1 of 2 cells rounding hid directions: ≤ marks upper bounds"
+
+
+def test_some_exponents_are_not_taken_for_the_first():
+    ds = lk.lyapunov_spectrum(lk.classical.lorenz(), n_steps=100)
+    for function in (lk.table, lk.in_words, lk.spectrum_table, lk.kaplan_yorke_dimension, lk.entropy_rate):
+        for part, shown in ((ds.isel(exponent=[0, 2]), "1, 3"), (ds.isel(exponent=[1]), "2")):
+            with pytest.raises(ValueError, match=rf"needs the largest exponents, .* and got {shown}: select"):
+                function(part)
+    with pytest.raises(ValueError, match="comparison_table needs the largest exponents"):
+        lk.comparison_table(lk.compare({"a": ds}).isel(exponent=[1]))
+    for part in (ds.isel(trajectory=0), ds.isel(exponent=0)):
+        with pytest.raises(ValueError, match=r"without its dimension (trajectory|exponent): keep it"):
+            lk.table(part)
+
+
+def test_a_step_of_a_training_has_its_own_facts():
+    networks = {step: lk.build_network("wcrnn", 1, 4, 10, seed=step, coupling=0.1 + step) for step in (0, 2)}
+    inputs, labels = lk.task("digits").test_samples(10)
+    loss = torch.nn.functional.cross_entropy
+    ds = lk.over_training(lk.hessian_eigenvalues, networks, inputs, labels, loss, 2)
+    validated = lk.over_training(lk.validate_weak_coupling, networks, inputs[:2])
+    for step, network in networks.items():
+        alone = lk.hessian_eigenvalues(network, inputs, labels, loss, 2)
+        for part in (ds.sel(step=step), ds.sel(step=[step])):
+            assert lk.table(part).endswith(lk.table(alone))
+        assert lk.in_words(validated.sel(step=step)) == lk.in_words(lk.validate_weak_coupling(network, inputs[:2]))

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -216,6 +218,65 @@ def test_processes_give_what_one_gives():
     xr.testing.assert_equal(one, two)
 
 
+def _linear(gain, weights):
+    return lk.Map(lambda state: gain * (weights @ state), len(weights), initial_state=np.zeros(len(weights)))
+
+
+def test_other_weights_are_another_sweep(tmp_path):
+    """Whether a function encloses them or has them as an argument, and however alike they look."""
+    one, other = torch.eye(40, dtype=torch.float64), torch.eye(40, dtype=torch.float64)
+    other[20, 20] += 1e-7
+    found = []
+    for weights in (one, other, one):
+        for build in (partial(_linear, weights=weights), lambda gain, weights=weights: _linear(gain, weights)):
+            ds = lk.sweep(build, {"gain": [0.5, 2.0]}, n_steps=20, n_transient=0, folder=tmp_path)
+            found.append(float(ds.lyapunov_exponent.max()))
+    np.testing.assert_allclose(found, np.log([2, 2, 2 + 2e-7, 2 + 2e-7, 2, 2]), rtol=0, atol=1e-12)
+    assert found[0] != found[2]
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_another_checkpoint_of_the_same_name_is_another_sweep(tmp_path, run):
+    np.save(tmp_path / "inputs.npy", np.random.default_rng(0).normal(size=(1, 30, 2)))
+    path, outputs = tmp_path / "net.pt", []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        torch.save(torch.nn.RNN(2, 3).state_dict(), path)
+        options = ["--inputs", tmp_path / "inputs.npy", "--folder", tmp_path / "kept", "--nonlinearity", "tanh", "-q"]
+        code, out, err = run("sweep", path, "--scale", "recurrent=0.5,1", *options)
+        assert code == 0, err
+        outputs.append(out)
+    assert outputs[0] != outputs[1]
+
+
+def test_whatever_a_cell_raises_the_others_go_on():
+    def fails(a):
+        if a > 1.35:
+            raise RuntimeError("too large")
+        return lk.classical.henon(a)
+
+    with pytest.warns(lk.DivergenceWarning, match=r"1 of 3 cells .* first at a=1.4: RuntimeError: too large"):
+        ds = lk.sweep(fails, {"a": [1.0, 1.2, 1.4]}, n_steps=50)
+    assert ds.lyapunov_exponent.isnull().any(["trajectory", "exponent"]).values.tolist() == [False, False, True]
+
+
+def test_how_libraries_are_used_is_no_remark():
+    def built(a):
+        warnings.warn("some library is used in an old way", FutureWarning, stacklevel=2)
+        return lk.classical.henon(a)
+
+    ds = lk.sweep(built, {"a": [1.0, 1.2]}, n_steps=50)
+    assert set(ds.remark.values.tolist()) == {""}
+
+
+def test_whole_numbers_stay_whole(run):
+    code, out, err = run("sweep", "lorenz96", "n=5:7:3", "--steps", "40", "-q")
+    assert code == 0, err
+    assert out.splitlines()[6].split()[0] == "7"
+    code, _, err = run("sweep", "lorenz96", "n=5.5,6.5", "--steps", "40", "-q")
+    assert "at n=5.5: n must be a whole number, got 5.5" in err
+
+
 def test_what_builds_no_systems_is_refused():
     for given, shown in (
         (lk.classical.henon(), r"the system Hénon map \(a=1.4, b=0.3\)"),
@@ -235,6 +296,7 @@ def test_what_builds_no_systems_is_refused():
         ({"a": ["x"]}, {}, "values of a must be finite numbers"),
         ({"a": [1.0, 1.0]}, {}, "must differ from each other"),
         ({"state": [1.0]}, {}, "cannot be called state"),
+        ({"remark": [1.0]}, {}, "cannot be called remark"),
         ({"a": [1.0]}, {"executor": "tcp://host:8786"}, "give folder="),
         ({"a": [1.0]}, {"progress_": 1}, "progress_"),
         ({"a": [1.0]}, {"on_divergence": "raise"}, "a sweep sets these itself"),

@@ -17,6 +17,7 @@ from lyapkit.tangent.covariant import CovariantDirections
 
 N_BATCHES = 32  # of expansion rates, for their standard errors
 UNDECIDED = 0.3  # residual that says nothing yet about how fast it falls
+RESOLVED_BY_FLOAT32 = 8.0  # nats, half its digits: by how much growths in one step may differ
 CONVERGED = 1e-4  # sine of the angle between what two random starts gave, below which a vector is known
 
 
@@ -101,6 +102,19 @@ def convergence(ds: xr.Dataset, n_transient: int, n_backward_transient: int, cov
         said.append(
             f"vector {int(where['exponent']) + 1} of trajectory {int(where['trajectory'])} is covariant to "
             f"{worst:.1e} only, of the largest growth: rounding hid it; dtype='float64' resolves more"
+        )
+    is_bound = ds["is_bound"].any("trajectory").values
+    if is_bound.any():
+        said.append(
+            f"rounding hid {is_bound.any(0).sum()} of {is_bound.shape[1]} directions in up to {is_bound.sum(0).max()} "
+            "of the steps: their exponents are upper bounds"
+        )
+    rates = ds["expansion_rate"].values * ds.attrs["time_step"]
+    spread = np.nanmax(rates.max(-1) - rates.min(-1), initial=0.0)
+    if json.loads(ds.attrs["parameters"])["dtype"] == "float32" and not spread < RESOLVED_BY_FLOAT32:
+        said.append(
+            f"directions grow as differently as by {spread:.3g} nats in one step, which float32 cannot tell apart "
+            "everywhere: exponents may be off by more than they say; take dtype='float64'"
         )
     ways = {
         "forward_residual": ("n_transient", n_transient),

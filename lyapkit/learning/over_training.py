@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import xarray as xr
 from torch import nn
 
+from lyapkit.given_datasets import OF_STEPS
 from lyapkit.models.checkpoint import load_network
 
 
@@ -39,7 +41,8 @@ def over_training(
     Returns
     -------
     xarray.Dataset
-        The variables of the analysis with a dimension `step`, ascending; attributes are those of the last step.
+        The variables of the analysis with a dimension `step`, ascending; attributes are those of the last step,
+        and `attributes_of_steps` (JSON) says those that differ between steps, which tables and sentences go by.
 
     Raises
     ------
@@ -66,4 +69,11 @@ def over_training(
         results.append(analysis(model, *arguments, **options))
     ds = xr.concat(results, dim="step", data_vars="all", join="outer", combine_attrs="override")
     ds.attrs = results[-1].attrs
+    of_steps = {
+        name: [result.attrs.get(name) for result in results]
+        for name, last in results[-1].attrs.items()
+        if any(result.attrs.get(name) != last for result in results)
+    }
+    if of_steps:
+        ds.attrs = ds.attrs | {OF_STEPS: json.dumps({"step": steps, **of_steps}, default=str)}
     return ds.assign_coords(step=("step", steps, {"units": "1", "long_name": "training step"}))

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from lyapkit.labels import swept_parameters
+from lyapkit.labels import cells_of_sweep
 from lyapkit.plots.drawing import Lines, axes_or_new, distinct, finite, picture, title
 from lyapkit.statistics import ensemble_mean
 
@@ -47,7 +47,7 @@ def plot_sweep(ds: xr.Dataset, ax: Axes | None = None, variable: int = 0, **opti
     >>> ds = lk.sweep(lk.classical.henon, {"a": [1.0, 1.2, 1.4]}, n_steps=500)
     >>> ax = lk.plot_sweep(ds)
     """
-    names = swept_parameters(ds)
+    names, ds = cells_of_sweep(ds)
     if len(names) > 2:
         raise ValueError(f"{len(names)} parameters were swept: select one value of all but two, by ds.sel")
     if len(names) == 2:

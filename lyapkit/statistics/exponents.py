@@ -13,7 +13,7 @@ import math
 import numpy as np
 import xarray as xr
 
-from lyapkit.given_datasets import takes
+from lyapkit.given_datasets import check_leading, takes
 
 
 @takes("log_growth", of="lyapunov_spectrum")
@@ -162,6 +162,7 @@ def kaplan_yorke_dimension(ds: xr.Dataset) -> xr.DataArray:
     >>> round(float(lk.kaplan_yorke_dimension(ds)[0]), 1)
     1.3
     """
+    check_leading(ds, "kaplan_yorke_dimension")
     exponents = ds["lyapunov_exponent"].values
     dimension, n_used = dimensions_of(exponents, ds.attrs["state_size"])
     result = xr.DataArray(
@@ -209,6 +210,7 @@ def entropy_rate(ds: xr.Dataset) -> xr.DataArray:
     >>> bool(lk.entropy_rate(ds)[0] == ds.lyapunov_exponent[0, 0])  # the sum of those above 0
     True
     """
+    check_leading(ds, "entropy_rate")
     exponents = ds["lyapunov_exponent"]
     complete = (exponents.sizes["exponent"] == ds.attrs["state_size"]) | (exponents <= 0).any("exponent")
     rate = exponents.clip(min=0.0).sum("exponent", skipna=False).where(complete)

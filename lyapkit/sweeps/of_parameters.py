@@ -21,13 +21,25 @@ import xarray as xr
 from lyapkit.arguments import Array, ReliabilityWarning
 from lyapkit.provenance import provenance, sha256
 from lyapkit.sweeps import join_cells, run_cells
+from lyapkit.sweeps.identity import content
 from lyapkit.sweeps.spectra import compute_block
 from lyapkit.systems import System, classical
 from lyapkit.tangent import DivergenceWarning
 
 CELLS_IN_A_FILE = 16
 N_TRANSIENT = 1000  # of autonomous systems
-RESERVED = ("exponent", "trajectory", "orbit_step", "state", "interval")
+RESERVED = (
+    *("exponent", "trajectory", "orbit_step", "state", "interval", "step", "model", "network", "cell"),
+    *(
+        "lyapunov_exponent",
+        "standard_error",
+        "is_bound",
+        "divergence_step",
+        "kaplan_yorke_dimension",
+        "orbit",
+        "remark",
+    ),
+)
 OWN = ("progress", "on_divergence", "initial_state", "inputs")  # options of the spectrum that a sweep sets itself
 
 
@@ -129,7 +141,7 @@ def sweep(
     if n_workers > 1 or executor is not None:
         _check_sendable(build)
     compute = partial(compute_block, build, arrays, settings)
-    identity = json.dumps({"build": _name(build), **settings, **_digests(arrays)}, sort_keys=True, default=str)
+    identity = json.dumps({"build": content(build), **settings, **_digests(arrays)}, sort_keys=True, default=str)
     cells = _blocks(values, continued, hashlib.sha256(identity.encode()).hexdigest()[:12])
     with contextlib.ExitStack() as stack:
         if folder is None:
@@ -159,7 +171,7 @@ def _checked_values(parameters: Mapping[str, Sequence[float]]) -> dict[str, list
         if len(np.unique(values)) < len(values):
             raise ValueError(f"values of {name} must differ from each other")
         if name in RESERVED:
-            raise ValueError(f"a parameter cannot be called {name}, which is a dimension of every sweep")
+            raise ValueError(f"a parameter cannot be called {name}, which is what results have")
         checked[str(name)] = np.sort(values).tolist()
     return checked
 

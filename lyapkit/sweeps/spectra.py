@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from itertools import product
@@ -62,7 +63,7 @@ def _cell(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            system = build(**named)
+            system = build(**_as_asked(build, named))
             if not isinstance(system, System):
                 raise TypeError(f"build returned a {type(system).__name__}, expected a lyapkit System")
             is_map = system.input_size is None and system.time_unit == "step"
@@ -83,11 +84,34 @@ def _cell(
                 if orbit is not None:
                     variables |= variable("orbit", ("orbit_step", "state"), orbit)
                     coords |= index("orbit_step", n_orbit) | index("state", orbit.shape[1])
-            remark = "; ".join(dict.fromkeys(str(warning.message) for warning in caught))
-        except (ValueError, ArithmeticError, TypeError) as error:
-            variables, coords, remark = {}, {}, str(error)
+            remark = "; ".join(dict.fromkeys(str(one.message) for one in caught if _is_about_it(one.category)))
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever a user's function raises
+            told = str(error) if isinstance(error, ValueError | ArithmeticError) else f"{type(error).__name__}: {error}"
+            variables, coords, remark = {}, {}, told
     label = {"units": "1", "long_name": "what was said about the cell"}
     return xr.Dataset(variables | {"remark": ((), remark[:LONGEST_REMARK], label)}, coords), end
+
+
+def _is_about_it(category: type[Warning]) -> bool:
+    """Return whether a warning may be about a cell, not about how some library is used."""
+    return not issubclass(category, DeprecationWarning | PendingDeprecationWarning | FutureWarning)
+
+
+def _as_asked(build: Callable[..., System], named: Mapping[str, float]) -> dict[str, float]:
+    """Return values of parameters, those as whole numbers that a function annotates so."""
+    try:
+        asked = inspect.signature(build).parameters
+    except (TypeError, ValueError):  # it does not say
+        return dict(named)
+    values = dict(named)
+    for name, value in named.items():
+        if name in asked and asked[name].annotation in (int, "int"):
+            if value != int(value):
+                raise ValueError(f"{name} must be a whole number, got {value:g}")
+            values[name] = int(value)
+    return values
 
 
 @torch.no_grad()

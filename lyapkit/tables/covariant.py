@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from lyapkit.covariant.dataset import CONVERGED, open_angles
-from lyapkit.given_datasets import takes
+from lyapkit.given_datasets import check_leading, takes
 from lyapkit.labels import counted
 from lyapkit.tables.layout import Columns, aligned
 from lyapkit.tables.numbers import number
@@ -28,17 +28,20 @@ def covariant_table(ds: xr.Dataset) -> str:
     >>> print(lk.covariant_table(ds).splitlines()[1])
     1 trajectory, 200 steps, exponents in nats per step
     """
+    check_leading(ds, "covariant_table")
     shares = (ds["covariant_vector"].astype(float) ** 2).mean(["trajectory", "time"])
     participation = (1 / (shares**2).sum("state")).where(shares.notnull().all("state")).values
     exponents = ds["lyapunov_exponent"].mean("trajectory", skipna=True).values
+    is_known = "is_bound" in ds
+    bounds = ds["is_bound"].any(["trajectory", "time"]).values if is_known else np.zeros(len(exponents), bool)
     smallest = np.degrees(ds["angle"].min(["trajectory", "time"]).values)
     residual = open_angles(ds).values
     n_trajectories, unit = ds.sizes["trajectory"], ds["lyapunov_exponent"].attrs["units"]
     columns: Columns = {
         ("rank", ""): ds["exponent"].values,
-        ("exponent", ""): [*map(number, exponents)],
+        ("exponent", ""): [*map(number, exponents, bounds)],
         ("smallest angle", "to the next"): [
-            f"{angle:.3g}°" if angle == angle else "–" for angle in [*smallest, math.nan]
+            f"{angle:.3g}°" if angle == angle else "–" for angle in [*smallest[: len(exponents) - 1], math.nan]
         ],
         ("participation", "of variables"): [f"{of:.1f}" for of in participation],
         ("not converged", "sine of angle"): [f"{sine:.1e}" for sine in residual],
@@ -57,6 +60,8 @@ def covariant_table(ds: xr.Dataset) -> str:
         f"{int((residual < CONVERGED).sum())} of {len(residual)} vectors converged to {CONVERGED:g}; covariant to "
         f"{float(ds['covariance_residual'].max()):.1e} of the largest growth"
     )
+    if bounds.any():
+        lines.append("≤ marks upper bounds: rounding hid these directions in some steps")
     if n_diverged := int(ds["divergence_step"].notnull().sum()):
         lines.append(f"{n_diverged} of {n_trajectories} trajectories diverged and are left out")
     return "\n".join(lines)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import xarray as xr
 
-from lyapkit.given_datasets import described
+from lyapkit.given_datasets import check_whole, described, of_its_step
 from lyapkit.tables.comparisons import comparison_table
 from lyapkit.tables.covariant import covariant_table
 from lyapkit.tables.learning import decay_rate_table, eigenvalue_table
@@ -49,12 +49,19 @@ def table(ds: xr.Dataset) -> str:
     ['r', 'exponent', '1', 'dimension']
     """
     if isinstance(ds, xr.Dataset):
+        check_whole(ds, "table")
         if "step" in ds.dims and "lyapunov_exponent" in ds:
             return comparison_table(ds)
         for name, of_kind in _TABLES.items():
             if name in ds:
-                last = ds["step"].values[-1] if "step" in ds.dims else None
-                return of_kind(ds) if last is None else f"step {last}, the last\n{of_kind(ds.isel(step=-1))}"
+                if "step" not in ds.dims:
+                    return of_kind(of_its_step(ds))
+                last = ds.isel(step=-1)
+                which = ", the last" if ds.sizes["step"] > 1 else ""
+                return f"step {last['step'].item()}{which}\n{of_kind(of_its_step(last))}"
         if "lyapunov_exponent" in ds:
             return spectrum_table(ds)
-    raise ValueError(f"table got {described(ds)}, expected a spectrum or another dataset of lyapkit's functions")
+    raise ValueError(
+        f"table got {described(ds)}, expected a spectrum, covariant vectors, a comparison, a sweep, gradient norms, "
+        "eigenvalues or the metrics of a training"
+    )
