@@ -43,6 +43,8 @@ def compare(spectra: Mapping[str, xr.Dataset]) -> xr.Dataset:
     >>> ds.lyapunov_exponent.shape
     (2, 2)
     """
+    if not isinstance(spectra, Mapping):
+        raise ValueError(f"compare takes a mapping of names to spectra, got {type(spectra).__name__}")
     if not spectra:
         raise ValueError("there are no spectra to compare: give a mapping of names to what lyapunov_spectrum returned")
     for name, ds in spectra.items():

@@ -30,6 +30,7 @@ from lyapkit.forecast import LongRunWarning, announcement, require_memory
 from lyapkit.labels import Variable, index, variable
 from lyapkit.models.given import as_system
 from lyapkit.provenance import provenance, sha256
+from lyapkit.scalars import whole_numbers
 from lyapkit.sequence_lengths import by_length
 from lyapkit.starts import as_tensor, chosen_device, in_real_parts, start_states
 from lyapkit.statistics import time_average_standard_error
@@ -169,6 +170,9 @@ def lyapunov_spectrum(
     >>> ds.lyapunov_exponent.shape
     (2, 3)
     """
+    n_steps, n_transient, n_exponents, n_trajectories, seed = whole_numbers(
+        n_steps=n_steps, n_transient=n_transient, n_exponents=n_exponents, n_trajectories=n_trajectories, seed=seed
+    )
     system, initial_state = in_real_parts(as_system(system, **reading), initial_state)
     dtype = checked_dtype(dtype)
     device = chosen_device(device, inputs, system)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 
 def whole(name: str, value: object, minimum: int) -> int:
-    """Return a whole number as an int; it may be a NumPy or torch scalar.
+    """Return a whole number as an int; it may be a NumPy or torch scalar, and 1e5 is one.
 
     Raises
     ------
@@ -19,6 +20,8 @@ def whole(name: str, value: object, minimum: int) -> int:
         If it is none, or below the minimum.
     """
     value = plain(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     try:
         number = operator.index(value)
     except TypeError:
@@ -28,6 +31,11 @@ def whole(name: str, value: object, minimum: int) -> int:
     if number < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {value}")
     return number
+
+
+def whole_numbers(**given: object) -> tuple[Any, ...]:
+    """Return whole numbers of any size as ints, and None as it is, in this order; raise ValueError if one is none."""
+    return tuple(None if value is None else whole(name, value, -sys.maxsize) for name, value in given.items())
 
 
 def real(name: str, value: object) -> float:

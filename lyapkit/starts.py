@@ -65,5 +65,10 @@ def start_states(
             f"({batch}, {system.state_size}), the state size of {system}"
         )
     if not bool(state.isfinite().all()):
-        raise ValueError("initial_state holds values that are not finite")
+        if given is not None:
+            raise ValueError("initial_state holds values that are not finite")
+        raise ValueError(
+            f"the initial states that {system} chooses for itself left the finite numbers on their way to an "
+            "attractor: there may be none for these parameters; in Python, initial_state= starts elsewhere"
+        )
     return state.expand(batch, system.state_size).clone()

@@ -134,3 +134,18 @@ def test_bad_arguments(system, arguments, message):
 def test_something_that_is_no_system():
     with pytest.raises(TypeError, match="wrap a function in Map or Flow"):
         lk.lyapunov_spectrum(lambda state: state, n_steps=3)
+
+
+@pytest.mark.parametrize("function", [lk.lyapunov_spectrum, lk.covariant_vectors])
+def test_numbers_of_steps(function):
+    henon = lk.classical.henon()
+    assert function(henon, n_steps=2e1, n_trajectories=np.float64(2.0)).sizes["trajectory"] == 2
+    for options in ({"n_steps": "20"}, {"n_steps": 20.5}, {"n_steps": True}, {"n_steps": 20, "seed": 1.5}):
+        name, value = list(options.items())[-1]
+        with pytest.raises(ValueError, match=f"{name} must be a whole number, got {value!r}"):
+            function(henon, **options)
+
+
+def test_a_system_without_an_attractor_says_so():
+    with pytest.raises(ValueError, match=r"that Hénon map \(a=9, b=0.3\) chooses for itself left the finite numbers"):
+        lk.lyapunov_spectrum(lk.classical.henon(9), n_steps=20)

@@ -297,6 +297,10 @@ def test_what_builds_no_systems_is_refused():
         ({"a": [1.0, 1.0]}, {}, "must differ from each other"),
         ({"state": [1.0]}, {}, "cannot be called state"),
         ({"remark": [1.0]}, {}, "cannot be called remark"),
+        ([1.0], {}, "parameters must be a mapping, {name: values}, got list"),
+        ({"a": [1.0]}, {"n_steps": "5"}, "n_steps must be a whole number, got '5'"),
+        ({"a": [1.0]}, {"n_orbit": -1}, "n_orbit must be at least 0, got -1"),
+        ({"a": [1.0]}, {"n_workers": 0}, "n_workers must be at least 1, got 0"),
         ({"a": [1.0]}, {"executor": "tcp://host:8786"}, "give folder="),
         ({"a": [1.0]}, {"progress_": 1}, "progress_"),
         ({"a": [1.0]}, {"on_divergence": "raise"}, "a sweep sets these itself"),
@@ -305,7 +309,7 @@ def test_what_builds_no_systems_is_refused():
 )
 def test_bad_arguments_are_refused(parameters, options, message):
     with pytest.raises((ValueError, TypeError), match=message):
-        lk.sweep(diagonal, parameters, n_steps=5, **options)
+        lk.sweep(diagonal, parameters, **{"n_steps": 5} | options)
 
 
 def test_what_cannot_be_sent_to_other_processes_is_refused():

@@ -110,7 +110,9 @@ def convergence(ds: xr.Dataset, n_transient: int, n_backward_transient: int, cov
             "of the steps: their exponents are upper bounds"
         )
     rates = ds["expansion_rate"].values * ds.attrs["time_step"]
-    spread = np.nanmax(rates.max(-1) - rates.min(-1), initial=0.0)
+    highest = np.where(np.isfinite(rates), rates, -np.inf).max(-1)
+    lowest = np.where(np.isfinite(rates), rates, np.inf).min(-1)
+    spread = float((highest - lowest).max(initial=0.0))  # −inf of a step without any that are known
     if json.loads(ds.attrs["parameters"])["dtype"] == "float32" and not spread < RESOLVED_BY_FLOAT32:
         said.append(
             f"directions grow as differently as by {spread:.3g} nats in one step, which float32 cannot tell apart "

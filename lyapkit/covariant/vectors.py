@@ -30,6 +30,7 @@ from lyapkit.memory import available_memory, gibibytes
 from lyapkit.models.given import as_system
 from lyapkit.progress import progress_bar
 from lyapkit.provenance import provenance, sha256
+from lyapkit.scalars import whole_numbers
 from lyapkit.starts import as_tensor, chosen_device, in_real_parts, start_states
 from lyapkit.systems import System
 from lyapkit.tangent import DivergenceError, DivergenceWarning
@@ -142,6 +143,14 @@ def covariant_vectors(
     >>> ds.covariant_vector.shape, bool(ds.covariance_residual.max() < 1e-8)
     ((1, 200, 2, 2), True)
     """
+    n_steps, n_transient, n_backward_transient, n_exponents, n_trajectories, seed = whole_numbers(
+        n_steps=n_steps,
+        n_transient=n_transient,
+        n_backward_transient=n_backward_transient,
+        n_exponents=n_exponents,
+        n_trajectories=n_trajectories,
+        seed=seed,
+    )
     system, initial_state = in_real_parts(as_system(system, **reading), initial_state)
     dtype = checked_dtype(dtype)
     device = chosen_device(device, inputs, system)

@@ -58,6 +58,10 @@ def over_training(
     >>> ds.lyapunov_exponent.dims
     ('step', 'trajectory', 'exponent')
     """
+    if not isinstance(checkpoints, Mapping):
+        raise ValueError(
+            f"over_training takes a mapping of training steps to models or paths, got {type(checkpoints).__name__}"
+        )
     if not checkpoints:
         raise ValueError("there are no checkpoints: give a mapping of training steps to models or paths")
     steps = sorted(checkpoints)

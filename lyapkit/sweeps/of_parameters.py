@@ -20,6 +20,7 @@ import xarray as xr
 
 from lyapkit.arguments import Array, ReliabilityWarning
 from lyapkit.provenance import provenance, sha256
+from lyapkit.scalars import whole, whole_numbers
 from lyapkit.sweeps import join_cells, run_cells
 from lyapkit.sweeps.identity import content
 from lyapkit.sweeps.spectra import compute_block
@@ -126,6 +127,8 @@ def sweep(
             f"a sweep builds a system for every value: give a function such as lyapkit.classical.henon, got {given}"
         )
     values = _checked_values(parameters)
+    n_steps, n_transient = whole_numbers(n_steps=n_steps, n_transient=n_transient)
+    n_orbit, n_workers = whole("n_orbit", n_orbit, 0), whole("n_workers", n_workers, 1)
     if own := [name for name in OWN if name in options]:
         raise ValueError(f"{', '.join(own)}: a sweep sets these itself")
     if isinstance(folder, str):
@@ -161,6 +164,8 @@ def sweep(
 
 def _checked_values(parameters: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
     """Return ascending values of every parameter, or say what is wrong with them."""
+    if not isinstance(parameters, Mapping):
+        raise ValueError(f"parameters must be a mapping, {{name: values}}, got {type(parameters).__name__}")
     if not parameters:
         raise ValueError("there is nothing to sweep: give parameters={name: values}")
     checked = {}

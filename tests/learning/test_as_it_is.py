@@ -452,7 +452,7 @@ def _hessian_of_plain(network):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"k": 2.0}, "k must be a whole number, got 2.0"),
+        ({"k": 2.5}, "k must be a whole number, got 2.5"),
         ({"k": True}, "k must be a whole number, got True"),
         ({"batch_size": 2.5}, "batch_size must be a whole number"),
         ({"seed": -1}, "seed must be at least 0"),
