@@ -130,7 +130,7 @@ def test_every_dataset_has_a_table(spectra):
     assert lk.table(trained).splitlines()[-1].split()[1] == number(float(trained.test_score[0, -1]))
     problem = network, torch.randn(3, 6, 1), torch.arange(3), torch.nn.functional.cross_entropy
     rates = lk.gradient_norms(*problem)
-    assert f"{float(rates.decay_rate.mean()):+.5f}" in lk.table(rates)
+    assert number(float(rates.decay_rate.mean())) in lk.table(rates)
     for curved in (lk.hessian_eigenvalues(*problem, 2), lk.ggn_eigenvalues(*problem)):
         values = curved[next(name for name in ("hessian_eigenvalue", "ggn_eigenvalue") if name in curved)].values
         rows = [line.split() for line in lk.table(curved).splitlines()[5:]]

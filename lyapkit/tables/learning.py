@@ -6,6 +6,7 @@ import xarray as xr
 
 from lyapkit.labels import eigenvalue_variable
 from lyapkit.tables.layout import Columns, aligned
+from lyapkit.tables.numbers import number
 
 DECAY_RATES = {
     "decay_rate": "measured",
@@ -18,8 +19,10 @@ def decay_rate_table(ds: xr.Dataset) -> str:
     """Return measured and predicted decay rates of gradients as text, mean and standard deviation over samples."""
     known = [name for name in DECAY_RATES if name in ds]
     columns: Columns = {
-        ("mean", ""): [f"{float(ds[name].mean()):+.5f}" for name in known],
-        ("SD", ""): [f"{float(ds[name].std('sample')):.5f}" for name in known],
+        ("mean", ""): [number(float(ds[name].mean())) for name in known],
+        ("SD", ""): [
+            number(float(ds[name].std("sample", ddof=1))) if ds.sizes["sample"] > 1 else "–" for name in known
+        ],
     }
     return (
         f"{ds.attrs['system']}\n{ds.sizes['sample']} samples of {ds.sizes['time']} steps, "

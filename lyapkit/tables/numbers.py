@@ -9,8 +9,10 @@ import xarray as xr
 
 from lyapkit.statistics import upper_bounds
 
+FIXED, SMALL = ".5f", 5e-4  # and below which that would leave less than two digits
 
-def number(value: float, is_bound: bool = False, form: str = ".5f", missing: str = "n/a") -> str:
+
+def number(value: float, is_bound: bool = False, form: str = FIXED, missing: str = "n/a") -> str:
     """Return a number as text, with "≤" if it is only an upper bound; nothing is below −inf."""
     if math.isnan(value):
         return missing
@@ -18,6 +20,8 @@ def number(value: float, is_bound: bool = False, form: str = ".5f", missing: str
         return "−inf"
     if value == math.inf:
         return "∞"
+    if form == FIXED and 0 < abs(value) < SMALL:
+        form = ".2e"
     return ("≤" if is_bound else "") + f"{value:{form}}"
 
 

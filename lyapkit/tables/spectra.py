@@ -85,7 +85,7 @@ def _columns_of_mean(mean: xr.Dataset, unit: str) -> Columns:
 def _lengths(ds: xr.Dataset) -> str:
     """Return how long trajectories are, all of them or from the shortest to the longest."""
     ends = np.atleast_1d(np.nanmax(ds["end_time"].values, axis=-1))
-    return f"{ends.min():g}" if ends.min() == ends.max() else f"{ends.min():g} to {ends.max():g}"
+    return f"{ends.min():.10g}" if ends.min() == ends.max() else f"{ends.min():.10g} to {ends.max():.10g}"
 
 
 def _extent(exponents: np.ndarray, bounds: np.ndarray) -> tuple[str, str]:

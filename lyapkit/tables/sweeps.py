@@ -22,7 +22,7 @@ def sweep_table(ds: xr.Dataset) -> str:
     if "is_bound" in cells:
         bounds = cells["is_bound"].any("trajectory").transpose("cell", "exponent").values
     dimensions = cells["kaplan_yorke_dimension"].mean("trajectory").values
-    columns: Columns = {(name, ""): [f"{float(value):.6g}" for value in cells[name].values] for name in names}
+    columns: Columns = {(name, ""): [f"{float(value):.9g}" for value in cells[name].values] for name in names}
     for rank in range(min(4, exponents.shape[1])):
         columns[f"exponent {rank + 1}", ds["lyapunov_exponent"].attrs["units"]] = [
             *map(number, exponents[:, rank], bounds[:, rank])

@@ -17,7 +17,12 @@ def training_table(ds: xr.Dataset) -> str:
     settings = [str(name) for name in ds.coords if ds[name].dims == ("network",) and name != "network"]
     columns: Columns = {
         ("network", ""): ds["network"].values,
-        **{(name, ""): [f"{float(value):.5g}" for value in ds[name]] for name in settings},
+        **{
+            (name, ""): [
+                f"{value:.8g}" if isinstance(value, float) else str(value) for value in ds[name].values.tolist()
+            ]
+            for name in settings
+        },
         ("last", score): [number(value) for value in ds["test_score"].isel(iteration=-1).values],
         ("best", score): [number(value) for value in ds["best_score"].values],
     }
