@@ -17,15 +17,15 @@ spectrum: $(VENV)/.installed  ## the Lyapunov spectrum of a trained LSTM driven 
 	$(BIN)/lyapkit plot output/digits.nc
 
 test: $(VENV)/.installed-dev  ## the tests, but for the slow ones
-	$(BIN)/python -m pytest -n 2 -q -m 'not slow'
+	@mkdir -p output
+	$(BIN)/python -m pytest -n 2 -q -m 'not slow' --junitxml=output/tests.xml
 
 test-slow: $(VENV)/.installed-dev  ## the slow ones: long runs against extended precision, mean-field theory, killed runs
-	$(BIN)/python -m pytest -n 2 -q -m slow
-
-validation: $(VENV)/.installed-dev  ## all of them, and what they found as the table in docs/validation.md
 	@mkdir -p output
-	$(BIN)/python -m pytest -n 2 -q --junitxml=output/tests.xml
-	$(BIN)/python tests/agreement.py output/tests.xml
+	$(BIN)/python -m pytest -n 2 -q -m slow --junitxml=output/slow-tests.xml
+
+validation: test test-slow  ## all of them, and what they found as the table in docs/validation.md
+	$(BIN)/python tests/agreement.py output/tests.xml output/slow-tests.xml
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

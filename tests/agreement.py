@@ -1,7 +1,7 @@
 """The table in docs/validation.md: what a test run compared with what, and how far apart they were.
 
 Tests compare by the fixture `agrees`, which notes what it finds in the report of the run; `make validation` runs them
-all, and writes the table from the report: `python tests/agreement.py REPORT.xml`.
+all, and writes the table from their reports: `python tests/agreement.py REPORT.xml …`.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ class Agreement:
     allowed: float = 0.0
 
 
-def read(report: Path) -> dict[str, Agreement]:
-    """Return kind to what a run found; raises ValueError if a test failed, or a kind has none."""
+def read(reports: list[Path]) -> dict[str, Agreement]:
+    """Return kind to what runs found; raises ValueError if a test failed, or a kind has none."""
     found = {kind: Agreement() for kind in KINDS}
-    for case in ElementTree.parse(report).iter("testcase"):
+    for case in (case for report in reports for case in ElementTree.parse(report).iter("testcase")):
         if case.find("failure") is not None or case.find("error") is not None:
             raise ValueError(f"{case.get('classname')}.{case.get('name')} failed: there is nothing to write")
         noted = [json.loads(p.get("value")) for p in case.iter("property") if p.get("name") == "agreement"]
@@ -93,7 +93,7 @@ def rows(found: dict[str, Agreement]) -> str:
 
 
 if __name__ == "__main__":
-    agreements = read(Path(sys.argv[1]))
+    agreements = read([Path(name) for name in sys.argv[1:]])
     before, _, after = split_document()
     DOCUMENT.write_text(before + BEGIN + HEADS + rows(agreements) + END + after)
     sys.stdout.write(f"wrote {len(agreements)} rows to {DOCUMENT}\n")

@@ -153,10 +153,12 @@ def sweep(
             executor = stack.enter_context(_dask(executor))
         paths = run_cells(compute, cells, folder, n_workers=n_workers, executor=executor, progress=progress)
         ds = join_cells(paths, [])
-    is_classical = getattr(build, "__module__", "").startswith(f"{classical.__name__}.")
+    is_named = hasattr(build, "__name__")
+    if not isinstance(build, partial):  # of which none has a name that nobody gave it
+        is_named = getattr(build, "__module__", "").startswith(f"{classical.__name__}.")
     ds = ds.transpose(*values, ...).assign_attrs(
         provenance(parameters={name: len(entries) for name, entries in values.items()}, **settings)
-        | {"system": build.__name__ if is_classical else _name(build).removeprefix("__main__."), "swept": list(values)}
+        | {"system": build.__name__ if is_named else _name(build).removeprefix("__main__."), "swept": list(values)}
     )
     _report(ds, list(values))
     return ds

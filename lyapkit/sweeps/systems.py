@@ -68,7 +68,9 @@ def scaled_checkpoint(path: Path, parameters: list[str], **reading: Any) -> Call
     if parameters != ["recurrent"]:
         raise ValueError(f"of a checkpoint --scale recurrent=… can be swept, got {', '.join(parameters) or 'nothing'}")
     _module_in(path, **reading)
-    return partial(_scaled, path, **reading)
+    build = partial(_scaled, path, **reading)
+    vars(build)["__name__"] = f"{path.name}, its recurrent weights scaled"
+    return build
 
 
 def _scaled(path: Path, *, recurrent: float, **reading: Any) -> System:
