@@ -30,7 +30,7 @@ from lyapkit.forecast import LongRunWarning, announcement, require_memory
 from lyapkit.labels import Variable, index, variable
 from lyapkit.models.given import as_system
 from lyapkit.provenance import provenance, sha256
-from lyapkit.scalars import whole_numbers
+from lyapkit.scalars import plain, whole_numbers
 from lyapkit.sequence_lengths import by_length
 from lyapkit.starts import as_tensor, chosen_device, in_real_parts, start_states
 from lyapkit.statistics import time_average_standard_error
@@ -235,6 +235,7 @@ def _measured(
 ) -> xr.Dataset:
     """Return what `lyapunov_spectrum` does, for trajectories of one length, whose inputs and start are checked."""
     k = checked_n_exponents(n_exponents, system)
+    reorthonormalize = plain(reorthonormalize)
     if reorthonormalize != "adaptive" and (not isinstance(reorthonormalize, int) or reorthonormalize < 1):
         raise ValueError(
             f"reorthonormalize must be 'adaptive' or a number of steps, at least 1, got {reorthonormalize!r}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from lyapkit.models.checkpoint import load_network
 from lyapkit.models.network import Network, RecurrentNetwork
+from lyapkit.systems.precision import in_dtype
 
 TOLERANCE = 1e-9  # of outputs, relative to the largest
 AT_ONCE = 256  # samples
@@ -118,7 +118,7 @@ def _compared(
 ) -> tuple[bool, str]:
     """Return whether the model has outputs at every step, and in what it differs from the network built of it."""
     try:
-        copied = copy.deepcopy(model).to(torch.float64).eval()
+        copied = in_dtype(model, torch.float64).eval()
         network = build(copied)
         device = network.device
         short = None if lengths is None else lengths.clamp(max=SHORT)

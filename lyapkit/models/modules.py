@@ -23,6 +23,7 @@ from lyapkit.models.pytorch_modules import (
 )
 from lyapkit.models.recurrent import Recurrent
 from lyapkit.systems import System
+from lyapkit.systems.precision import in_dtype
 from lyapkit.systems.system import Input
 from lyapkit.systems.tracing import Program, traced
 
@@ -148,7 +149,7 @@ class _OwnCode(System):
     def converted(self, dtype: torch.dtype, device: torch.device) -> Self:
         """Return this system with its parameters in `dtype` on `device`."""
         other = copy.copy(self)
-        other.module = copy.deepcopy(self.module).to(device, dtype)
+        other.module = in_dtype(self.module, dtype, device)
         return other
 
     def program(self, state: Tensor, input: Tensor | None) -> Program:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
@@ -16,6 +15,7 @@ from lyapkit.models.pytorch_modules import is_plain, nonlinearity_of
 from lyapkit.models.recurrent import PARAMETER, Recurrent
 from lyapkit.models.ties import ties_of
 from lyapkit.systems import System
+from lyapkit.systems.precision import in_dtype
 
 
 class Network(nn.Module, System):
@@ -211,7 +211,7 @@ class Network(nn.Module, System):
 
     def converted(self, dtype: torch.dtype, device: torch.device) -> Self:
         """Return a copy with its weights in `dtype` on `device`."""
-        return copy.deepcopy(self).to(device, dtype)
+        return in_dtype(self, dtype, device)
 
     @property
     def device(self) -> torch.device:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lyapkit.models.pytorch_modules import computed_weights, input_size_of, is_plain
+from lyapkit.systems.precision import in_dtype
 
 N_STEPS = 33
 SCALES = (1.0, 20.0)  # of inputs: large ones meet what clips
@@ -58,7 +58,7 @@ def recorded_calls(model: nn.Module, recurrent: Sequence[str], inputs: Tensor, *
     moved : bool
         Whether all that recurrent modules return is changed a little.
     """
-    copied = copy.deepcopy(model).eval().to(torch.float64)
+    copied = in_dtype(model, torch.float64).eval()
     calls: list[Call] = []
     running: list[str] = []
 
@@ -115,7 +115,7 @@ def check_weights(model: nn.Module, calls: Sequence[Call]) -> None:
         if not call.weights or not is_plain(module):
             continue
         if call.name not in held:  # in float64, as they were when it was run
-            held[call.name] = computed_weights(copy.deepcopy(module).eval().to(torch.float64))
+            held[call.name] = computed_weights(in_dtype(module, torch.float64).eval())
         for name, weight in call.weights.items():
             if not torch.allclose(weight, held[call.name][name].to(weight), rtol=1e-9, atol=1e-12):
                 raise ValueError(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from lyapkit.models.layers import logistic_slope, tanh_slope
+from lyapkit.systems.precision import in_dtype
 from lyapkit.systems.system import push_forward
 
 _SLOPES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
@@ -98,7 +99,7 @@ class SignalMap:
     def converted(self, dtype: torch.dtype, device: torch.device) -> SignalMap:
         """Return this function with its parameters in `dtype` on `device`."""
         other = copy.copy(self)
-        other.module = copy.deepcopy(self.module).to(device, dtype)
+        other.module = in_dtype(self.module, dtype, device)
         return other
 
     def __str__(self) -> str:

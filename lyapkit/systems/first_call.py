@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -68,7 +69,13 @@ def find_manner(function: Callable[..., Any], values: FunctionValues, arguments:
             in_numpy, _ = _in_numpy(function, values, arguments) if watch.called & _INTO_NUMPY else (None, None)
             if in_numpy is not None:
                 return FirstCall(in_numpy)
-            if not isinstance(function, nn.Module) and _means_numpy(function, values, arguments, value):
+            if not _is_of_a_module(function) and _means_numpy(function, values, arguments, value):
+                if not _writes(function, values, arguments):
+                    raise ValueError(
+                        f"{values.role} gives other numbers for NumPy arrays than for tensors, as s.std() does, which "
+                        "divides by N or by N − 1: call NumPy's or torch's own functions, np.std(s) or torch.std(s), "
+                        "so that it is clear which are meant"
+                    )
                 return FirstCall(InNumpy(function, values), differs_in_torch=True)
             leaves_torch = frozenset(watch.called & _OUT_OF_TORCH)
             has_kinks = watch.met is not None or kind is OneByOneInTorch or bool(leaves_torch)
@@ -109,6 +116,10 @@ def _torch_manners(batched: bool) -> list[tuple[Callable[..., Manner], bool]]:
     return [(kind, helped) for kind in kinds for helped in (False, True)]
 
 
+def _is_of_a_module(function: Callable[..., Any]) -> bool:
+    return isinstance(function, nn.Module) or isinstance(getattr(function, "__self__", None), nn.Module)
+
+
 def _means_numpy(
     function: Callable[..., Any], values: FunctionValues, arguments: tuple[Tensor, ...], value: Tensor
 ) -> bool:
@@ -132,6 +143,14 @@ def _means_numpy(
     except Exception:
         return False
     return same_numbers(again, value)  # else it is not a function at all, which is said elsewhere
+
+
+def _writes(function: Callable[..., Any], values: FunctionValues, arguments: tuple[Tensor, ...]) -> bool:
+    """Whether a function writes into the arrays that it is given."""
+    given = [(value if values.batched else value[0]).detach().cpu().numpy().copy() for value in arguments]
+    before = [value.copy() for value in given]
+    function(*given)
+    return not all(map(np.array_equal, given, before))
 
 
 def _in_numpy(

@@ -51,7 +51,8 @@ class Flow(System):
     Parameters
     ----------
     vector_field : callable
-        Right-hand side, with the conventions of `Map`: (N,) -> (N,), or (B, N) -> (B, N) with ``batched=True``.
+        Right-hand side, with the conventions of `Map`: (N,) -> (N,), or (B, N) -> (B, N) with ``batched=True``. It must
+        be continuous: where it jumps, as sign does, perturbations change in a way that is not computed, nor noticed.
     state_size : int
         N, without the time.
     time_step : float, optional

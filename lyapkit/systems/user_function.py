@@ -13,6 +13,7 @@ from lyapkit.systems.first_call import FirstCall, check_signature, find_manner
 from lyapkit.systems.function_values import FunctionValues
 from lyapkit.systems.kinks_met import KinksMet
 from lyapkit.systems.manners import Manner, OneByOneInTorch, PureTogetherInTorch
+from lyapkit.systems.precision import in_dtype
 
 
 class UserFunction:
@@ -87,7 +88,7 @@ class UserFunction:
         """Return this function, a module's parameters converted; the original is not changed."""
         other = copy.copy(self)
         if isinstance(self.function, nn.Module):
-            other.function = copy.deepcopy(self.function).to(device, dtype)
+            other.function = in_dtype(self.function, dtype, device)
         other._forget()
         return other
 

@@ -1,5 +1,6 @@
 """Outputs of the last step and of every step, with lengths, against PyTorch; and users' modules, taken or refused."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -118,3 +119,25 @@ def test_a_network_whose_forward_is_another():
 
     with pytest.raises(ValueError, match="is not the readout of its own states: outputs differ"):
         as_network(Scaled(2, 6, 3, lk.residuals.scaled_identity(6, 0.9)), _padded())
+
+
+def test_complex_weights_keep_their_imaginary_parts():
+    """A diagonal recurrence of complex numbers, as in LRU and S5: every exponent twice, log |λ|."""
+
+    class Diagonal(nn.Module):
+        def __init__(self):
+            super().__init__()
+            moduli, angles = torch.tensor([0.95, 0.9, 0.8, 0.7]), torch.tensor([1.5, 0.3, 2.0, 1.0])
+            self.values = nn.Parameter(torch.polar(moduli, angles))
+            self.input = nn.Parameter(torch.randn(4, 3, dtype=torch.cfloat))
+
+        def forward(self, x, h):
+            z = self.values * torch.complex(h[..., :4], h[..., 4:]) + x.to(self.input.dtype) @ self.input.mT
+            return torch.cat([z.real, z.imag], -1)
+
+    inputs = np.random.default_rng(0).normal(size=(1, 60, 3))
+    expected = np.repeat(np.log([0.95, 0.9, 0.8, 0.7]), 2)
+    for dtype, within in (("float64", 1e-7), ("float32", 1e-5)):
+        system = lk.from_module(Diagonal(), state_size=8, input_size=3)
+        ds = lk.lyapunov_spectrum(system, inputs, dtype=dtype)
+        np.testing.assert_allclose(ds.lyapunov_exponent[0], expected, rtol=0, atol=within)

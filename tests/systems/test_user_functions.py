@@ -490,3 +490,27 @@ def test_no_warnings_from_within():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         measured(lk.Map(lambda s: 2 * s % 1 if float(s[0]) < 2 else s, 1), [0.3], 5)
+
+
+def test_what_numpy_and_torch_define_otherwise_is_ambiguous():
+    """std divides by N, or by N − 1: a function that takes both kinds of arguments does not say which is meant."""
+    weights = torch.randn(4, 4)
+    start = np.arange(1, 5) * 0.1
+    with pytest.raises(ValueError, match="other numbers for NumPy arrays than for tensors"):
+        lk.lyapunov_spectrum(lk.Map(lambda s: 0.1 * (s - s.mean()) / s.std(), 4, initial_state=start), n_steps=20)
+
+    class Normed(torch.nn.Module):
+        def forward(self, s):
+            return 0.5 * weights @ ((s - s.mean()) / s.std()) + 0.3 * weights @ s
+
+    def in_torch(s):
+        return 0.5 * weights @ ((s - s.mean()) / torch.std(s)) + 0.3 * weights @ s
+
+    frame, state, growth = torch.eye(4), torch.from_numpy(start), torch.zeros(4)
+    for _ in range(20):
+        frame, upper = torch.linalg.qr(torch.autograd.functional.jacobian(in_torch, state) @ frame)
+        growth, state = growth + upper.diagonal().abs().log(), in_torch(state)
+    expected = np.sort(growth.numpy() / 20)[::-1]
+    for function in (in_torch, Normed(), Normed().forward):
+        ds = lk.lyapunov_spectrum(lk.Map(function, 4, initial_state=start), n_steps=20)
+        np.testing.assert_allclose(ds.lyapunov_exponent[0], expected, rtol=0, atol=1e-9)
