@@ -458,7 +458,7 @@ def test_table_1(tmp_path, monkeypatch, capsys):
     best = ds.best_score.sel(residual="homogeneous")
     row = next(line for line in written.splitlines() if "homogeneous" in line)
     assert f"{100 * float(best.mean()):.2f} ± {100 * float(best.std(ddof=1)):.2f} (2)" in row
-    assert "| 96.05 |" in row
+    assert "| 96.05 " in row
     assert f"{int(ds.iterations_to_minimal_performance[0, 0])} (1 never)" in row
     row = next(line for line in written.splitlines() if "heterogeneous" in line)
     assert "98.22" in row
