@@ -32,7 +32,10 @@ KINDS = {  # what, and against what
     "modules": ("`nn.RNN`, `nn.GRU`, `nn.LSTM`, two layers", "autograd Jacobians of PyTorch's modules, a QR per step"),
     "spiked modules": ("the same, one layer, saturated by input spikes, relative above 1", "500 digits"),
     "spiked wcrnn": ("WCRNN, saturated by input spikes", "500 digits"),
-    "checkpoints": ("[checkpoint files](checkpoints.md)", "their frameworks' own forward pass, a QR per step"),
+    "checkpoints": (
+        "[checkpoint files](checkpoints.md), half-precision and quantised ones among them",
+        "their frameworks' own forward pass, a QR per step",
+    ),
     "covariant": ("rates of covariant vectors where steps contract", "400 digits"),
     "no coupling": ("WCRNN without coupling (Eq. 13)", "closed forms"),
     "eq13": ("exponents that Eq. 13 predicts", "NumPy's eigenvalues"),

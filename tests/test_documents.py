@@ -7,6 +7,7 @@ import re
 import shlex
 from pathlib import Path
 
+import agreement
 import numpy as np
 import pytest
 import safetensors.torch
@@ -171,3 +172,12 @@ def test_examples_in_docstrings(name):
     failed, tried = doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
     assert tried > 0
     assert failed == 0
+
+
+def test_the_table_of_validation_has_every_comparison():
+    """`make validation` writes it."""
+    rows = agreement.split_document()[1].splitlines()[2:]
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == [what for what, _ in agreement.KINDS.values()]
+    for row in rows:
+        difference, allowed = map(float, row.rstrip(" |").split(" | ")[-2:])
+        assert difference <= allowed
