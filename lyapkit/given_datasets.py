@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 
 def takes(
-    *variables: str, of: str, along: str | None = None, single: bool = False
+    *variables: str, of: str, along: str | None = None, single: bool = False, leading: bool = False
 ) -> Callable[[Callable[P, Result]], Callable[P, Result]]:
     """Return a decorator of functions whose first argument, `ds`, is a dataset that another function returns.
 
@@ -32,6 +32,8 @@ def takes(
         A dimension that it must have.
     single : bool
         Whether it must be of one checkpoint, not of several, as `over_training` returns, and of no sweep.
+    leading : bool
+        Whether its exponents must be the first ones, as `check_leading` says.
     """
 
     def decorator(function: Callable[P, Result]) -> Callable[P, Result]:
@@ -44,6 +46,8 @@ def takes(
                 raise ValueError(f"{name} got {described(ds)}, expected what lyapkit.{of} returns")
             if single and (several := _several(held)):
                 raise ValueError(f"{name} got {several}")
+            if leading:
+                check_leading(held, name)
             if along is not None and along not in held.dims:
                 raise ValueError(
                     f"{name} got {described(ds)} without a dimension {along}, expected what lyapkit.{of} returns"
@@ -74,6 +78,14 @@ def of_its_step(ds: xr.Dataset) -> xr.Dataset:
     of_steps = json.loads(ds.attrs[OF_STEPS])
     place = of_steps.pop("step").index(ds["step"].item())
     return ds.assign_attrs({name: values[place] for name, values in of_steps.items()})
+
+
+def of_last_step(ds: xr.Dataset) -> tuple[xr.Dataset, str]:
+    """Return a dataset of the last of several steps, and in words which that is; another as it is, and nothing."""
+    if "step" not in ds.dims:
+        return of_its_step(ds), ""
+    last = of_its_step(ds.isel(step=-1))
+    return last, f"step {last['step'].item()}{', the last' if ds.sizes['step'] > 1 else ''}"
 
 
 def check_whole(ds: xr.Dataset, function: str) -> None:

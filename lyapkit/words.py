@@ -11,7 +11,7 @@ import xarray as xr
 
 from lyapkit.comparison import as_comparison
 from lyapkit.covariant.dataset import CONVERGED, open_angles
-from lyapkit.given_datasets import check_leading, described, of_its_step
+from lyapkit.given_datasets import check_leading, described, of_last_step
 from lyapkit.labels import cells_of_sweep, counted, eigenvalue_variable
 from lyapkit.statistics import ensemble_mean, upper_bounds
 from lyapkit.tables.numbers import exponent_with_error, with_error
@@ -42,11 +42,9 @@ def in_words(ds: xr.Dataset) -> str:
     if isinstance(ds, xr.Dataset):
         check_leading(ds, "in_words")
         for name, words in _WORDS.items():
-            if name in ds and "step" in ds.dims:
-                which = ", the last" if ds.sizes["step"] > 1 else ""
-                return f"At step {ds['step'].values[-1]}{which}: {words(of_its_step(ds.isel(step=-1)))}"
             if name in ds:
-                return words(of_its_step(ds))
+                one, which = of_last_step(ds)
+                return f"At {which}: {words(one)}" if which else words(one)
         if "lyapunov_exponent" in ds:
             return _of_comparison(as_comparison(ds, "in_words")) if "step" in ds.dims else _of_spectrum(ds)
     raise ValueError(f"in_words got {described(ds)}, expected a spectrum or another dataset of lyapkit's functions")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -24,9 +24,6 @@ from lyapkit.cli.options import (
 )
 from lyapkit.cli.reading import learning_problem, steps_that_count
 from lyapkit.cli.results import check_paths, finish
-
-if TYPE_CHECKING:
-    pass
 
 
 def gradients(

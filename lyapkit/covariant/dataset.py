@@ -109,11 +109,7 @@ def convergence(ds: xr.Dataset, n_transient: int, n_backward_transient: int, cov
             f"rounding hid {is_bound.any(0).sum()} of {is_bound.shape[1]} directions in up to {is_bound.sum(0).max()} "
             "of the steps: their exponents are upper bounds"
         )
-    rates = ds["expansion_rate"].values * ds.attrs["time_step"]
-    highest = np.where(np.isfinite(rates), rates, -np.inf).max(-1)
-    lowest = np.where(np.isfinite(rates), rates, np.inf).min(-1)
-    spread = float((highest - lowest).max(initial=0.0))  # −inf of a step without any that are known
-    if json.loads(ds.attrs["parameters"])["dtype"] == "float32" and not spread < RESOLVED_BY_FLOAT32:
+    if json.loads(ds.attrs["parameters"])["dtype"] == "float32" and (spread := _spread(ds)) >= RESOLVED_BY_FLOAT32:
         said.append(
             f"directions grow as differently as by {spread:.3g} nats in one step, which float32 cannot tell apart "
             "everywhere: exponents may be off by more than they say; take dtype='float64'"
@@ -145,6 +141,14 @@ def convergence(ds: xr.Dataset, n_transient: int, n_backward_transient: int, cov
             message += f": about {option}={max(length + 1, math.ceil(-math.log(CONVERGED) / decay))} would do"
         said.append(message)
     return said
+
+
+def _spread(ds: xr.Dataset) -> float:
+    """Return by how many nats growths in one step differ at most."""
+    rates = ds["expansion_rate"].values * ds.attrs["time_step"]
+    highest = np.where(np.isfinite(rates), rates, -np.inf).max(-1)
+    lowest = np.where(np.isfinite(rates), rates, np.inf).min(-1)
+    return float((highest - lowest).max(initial=0.0))  # −inf of a step without any that are known
 
 
 def _gap(exponents: np.ndarray, one: int) -> float:

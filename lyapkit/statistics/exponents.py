@@ -13,7 +13,7 @@ import math
 import numpy as np
 import xarray as xr
 
-from lyapkit.given_datasets import check_leading, takes
+from lyapkit.given_datasets import takes
 
 
 @takes("log_growth", of="lyapunov_spectrum")
@@ -144,7 +144,7 @@ def _of_one_length(ds: xr.Dataset) -> xr.Dataset:
     return ds.drop_vars(first).assign_coords(first).isel(interval=np.isfinite(duration[0]))
 
 
-@takes("lyapunov_exponent", of="lyapunov_spectrum")
+@takes("lyapunov_exponent", of="lyapunov_spectrum", leading=True)
 def kaplan_yorke_dimension(ds: xr.Dataset) -> xr.DataArray:
     """Return the Kaplan–Yorke (Lyapunov) dimension of each trajectory, (trajectory,).
 
@@ -162,7 +162,6 @@ def kaplan_yorke_dimension(ds: xr.Dataset) -> xr.DataArray:
     >>> round(float(lk.kaplan_yorke_dimension(ds)[0]), 1)
     1.3
     """
-    check_leading(ds, "kaplan_yorke_dimension")
     exponents = ds["lyapunov_exponent"].values
     dimension, n_used = dimensions_of(exponents, ds.attrs["state_size"])
     result = xr.DataArray(
@@ -193,7 +192,7 @@ def dimensions_of(exponents: np.ndarray, state_size: int) -> tuple[np.ndarray, n
     return dimension, n_used
 
 
-@takes("lyapunov_exponent", of="lyapunov_spectrum")
+@takes("lyapunov_exponent", of="lyapunov_spectrum", leading=True)
 def entropy_rate(ds: xr.Dataset) -> xr.DataArray:
     """Return the sum of the positive exponents of each trajectory, (trajectory,), in nats per step or unit of time.
 
@@ -210,7 +209,6 @@ def entropy_rate(ds: xr.Dataset) -> xr.DataArray:
     >>> bool(lk.entropy_rate(ds)[0] == ds.lyapunov_exponent[0, 0])  # the sum of those above 0
     True
     """
-    check_leading(ds, "entropy_rate")
     exponents = ds["lyapunov_exponent"]
     complete = (exponents.sizes["exponent"] == ds.attrs["state_size"]) | (exponents <= 0).any("exponent")
     rate = exponents.clip(min=0.0).sum("exponent", skipna=False).where(complete)

@@ -23,24 +23,14 @@ from lyapkit.provenance import provenance, sha256
 from lyapkit.scalars import whole, whole_numbers
 from lyapkit.sweeps import join_cells, run_cells
 from lyapkit.sweeps.identity import content
-from lyapkit.sweeps.spectra import compute_block
+from lyapkit.sweeps.spectra import KEPT, compute_block
 from lyapkit.systems import System, classical
 from lyapkit.tangent import DivergenceWarning
 
 CELLS_IN_A_FILE = 16
 N_TRANSIENT = 1000  # of autonomous systems
-RESERVED = (
-    *("exponent", "trajectory", "orbit_step", "state", "interval", "step", "model", "network", "cell"),
-    *(
-        "lyapunov_exponent",
-        "standard_error",
-        "is_bound",
-        "divergence_step",
-        "kaplan_yorke_dimension",
-        "orbit",
-        "remark",
-    ),
-)
+OF_RESULTS = ("exponent", "trajectory", "orbit_step", "state", "interval", "step", "model", "network", "cell")
+RESERVED = (*OF_RESULTS, *KEPT, "kaplan_yorke_dimension", "orbit", "remark")
 OWN = ("progress", "on_divergence", "initial_state", "inputs")  # options of the spectrum that a sweep sets itself
 
 

@@ -20,7 +20,7 @@ def in_dtype(module: Module, dtype: torch.dtype, device: torch.device | None = N
     def converted(tensor: Tensor) -> Tensor:
         wanted = tensor.dtype
         if tensor.is_complex():
-            wanted = torch.complex(torch.empty(0, dtype=dtype), torch.empty(0, dtype=dtype)).dtype
+            wanted = dtype.to_complex()
         elif tensor.is_floating_point():
             wanted = dtype
         return tensor.to(tensor.device if device is None else device, wanted)

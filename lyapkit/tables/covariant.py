@@ -8,13 +8,14 @@ import numpy as np
 import xarray as xr
 
 from lyapkit.covariant.dataset import CONVERGED, open_angles
-from lyapkit.given_datasets import check_leading, takes
+from lyapkit.given_datasets import takes
 from lyapkit.labels import counted
+from lyapkit.statistics import upper_bounds
 from lyapkit.tables.layout import Columns, aligned
 from lyapkit.tables.numbers import number
 
 
-@takes("covariant_vector", of="covariant_vectors")
+@takes("covariant_vector", of="covariant_vectors", leading=True)
 def covariant_table(ds: xr.Dataset) -> str:
     """Return a table of covariant vectors: rate, angle to the next, participation, and how far each converged.
 
@@ -28,12 +29,10 @@ def covariant_table(ds: xr.Dataset) -> str:
     >>> print(lk.covariant_table(ds).splitlines()[1])
     1 trajectory, 200 steps, exponents in nats per step
     """
-    check_leading(ds, "covariant_table")
     shares = (ds["covariant_vector"].astype(float) ** 2).mean(["trajectory", "time"])
     participation = (1 / (shares**2).sum("state")).where(shares.notnull().all("state")).values
     exponents = ds["lyapunov_exponent"].mean("trajectory", skipna=True).values
-    is_known = "is_bound" in ds
-    bounds = ds["is_bound"].any(["trajectory", "time"]).values if is_known else np.zeros(len(exponents), bool)
+    bounds = np.logical_or.reduce(upper_bounds(ds).reshape(-1, len(exponents)))
     smallest = np.degrees(ds["angle"].min(["trajectory", "time"]).values)
     residual = open_angles(ds).values
     n_trajectories, unit = ds.sizes["trajectory"], ds["lyapunov_exponent"].attrs["units"]

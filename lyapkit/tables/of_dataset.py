@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import xarray as xr
 
-from lyapkit.given_datasets import check_whole, described, of_its_step
+from lyapkit.given_datasets import check_whole, described, of_last_step
 from lyapkit.tables.comparisons import comparison_table
 from lyapkit.tables.covariant import covariant_table
 from lyapkit.tables.learning import decay_rate_table, eigenvalue_table
@@ -54,11 +54,8 @@ def table(ds: xr.Dataset) -> str:
             return comparison_table(ds)
         for name, of_kind in _TABLES.items():
             if name in ds:
-                if "step" not in ds.dims:
-                    return of_kind(of_its_step(ds))
-                last = ds.isel(step=-1)
-                which = ", the last" if ds.sizes["step"] > 1 else ""
-                return f"step {last['step'].item()}{which}\n{of_kind(of_its_step(last))}"
+                one, which = of_last_step(ds)
+                return f"{which}\n{of_kind(one)}" if which else of_kind(one)
         if "lyapunov_exponent" in ds:
             return spectrum_table(ds)
     raise ValueError(

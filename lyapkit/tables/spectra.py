@@ -7,14 +7,14 @@ import math
 import numpy as np
 import xarray as xr
 
-from lyapkit.given_datasets import check_leading, of_its_step, takes
+from lyapkit.given_datasets import of_its_step, takes
 from lyapkit.labels import counted
 from lyapkit.statistics import ensemble_mean, entropy_rate, kaplan_yorke_dimension, memory_timescale, upper_bounds
 from lyapkit.tables.layout import Columns, aligned
 from lyapkit.tables.numbers import mean_text, memories, number, short_unit
 
 
-@takes("lyapunov_exponent", of="lyapunov_spectrum", single=True)
+@takes("lyapunov_exponent", of="lyapunov_spectrum", single=True, leading=True)
 def spectrum_table(ds: xr.Dataset, verbose: bool = False) -> str:
     """Return a spectrum as a table: mean over trajectories, standard error, memory timescale and range per exponent.
 
@@ -31,7 +31,6 @@ def spectrum_table(ds: xr.Dataset, verbose: bool = False) -> str:
     >>> print(lk.spectrum_table(ds).splitlines()[0])
     Hénon map (a=1.4, b=0.3)
     """
-    check_leading(ds, "spectrum_table")
     ds = of_its_step(ds)
     if "trajectory" not in ds.dims:
         return _table_of_mean(ds)

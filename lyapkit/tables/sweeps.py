@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from lyapkit.labels import cells_of_sweep, swept_parameters
+from lyapkit.statistics import upper_bounds
 from lyapkit.tables.layout import Columns, aligned
 from lyapkit.tables.numbers import number
 
@@ -16,11 +17,9 @@ def sweep_table(ds: xr.Dataset) -> str:
     chosen = [name for name in swept_parameters(ds) if name not in names and name in ds.coords]
     given = [f"{name} = {float(ds[name]):.6g}" for name in chosen]
     needed = ["lyapunov_exponent", "is_bound", "kaplan_yorke_dimension", "remark"]
-    cells = ds[[name for name in needed if name in ds]].stack(cell=names)
-    exponents = cells["lyapunov_exponent"].mean("trajectory").transpose("cell", "exponent").values
-    bounds = np.zeros(exponents.shape, bool)
-    if "is_bound" in cells:
-        bounds = cells["is_bound"].any("trajectory").transpose("cell", "exponent").values
+    cells = ds[[name for name in needed if name in ds]].stack(cell=names).transpose("cell", "trajectory", "exponent")
+    exponents = cells["lyapunov_exponent"].mean("trajectory").values
+    bounds = np.logical_or.reduce(upper_bounds(cells), axis=1)
     dimensions = cells["kaplan_yorke_dimension"].mean("trajectory").values
     columns: Columns = {(name, ""): [f"{float(value):.9g}" for value in cells[name].values] for name in names}
     for rank in range(min(4, exponents.shape[1])):
